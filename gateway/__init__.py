@@ -1,0 +1,3 @@
+"""Linegate: the gateway of one production line."""
+
+__version__ = "0.1.0"

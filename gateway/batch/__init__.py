@@ -1,0 +1,1 @@
+"""The batch: lifecycle, checks, signatures, reconciliation, completeness, report."""

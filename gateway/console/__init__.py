@@ -1,0 +1,1 @@
+"""The loopback HTTP API and the page for the line's PC."""

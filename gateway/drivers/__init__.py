@@ -1,0 +1,1 @@
+"""Drivers: bytes in, values and qualities out.  One kind, one file."""

@@ -1,0 +1,95 @@
+"""The contract of a driver.
+
+A driver reports; it never judges, stamps, stores or retries.  Its configuration is its factory: what validated can
+connect.  An open device exists only inside `async with config.connect(name)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+from pydantic import Field
+
+from gateway.model import HaltOrder, HaltProof, Reading, TagSpec
+from gateway.recipe import Frozen
+from gateway.units import Duration
+
+
+class Device(Protocol):
+    """An open connection.  Calls never overlap; any call may be cancelled and the next one must still be right."""
+
+    identity: Mapping[str, str]
+    """What the device says of itself at connect: maker, model, serial, firmware; {} where it says nothing."""
+
+    async def poll(self) -> Reading:
+        """Read all tags once (or, where the config `subscribes`, wait for a change, at most one period).
+
+        DeviceError: the link or the device failed: the station closes it and connects again.  One bad tag is a
+        fault in the reading, never an error.
+        """
+        ...
+
+
+@runtime_checkable
+class Haltable(Protocol):
+    """A device that can be made to stand still."""
+
+    async def halt(self, order: HaltOrder) -> HaltProof:
+        """Make the machine stand still and return only once the machine's own state says so.  Idempotent.
+
+        First reads the state: held already -> nothing is written.  NotHeld: written, but the state does not say so
+        within the driver's `halt_budget_s`.  DeviceError: the link failed.  Never starts anything.
+        """
+        ...
+
+    async def withdraw(self) -> None:
+        """Take back our own hold output (a permissive relay, a command bit).  Never starts the machine."""
+        ...
+
+
+@runtime_checkable
+class Beating(Protocol):
+    """A controller with a place for our heartbeat."""
+
+    async def beat(self, count: int) -> None:
+        """Write the heartbeat, `count` wrapping at 65536.  DeviceError if the link failed."""
+        ...
+
+
+class DriverConfig(Frozen):
+    """What every driver's configuration has.  Subclasses add `driver: Literal["kind"]` and their own keys."""
+
+    halts: ClassVar[bool] = False
+    """Can devices of this kind be halted at all?  An instance may still say no: see `haltable()`."""
+
+    driver: str
+    period_s: Duration = Field(1.0, alias="period", gt=0)
+    """Time between two polls, on a fixed grid."""
+    timeout_s: Duration = Field(1.0, alias="timeout", gt=0)
+    """Budget of one poll, everything included."""
+    halt_budget_s: Duration = Field(0.5, alias="halt_budget", gt=0)
+    """Budget of one attempt to halt, read-back included."""
+    beat_s: Duration | None = Field(None, alias="beat", gt=0)
+    """How often the heartbeat is written, where the device has a place for it."""
+
+    @property
+    def subscribes(self) -> bool:
+        """True: `poll()` itself waits for changes, so the station calls it back to back."""
+        return False
+
+    def haltable(self) -> bool:
+        return self.halts
+
+    def tags(self) -> tuple[TagSpec, ...]:
+        """The tags, in the order of `Reading.values`: known without reaching the device.  Never empty."""
+        raise NotImplementedError
+
+    def address(self) -> str:
+        """Where it is, for people: `tcp://127.0.0.1:5021 unit 1`, `/dev/ttyS1`."""
+        raise NotImplementedError
+
+    def connect(self, name: str) -> AbstractAsyncContextManager[Any]:
+        """Open it; `name` is only for error texts.  Raises DeviceError.  Import heavy libraries in here."""
+        raise NotImplementedError

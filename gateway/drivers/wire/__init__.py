@@ -1,0 +1,1 @@
+"""Sans-I/O codecs: bytes in, messages out.  No socket, no clock."""

@@ -1,0 +1,1 @@
+"""Proof: canonical bytes, Merkle tree, signed notes, verifier.  Pure."""

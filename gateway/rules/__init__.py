@@ -1,0 +1,1 @@
+"""Rules: judgements over tags.  Pure: no I/O, no clock, no dice.  One kind, one file."""

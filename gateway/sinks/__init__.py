@@ -1,0 +1,1 @@
+"""Sinks: consumers outside.  One kind, one file."""

@@ -1,0 +1,1 @@
+"""The two stores and their writer thread."""

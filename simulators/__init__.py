@@ -1,0 +1,1 @@
+"""The simulated line: one plant model, real protocols.  Never imports gateway."""
