@@ -7,14 +7,23 @@ YAML says, to the digit.
 from __future__ import annotations
 
 import itertools
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from gateway.units import Duration
 
-Exact = Annotated[Decimal, BeforeValidator(lambda value: Decimal(str(value)))]
+
+def _exact(value: object) -> Decimal:
+    """As written, to the digit.  ValueError if it is no number (InvalidOperation would escape pydantic)."""
+    try:
+        return Decimal(str(value))
+    except InvalidOperation:
+        raise ValueError(f"{value!r} is not a number") from None
+
+
+Exact = Annotated[Decimal, BeforeValidator(_exact, json_schema_input_type=float | str)]
 """A number as it was written: 0.05 is 0.05."""
 
 

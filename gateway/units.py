@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Final
 
-from pydantic import BeforeValidator, PlainSerializer
+from pydantic import BeforeValidator, Field, PlainSerializer
 
 _SCALE_S: Final = {"ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(ms|s|min|h|d)\s*$")
@@ -13,7 +13,7 @@ _DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(ms|s|min|h|d)\s*$")
 
 def duration_s(text: object) -> float:
     """`500ms`, `5s`, `15min`, `2h`, `7d` -> seconds.  A bare number is refused: it names no unit."""
-    if isinstance(text, float):  # already seconds: a default, or a value set from code
+    if type(text) is float:  # already seconds: a default, or set from code; YAML's own numbers are a subclass
         return text
     match = _DURATION.match(str(text))
     if not match:
@@ -29,7 +29,13 @@ def duration_text(seconds: float) -> str:
     return f"{seconds * 1000:g}ms"
 
 
-Duration = Annotated[float, BeforeValidator(duration_s), PlainSerializer(duration_text, when_used="json")]
+_Written = Annotated[str, Field(pattern=_DURATION.pattern)]
+
+Duration = Annotated[
+    float,
+    BeforeValidator(duration_s, json_schema_input_type=_Written),
+    PlainSerializer(duration_text, when_used="json"),
+]
 """Seconds in Python, `500ms` in YAML."""
 
 # UCUM code -> (dimension, factor, offset): value_in_base = value * factor + offset
