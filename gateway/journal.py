@@ -1,0 +1,55 @@
+"""One event, one transaction: the records and the changed state of an event go to the store together."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from gateway.board import Board
+from gateway.model import Draft, Json, Lane
+from gateway.store.evidence import Evidence
+
+
+
+
+class Journal:
+    """Gathers what an event leaves behind; `commit` hands it to the evidence store without waiting."""
+
+    def __init__(self, evidence: Evidence, board: Board) -> None:
+        self.board = board
+        self._evidence = evidence
+        self._drafts: list[Draft] = []
+        self._state: dict[tuple[str, str], Json | None] = {}
+        self._urgent = False
+        self._last: asyncio.Future[None] | None = None
+
+    def note(
+        self, kind: str, body: dict[str, Json], *, batch: str | None, by: str = "gateway", lane: Lane = Lane.EVIDENCE
+    ) -> None:
+        """A record of what happened.  The alarm lane commits at once."""
+        self._drafts.append(Draft(kind, body, batch, by, lane))
+        self._urgent = self._urgent or lane is Lane.ALARMS
+
+    def add(self, drafts: list[Draft]) -> None:
+        self._drafts.extend(drafts)
+
+    def keep(self, kind: str, key: str, document: Json | None) -> None:
+        """The new state row; None deletes it."""
+        self._state[(kind, key)] = document
+
+    def commit(self, *, urgent: bool = False) -> asyncio.Future[None] | None:
+        """Seal and queue; the future is done when it is durable.  None if there was nothing."""
+        if not self._drafts and not self._state:
+            return None
+        drafts, state = self._drafts, self._state
+        self._drafts, self._state = [], {}
+        sealed = self._evidence.submit(drafts, state, urgent=urgent or self._urgent)
+        self._urgent = False
+        self._last = sealed.committed
+        return sealed.committed
+
+    async def durable(self) -> None:
+        """Wait until everything handed over so far is committed.  StoreError if it cannot be."""
+        self.commit(urgent=True)
+        if self._last is not None:
+            await asyncio.shield(self._last)
