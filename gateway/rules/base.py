@@ -7,16 +7,24 @@ hand.  A Judge holds the rule's state; the engine calls it, one event at a time,
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar, Protocol
+from typing import Annotated, ClassVar, Protocol
 
 import msgspec
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from gateway.model import Entry, Finding, Json, Scan, TagSet, Verdict
 from gateway.recipe import Frozen
 from gateway.units import Duration
 
 NOTHING: tuple[Finding, ...] = ()
+
+
+def _one_or_many(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_one_or_many, json_schema_input_type=str | tuple[str, ...])]
+"""One name or a list of them."""
 
 
 class RuleContext(msgspec.Struct, frozen=True):
@@ -67,7 +75,7 @@ class RuleConfig(Frozen):
     """True: judges only while a batch runs."""
 
     kind: str
-    halt: tuple[str, ...] = ()
+    halt: Names = ()
     """Devices to hold.  YAML may give one name or a list."""
     deadline_s: Duration | None = Field(None, alias="deadline", gt=0)
     """Promised time from the physical change to the halt; `linegate check` refuses what cannot keep it."""
