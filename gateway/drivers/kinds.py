@@ -1,0 +1,10 @@
+"""The built-in driver kinds, in one plain tuple.  Third parties come by the entry point group `linegate.drivers`.
+
+Only configurations are imported here: a kind's heavy library is imported inside its `connect()`.
+"""
+
+from __future__ import annotations
+
+from gateway.drivers.base import DriverConfig
+
+BUILT_IN: tuple[type[DriverConfig], ...] = ()

@@ -1,0 +1,7 @@
+"""The built-in sink kinds, in one plain tuple.  Third parties come by the entry point group `linegate.sinks`."""
+
+from __future__ import annotations
+
+from gateway.sinks.base import SinkConfig
+
+BUILT_IN: tuple[type[SinkConfig], ...] = ()
