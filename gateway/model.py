@@ -126,6 +126,8 @@ class Scan(msgspec.Struct, frozen=True):
     source_ns: Mapping[int, int] = msgspec.field(default_factory=dict)
     raw: bytes | None = None
     held: bool | None = None
+    boot: str = ""
+    """Boot id of a scan read back from the store; empty: this boot's own."""
 
     @property
     def device(self) -> str:
