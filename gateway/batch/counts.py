@@ -1,0 +1,168 @@
+"""Counts: what the machines' own counters brought since the start, and what people entered.  Pure.
+
+A machine's counter runs over many batches and may fall back to 0 in one: a Meter turns its readings into a count of
+this batch.  People's counts add up; a correction names the entry it replaces, which stays where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from typing import Final
+
+import msgspec
+
+from gateway.errors import Refused
+from gateway.model import Json, Principal
+
+ENTER_ROLES: Final = ("operator", "technician", "supervisor", "qa")
+"""Who may enter a count: the first of these the person has stands in the record."""
+
+
+class Quantity(msgspec.Struct, frozen=True):
+    """Something a person counts or weighs for the reconciliation."""
+
+    name: str
+    unit: str
+    text: str
+
+
+QUANTITIES: Final[Mapping[str, Quantity]] = {
+    each.name: each
+    for each in (
+        Quantity("labels.issued", "{count}", "labels issued to the line"),
+        Quantity("labels.damaged", "{count}", "labels damaged by hand, beside those the labeller counted"),
+        Quantity("labels.samples", "{count}", "labels kept as specimens or proofs"),
+        Quantity("labels.returned", "{count}", "labels returned to the label store"),
+        Quantity("labels.destroyed", "{count}", "labels destroyed under witness"),
+        Quantity("oil.charged", "g", "oil charged to the reservoir"),
+        Quantity("oil.remaining", "g", "oil left in the reservoir and returned"),
+        Quantity("oil.waste", "g", "oil lost: purge, cleaning, spills"),
+        Quantity("units.good", "{count}", "finished units handed on, counted by hand"),
+        Quantity("units.rejected", "{count}", "units rejected by people, beside those the filler rejected"),
+        Quantity("units.destroyed", "{count}", "units destroyed by in-process tests"),
+        Quantity("units.retained", "{count}", "units kept as retained samples"),
+    )
+}
+
+
+class Counters(msgspec.Struct, frozen=True):
+    """The machines' raw counters at one moment; None where the machine does not say."""
+
+    units: int | None
+    """Filler, ProdProcessedCount: units filled, good or not."""
+    rejects: int | None = None
+    """Filler, ProdDefectiveCount: those of them it rejected itself."""
+    labels: int | None = None
+    """Labeller: labels applied."""
+    labels_damaged: int | None = None
+    """Labeller: labels it spoiled itself."""
+
+
+class Meter(msgspec.Struct, frozen=True):
+    """One counter, followed through a batch."""
+
+    last: int | None = None
+    """The raw reading; None before the first."""
+    total: int = 0
+    """Counted since the start."""
+    resets: int = 0
+    """Times the raw counter fell back.  What it counted between its last reading and the fall is not known."""
+    late: bool = False
+    """First seen after the start: what came before is not known."""
+
+    def read(self, value: int | None) -> Meter:
+        """The meter after a raw reading.  A fall means a restart of the machine: it began again at 0."""
+        if value is None or value == self.last:
+            return self
+        if self.last is None:
+            return Meter(value, self.total, self.resets, late=True)
+        if value < self.last:
+            return Meter(value, self.total + value, self.resets + 1, self.late)
+        return Meter(value, self.total + value - self.last, self.resets, self.late)
+
+    @property
+    def known(self) -> bool:
+        return self.last is not None
+
+
+class CountEntry(msgspec.Struct, frozen=True):
+    """A count or quantity a person entered.  The caller fills the first five; `entered` adds the rest."""
+
+    quantity: str
+    """A name of QUANTITIES."""
+    value: Decimal
+    unit: str
+    comment: str = ""
+    supersedes: int | None = None
+    """The id of the entry it corrects; the comment is the reason then."""
+    id: int = 0
+    """Counted per batch from 1."""
+    person: str = ""
+    full_name: str = ""
+    role: str = ""
+    time_ns: int = 0
+
+
+def check(entry: CountEntry, entries: Iterable[CountEntry], person: Principal) -> str:
+    """The role in which the person enters it.  Raises Refused with what is wrong."""
+    known = QUANTITIES.get(entry.quantity)
+    if known is None:
+        raise Refused("unknown_quantity", f"{entry.quantity!r} is not counted; known: {', '.join(QUANTITIES)}")
+    if entry.unit != known.unit:
+        raise Refused("wrong_unit", f"{entry.quantity} is entered in {known.unit}, not in {entry.unit!r}")
+    whole = entry.value.is_finite() and entry.value == entry.value.to_integral_value()
+    if not entry.value.is_finite() or entry.value < 0 or (known.unit == "{count}" and not whole):
+        raise Refused("bad_value", f"{entry.value} is not a {'count' if known.unit == '{count}' else 'quantity'}")
+    _check_correction(entry, entries)
+    role = next((role for role in ENTER_ROLES if role in person.roles), None)
+    if role is None:
+        raise Refused("role_missing", f"{person.name} may not enter counts; that needs one of {', '.join(ENTER_ROLES)}")
+    return role
+
+
+def _check_correction(entry: CountEntry, entries: Iterable[CountEntry]) -> None:
+    if entry.supersedes is None:
+        return
+    standing = {one.id: one for one in in_force(entries)}
+    corrected = standing.get(entry.supersedes)
+    if corrected is None:
+        raise Refused("no_such_entry", f"entry {entry.supersedes} does not stand; standing: {sorted(standing)}")
+    if corrected.quantity != entry.quantity:
+        raise Refused("no_such_entry", f"entry {corrected.id} is about {corrected.quantity}, not {entry.quantity}")
+    if not entry.comment.strip():
+        raise Refused("reason_missing", f"a correction of entry {corrected.id} needs a reason")
+
+
+def in_force(entries: Iterable[CountEntry]) -> list[CountEntry]:
+    """Those no correction has replaced, in the order they were made."""
+    everything = list(entries)
+    replaced = {entry.supersedes for entry in everything if entry.supersedes is not None}
+    return [entry for entry in everything if entry.id not in replaced]
+
+
+def total(entries: Iterable[CountEntry], quantity: str) -> Decimal | None:
+    """The sum of what stands for a quantity; None where nobody entered it."""
+    values = [entry.value for entry in in_force(entries) if entry.quantity == quantity]
+    return sum(values, Decimal(0)) if values else None
+
+
+def body(entry: CountEntry, entries: Iterable[CountEntry]) -> dict[str, Json]:
+    """The body of `batch.entered`: what was entered, what it replaces, and what stands for the quantity now."""
+    everything = [*entries, entry]
+    corrected = next((one for one in everything if one.id == entry.supersedes), None)
+    return {
+        "entry": str(entry.id),
+        "quantity": entry.quantity,
+        "text": QUANTITIES[entry.quantity].text,
+        "value": str(entry.value),
+        "unit": entry.unit,
+        "total": str(total(everything, entry.quantity)),
+        "person": entry.person,
+        "full_name": entry.full_name,
+        "role": entry.role,
+        "time": str(entry.time_ns),
+        "comment": entry.comment,
+        "supersedes": None if corrected is None else str(corrected.id),
+        "previous": None if corrected is None else str(corrected.value),
+    }

@@ -1,0 +1,400 @@
+r"""The life of a batch, as functions: each takes the batch and gives the next one with the records to keep.  Pure.
+
+    planned --(all before_start steps signed)--> ready --> running --> complete --(before_close steps)--> closed
+       \________________________________________/____________/ aborted
+
+Every function raises Refused with a stable code where the step is not allowed, and says what is missing.  Who may
+start, complete or abort is the caller's to check (people.py); who may sign, enter and dispose is checked here,
+because the record itself says it (21 CFR 11.10(f), (g)).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+
+from gateway.batch import counts, reconcile, trays
+from gateway.batch.complete import Finding
+from gateway.batch.counts import CountEntry, Counters, Meter
+from gateway.batch.order import Order, facts
+from gateway.batch.reconcile import Tally
+from gateway.batch.state import OPEN, Batch, BatchState, Change, Signature, from_json, missing_signatures, to_json
+from gateway.errors import Refused
+from gateway.model import Draft, Json, Principal, Sample
+from gateway.recipe import Recipe, Step
+from gateway.units import linear
+
+__all__ = [
+    "Batch",
+    "BatchState",
+    "Change",
+    "CountEntry",
+    "Counters",
+    "Signature",
+    "abort",
+    "close",
+    "complete",
+    "counted",
+    "dispose_tray",
+    "entered",
+    "from_json",
+    "missing_signatures",
+    "planned",
+    "sign",
+    "start",
+    "suspect",
+    "to_json",
+    "weighed",
+]
+
+DISPOSITIONS: Final = ("released", "rejected", "quarantined")
+QA: Final = "qa"
+_NO_REASONS: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+def planned(order: Order, recipe: Recipe, recipe_hash: str, now_ns: int) -> Change:
+    """A batch from an order that was accepted.  A recipe without steps before the start makes it ready at once."""
+    state = BatchState.PLANNED if recipe.before_start else BatchState.READY
+    batch = Batch(order, recipe.id, recipe.version, recipe_hash, recipe.tray_size, now_ns, state)
+    body = {
+        "order": order.model_dump(mode="json"),
+        "recipe": {
+            "id": recipe.id,
+            "version": recipe.version,
+            "hash": recipe_hash,
+            "document": recipe.model_dump(mode="json", by_alias=True),
+        },
+        "facts": facts(order, recipe),
+        "state": state.value,
+        "time": str(now_ns),
+    }
+    return batch, (_draft(batch, "batch.ordered", body),)
+
+
+def sign(  # noqa: PLR0917  # the order of all transitions: batch, recipe, what, who, when
+    batch: Batch, recipe: Recipe, step_id: str, person: Principal, meaning: str, now_ns: int, comment: str = ""
+) -> Change:
+    """One signature.  `meaning` empty: the one the step needs next.
+
+    Refused: recipe_changed, no_such_step, wrong_state, already_signed, wrong_meaning, role_missing, same_person.
+    """
+    _same_recipe(batch, recipe)
+    step, when = _step(recipe, step_id)
+    wanted = (BatchState.PLANNED,) if when == "before_start" else (BatchState.COMPLETE,)
+    _in_state(batch, wanted, f"signing {step_id} ({when.replace('_', ' ')})")
+    due = missing_signatures(batch, [step])
+    if not due:
+        raise Refused("already_signed", f"{step_id} is signed by {', '.join(_signers(batch, step_id))}")
+    _, needed, role = due[0]
+    if meaning and meaning != needed:
+        raise Refused("wrong_meaning", f"{step_id} needs {needed!r} by {role} next, not {meaning!r}")
+    _may_sign(batch, step, person, needed, role)
+    signature = Signature(step.id, step.text, needed, person.name, person.full_name, role, now_ns, comment)
+    after = msgspec.structs.replace(batch, signatures=(*batch.signatures, signature))
+    if when == "before_start" and not missing_signatures(after, recipe.before_start):
+        after = msgspec.structs.replace(after, state=BatchState.READY)
+    body = {**_signature_body(signature), "when": when, "state": after.state.value}
+    return after, (_draft(after, "batch.signed", body, person.name),)
+
+
+def start(batch: Batch, recipe: Recipe, by: str, counters: Counters, now_ns: int) -> Change:
+    """Counting begins.  Refused: recipe_changed, not_ready (naming the signatures), wrong_state, no_count."""
+    _same_recipe(batch, recipe)
+    if batch.state is BatchState.PLANNED:
+        raise Refused("not_ready", f"batch {batch.number} is not ready: {_missing_text(batch, recipe.before_start)}")
+    _in_state(batch, (BatchState.READY,), "starting")
+    if counters.units is None:
+        raise Refused("no_count", "the filler does not say its unit count; the batch could not be counted")
+    tally = msgspec.structs.replace(
+        batch.tally,
+        units=Meter(counters.units),
+        rejects=Meter(counters.rejects),
+        labels=Meter(counters.labels),
+        labels_damaged=Meter(counters.labels_damaged),
+    )
+    after = msgspec.structs.replace(batch, state=BatchState.RUNNING, baseline=counters, tally=tally, started_ns=now_ns)
+    body = {"counters": _counters(counters), "state": after.state.value, "time": str(now_ns)}
+    return after, (_draft(after, "batch.started", body, by),)
+
+
+def counted(batch: Batch, counters: Counters, tray: str | None, now_ns: int, position: int | None = None) -> Change:
+    """What a scan of the filler or labeller says.  The very same batch comes back where nothing changed.
+
+    Only a running batch counts.  `tray` and `position`: the machine's tray id and the units in it; None if unknown.
+    """
+    if batch.state is not BatchState.RUNNING:
+        return batch, ()
+    tally, drafts = _read(batch, counters, now_ns)
+    after_trays, events = trays.follow(batch.trays, tray, tally.units.total, position, batch.tray_size)
+    if tally is batch.tally and after_trays is batch.trays:
+        return batch, ()
+    after = msgspec.structs.replace(batch, tally=tally, trays=after_trays)
+    drafts += [_draft(after, "batch.tray", trays.body(*event)) for event in events]
+    for name, why in [known for known in batch.awaited if any(known[0] == one.id for one in after_trays)]:
+        after, more = suspect(after, [name], why)
+        drafts += more
+    return after, tuple(drafts)
+
+
+def weighed(batch: Batch, recipe: Recipe, sample: Sample) -> Batch:
+    """Take a judged check weighing of the fill into the mean that the oil equation needs."""
+    fills = {one.name for plan in recipe.plans.values() for one in plan.characteristics if one.source == "weighing"}
+    if sample.passed is None or sample.characteristic not in fills or not isinstance(sample.value, Decimal):
+        return batch
+    grams = sample.value if sample.unit == "g" else sample.value * Decimal(str(linear(sample.unit, "g")[0]))
+    tally = msgspec.structs.replace(
+        batch.tally, weight_sum_g=batch.tally.weight_sum_g + grams, weight_n=batch.tally.weight_n + 1
+    )
+    return msgspec.structs.replace(batch, tally=tally)
+
+
+def entered(batch: Batch, recipe: Recipe, entry: CountEntry, person: Principal, now_ns: int) -> Change:
+    """A count by a person.  Entries add up; one that supersedes another replaces it and leaves it in the record.
+
+    Refused: wrong_state, unknown_quantity, wrong_unit, bad_value, no_such_entry, reason_missing, role_missing.
+    """
+    _same_recipe(batch, recipe)
+    _in_state(batch, OPEN, f"entering {entry.quantity}")
+    role = counts.check(entry, batch.entries, person)
+    made = msgspec.structs.replace(
+        entry,
+        value=Decimal(format(entry.value, "f")),
+        id=len(batch.entries) + 1,
+        person=person.name,
+        full_name=person.full_name,
+        role=role,
+        time_ns=now_ns,
+    )
+    tally = msgspec.structs.replace(batch.tally, entries=(*batch.entries, made))
+    after = msgspec.structs.replace(batch, tally=tally)
+    body = counts.body(made, batch.entries)
+    if batch.state is BatchState.COMPLETE:
+        body |= _outcome(after, recipe)
+    return after, (_draft(after, "batch.entered", body, person.name),)
+
+
+def suspect(batch: Batch, names: Sequence[str], why: str) -> Change:
+    """Put trays under suspicion; one the machine has not named yet is suspect as soon as it does."""
+    known = {tray.id for tray in batch.trays}
+    waiting = tuple((name, why) for name in names if name not in known)
+    after_trays, events = trays.suspected(batch.trays, names, why)
+    awaited = tuple(dict.fromkeys([*(one for one in batch.awaited if one[0] not in known), *waiting]))
+    after = msgspec.structs.replace(batch, trays=after_trays, awaited=awaited)
+    return after, tuple(_draft(after, "batch.tray", trays.body(*event)) for event in events)
+
+
+def dispose_tray(batch: Batch, name: str, disposition: str, person: Principal, reason: str) -> Change:
+    """QA's word on one tray.  Refused: wrong_state, bad_disposition, role_missing, reason_missing, no_such_tray."""
+    _in_state(batch, OPEN, "the disposition of a tray")
+    _may_dispose(disposition, person)
+    if not reason.strip():
+        raise Refused("reason_missing", f"the disposition of tray {name} needs a reason")
+    after_trays, events = trays.disposed(batch.trays, name, disposition, person.name, reason)
+    if not events:
+        known = ", ".join(tray.id for tray in batch.trays)
+        raise Refused("no_such_tray", f"batch {batch.number} has no tray {name!r}; it has {known or 'none yet'}")
+    after = msgspec.structs.replace(batch, trays=after_trays)
+    return after, tuple(_draft(after, "batch.tray", trays.body(*event), person.name) for event in events)
+
+
+def complete(batch: Batch, recipe: Recipe, by: str, counters: Counters, now_ns: int) -> Change:
+    """Counting ends; the open tray is closed and everything is reconciled.  Refused: recipe_changed, wrong_state."""
+    _same_recipe(batch, recipe)
+    _in_state(batch, (BatchState.RUNNING,), "completing")
+    tally, drafts = _read(batch, counters, now_ns)
+    after_trays, events = trays.close(batch.trays, tally.units.total)
+    after = msgspec.structs.replace(
+        batch, state=BatchState.COMPLETE, tally=tally, trays=after_trays, completed_ns=now_ns
+    )
+    drafts += [_draft(after, "batch.tray", trays.body(*event)) for event in events]
+    body = {
+        "counters": _counters(counters),
+        "started": str(batch.started_ns),
+        "time": str(now_ns),
+        "state": after.state.value,
+        "quantity_ordered": str(batch.order.quantity),
+        **_outcome(after, recipe),
+    }
+    return after, (*drafts, _draft(after, "batch.completed", body, by))
+
+
+def close(  # noqa: PLR0917  # the order of all transitions: batch, recipe, what, who, when
+    batch: Batch,
+    recipe: Recipe,
+    disposition: str,
+    person: Principal,
+    findings: Sequence[Finding],
+    now_ns: int,
+    *,
+    reasons: Mapping[str, str] = _NO_REASONS,
+    comment: str = "",
+) -> Change:
+    """QA's disposition.  `reasons`: why each finding is acceptable, by its id, by its kind, or `*` for all the rest.
+
+    Refused: recipe_changed, wrong_state, bad_disposition, role_missing, not_signed, findings_open.
+    """
+    _same_recipe(batch, recipe)
+    _in_state(batch, (BatchState.COMPLETE,), "closing")
+    _may_dispose(disposition, person)
+    if missing_signatures(batch, recipe.before_close):
+        raise Refused("not_signed", f"batch {batch.number}: {_missing_text(batch, recipe.before_close)}")
+    explained = [(each, _reason(each, reasons)) for each in findings]
+    open_ones = [each for each, reason in explained if not reason]
+    if open_ones:
+        told = "; ".join(f"{each.id}: {each.text}" for each in open_ones)
+        raise Refused(
+            "findings_open", f"give a reason for each finding: {told}", findings=[one.id for one in open_ones]
+        )
+    after = msgspec.structs.replace(batch, state=BatchState.CLOSED, disposition=disposition, closed_ns=now_ns)
+    body = {
+        "disposition": disposition,
+        "meaning": f"disposition: {disposition}",
+        "person": person.name,
+        "full_name": person.full_name,
+        "role": QA,
+        "time": str(now_ns),
+        "comment": comment,
+        "findings": [{**each.to_json(), "reason": reason} for each, reason in explained],
+        "state": after.state.value,
+        **_outcome(after, recipe),
+    }
+    return after, (_draft(after, "batch.closed", body, person.name),)
+
+
+def abort(batch: Batch, by: str, reason: str, now_ns: int) -> Change:
+    """The batch ends without completion.  Refused: wrong_state, reason_missing."""
+    _in_state(batch, OPEN[:3], "aborting")
+    if not reason.strip():
+        raise Refused("reason_missing", "an abort needs a reason")
+    after_trays, events = trays.close(batch.trays, batch.units)
+    after = msgspec.structs.replace(batch, state=BatchState.ABORTED, trays=after_trays, closed_ns=now_ns)
+    body = {"reason": reason, "units_filled": str(batch.units), "state": after.state.value, "time": str(now_ns)}
+    told = [_draft(after, "batch.tray", trays.body(*event)) for event in events]
+    return after, (*told, _draft(after, "batch.aborted", body, by))
+
+
+def _draft(batch: Batch, kind: str, body: Mapping[str, Json], by: str = "gateway") -> Draft:
+    return Draft(kind, body, batch.number, by)
+
+
+def _same_recipe(batch: Batch, recipe: Recipe) -> None:
+    if (recipe.id, recipe.version) != (batch.recipe_id, batch.recipe_version):
+        raise Refused(
+            "recipe_changed",
+            f"batch {batch.number} runs {batch.recipe_id}@{batch.recipe_version}, not {recipe.id}@{recipe.version}; "
+            "a recipe does not change during a batch",
+        )
+
+
+def _in_state(batch: Batch, wanted: Sequence[BatchState], what: str) -> None:
+    if batch.state not in wanted:
+        raise Refused(
+            "wrong_state",
+            f"{what} needs batch {batch.number} {' or '.join(wanted)}; it is {batch.state}",
+            state=batch.state,
+        )
+
+
+def _step(recipe: Recipe, step_id: str) -> tuple[Step, str]:
+    known = [(step, "before_start") for step in recipe.before_start]
+    known += [(step, "before_close") for step in recipe.before_close]
+    for step, when in known:
+        if step.id == step_id:
+            return step, when
+    raise Refused("no_such_step", f"{step_id!r} is no step of the recipe: {', '.join(step.id for step, _ in known)}")
+
+
+def _may_sign(batch: Batch, step: Step, person: Principal, needed: str, role: str) -> None:
+    if role not in person.roles:
+        raise Refused(
+            "role_missing", f"{step.id}: {needed!r} is signed by a person with role {role}, {person.name} is not"
+        )
+    if person.name in _signers(batch, step.id):
+        raise Refused("same_person", f"{step.id}: {person.name} performed it; somebody else verifies")
+
+
+def _signers(batch: Batch, step_id: str) -> list[str]:
+    return [one.person for one in batch.signatures if one.step == step_id]
+
+
+def _missing_text(batch: Batch, steps: Sequence[Step]) -> str:
+    due = missing_signatures(batch, steps)
+    return "; ".join(f"{step.id} is not signed as {meaning!r} by {role}" for step, meaning, role in due)
+
+
+def _may_dispose(disposition: str, person: Principal) -> None:
+    if disposition not in DISPOSITIONS:
+        raise Refused("bad_disposition", f"{disposition!r} is none of {', '.join(DISPOSITIONS)}")
+    if QA not in person.roles:
+        raise Refused("role_missing", f"the disposition is given by a person with role {QA}, {person.name} is not")
+
+
+def _reason(finding: Finding, reasons: Mapping[str, str]) -> str:
+    return (reasons.get(finding.id) or reasons.get(finding.kind) or reasons.get("*") or "").strip()
+
+
+def _read(batch: Batch, counters: Counters, now_ns: int) -> tuple[Tally, list[Draft]]:
+    """The tally after the machines' counters, and a record of each counter that fell back."""
+    before = batch.tally
+    after: dict[str, Meter] = {}
+    drafts = []
+    for name in ("units", "rejects", "labels", "labels_damaged"):
+        meter: Meter = getattr(before, name)
+        read = meter.read(getattr(counters, name))
+        if read is meter:
+            continue
+        after[name] = read
+        if read.resets != meter.resets:
+            body = {
+                "counter": name,
+                "before": str(meter.last),
+                "after": str(read.last),
+                "total": str(read.total),
+                "time": str(now_ns),
+            }
+            drafts.append(_draft(batch, "counter.stepped", body))
+    return (msgspec.structs.replace(before, **after) if after else before), drafts
+
+
+def _outcome(batch: Batch, recipe: Recipe) -> dict[str, Json]:
+    """Counts, consumption by lot, yield, waste and the equations, as the record and the MES get them."""
+    found = reconcile.equations(batch.tally, recipe)
+    return {
+        **reconcile.outcome(batch.tally, recipe),
+        "consumption": _consumption(batch, recipe),
+        "reconciliation": msgspec.to_builtins(found),
+        "reconciled": all(one.ok for one in found),
+    }
+
+
+def _consumption(batch: Batch, recipe: Recipe) -> list[Json]:
+    kinds = dict.fromkeys(lot.kind for lot in batch.order.materials)
+    rows: list[Json] = []
+    for kind in kinds:
+        quantity, unit, how = reconcile.used(batch.tally, kind, recipe)
+        lots = [{"lot": lot.lot, "uid": lot.uid} for lot in batch.order.materials if lot.kind == kind]
+        value = None if quantity is None else str(quantity)
+        rows.append({"material": kind, "lots": lots, "quantity": value, "unit": unit, "source": how})
+    return rows
+
+
+def _counters(counters: Counters) -> dict[str, Json]:
+    raw = msgspec.structs.asdict(counters)
+    return {name: None if value is None else str(value) for name, value in raw.items()}
+
+
+def _signature_body(signature: Signature) -> dict[str, Json]:
+    return {
+        "step": signature.step,
+        "text": signature.text,
+        "meaning": signature.meaning,
+        "person": signature.person,
+        "full_name": signature.full_name,
+        "role": signature.role,
+        "time": str(signature.time_ns),
+        "comment": signature.comment,
+    }
