@@ -1,0 +1,291 @@
+"""Certificates for OPC UA: our own, and whose we trust.  OPC 10000-4 §6.1 (checks), 10000-6 §6.2.2 (certificate).
+
+The library checks no server certificate unless told to, and its stock validator plays the server's role; so the
+check stands here, before the secure channel is opened, and again on what the session says of itself.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final, Literal, NamedTuple
+
+import structlog
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from pydantic import model_validator
+
+from gateway.errors import DeviceMisconfigured
+from gateway.recipe import Frozen
+from gateway.world import World
+
+log = structlog.get_logger()
+
+DEPRECATED: Final = ("Basic128Rsa15", "Basic256")
+"""SHA-1: withdrawn by the OPC Foundation."""
+_YEARS: Final = 5
+_SOON: Final = timedelta(days=30)
+
+Policy = Literal["Basic256Sha256", "Aes128_Sha256_RsaOaep", "Aes256_Sha256_RsaPss", "Basic256", "Basic128Rsa15", "None"]
+Mode = Literal["SignAndEncrypt", "Sign", "None"]
+
+
+class Security(Frozen):
+    """How the link is protected.  What is weaker than signed and checked needs a `waiver`: a reason, shown to all."""
+
+    policy: Policy = "Basic256Sha256"
+    mode: Mode = "SignAndEncrypt"
+    pki: Path | None = None
+    """Folder with `own.der`, `own.pem` (made where missing) and `trust/`: stands for the next three together."""
+    certificate: Path | None = None
+    """Our own application certificate, DER or PEM."""
+    key: Path | None = None
+    """Its private key, PEM."""
+    trust: Path | None = None
+    """Folder of trusted server or CA certificates; unknown ones are put into its subfolder `rejected`."""
+    server_certificate: Path | None = None
+    """The server's certificate, where it must not be fetched over an unsecured channel first."""
+    user: str | None = None
+    password_file: Path | None = None
+    waiver: str | None = None
+
+    @model_validator(mode="after")
+    def _strong_or_waived(self) -> Security:
+        if (self.policy == "None") != (self.mode == "None"):
+            raise ValueError("policy None and mode None belong together; say both or neither")
+        if self.mode != "None" and self._own() is None:
+            raise ValueError(
+                "needs our certificate: give `pki: FOLDER` (made there if missing), or certificate and key"
+            )
+        weak = self.weakness()
+        if weak and not (self.waiver and self.waiver.strip()):
+            raise ValueError(
+                f"{weak}; use policy Basic256Sha256, mode SignAndEncrypt and `pki: FOLDER`, "
+                "or give the reason why not as `waiver:`"
+            )
+        return self
+
+    def _own(self) -> tuple[Path, Path] | None:
+        if self.certificate and self.key:
+            return self.certificate, self.key
+        return (self.pki / "own.der", self.pki / "own.pem") if self.pki else None
+
+    @property
+    def own(self) -> tuple[Path, Path]:
+        """Certificate and key; only where the mode needs them (validated)."""
+        files = self._own()
+        assert files is not None, "validated: a secured link has a certificate"
+        return files
+
+    @property
+    def trusted(self) -> Path | None:
+        """The trust folder; None: the server's certificate is not checked (waived)."""
+        return self.trust or (self.pki / "trust" if self.pki else None)
+
+    def weakness(self) -> str | None:
+        """What a waiver has to answer for; None where nothing is weak."""
+        if self.mode == "None":
+            return "the link is neither signed nor encrypted (security None)"
+        if self.policy in DEPRECATED:
+            return f"policy {self.policy} is deprecated (SHA-1)"
+        if self.trusted is None:
+            return "the server's certificate is not checked (no trust folder)"
+        return None
+
+
+class OwnCertificate(NamedTuple):
+    """Files of our application certificate, and the application URI that stands in it."""
+
+    certificate: Path
+    key: Path
+    application_uri: str
+    thumbprint: str
+
+
+def ensure_certificate(folder: Path, application_uri: str, hostnames: Sequence[str]) -> OwnCertificate:
+    """Our application certificate `own.der` with its key `own.pem` in `folder`, made if it is not there.
+
+    Self-signed, RSA 2048, SHA-256, five years; the application URI is the first subject alternative name, as
+    servers compare the two.  An existing one is taken as it is.  OSError if the folder cannot be written.
+    """
+    certificate, key = folder / "own.der", folder / "own.pem"
+    if not (certificate.exists() and key.exists()):
+        folder.mkdir(parents=True, exist_ok=True)
+        private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        _write(key, _pem(private), 0o600)
+        _write(certificate, _self_signed(private, application_uri, hostnames), 0o644)
+        log.info("own OPC UA certificate made", file=str(certificate), next="give it to the servers to trust")
+    return read_own(certificate, key)
+
+
+def read_own(certificate: Path, key: Path) -> OwnCertificate:
+    """Load what the configuration names.  DeviceMisconfigured says which file is missing or has no URI."""
+    for file in (certificate, key):
+        if not file.exists():
+            raise DeviceMisconfigured(f"{file} is not there; make it, or give `pki: FOLDER` to have one made")
+    cert = load(certificate)
+    uris = _alternatives(cert).get_values_for_type(x509.UniformResourceIdentifier)
+    if not uris:
+        raise DeviceMisconfigured(f"{certificate} has no application URI among its subject alternative names")
+    _warn_if_ending(cert, str(certificate))
+    return OwnCertificate(certificate, key, uris[0], thumbprint(cert))
+
+
+def load(file: Path) -> x509.Certificate:
+    """DER or PEM.  DeviceMisconfigured names the file that is neither."""
+    data = file.read_bytes()
+    try:
+        return x509.load_pem_x509_certificate(data) if b"-----BEGIN" in data else x509.load_der_x509_certificate(data)
+    except ValueError as exc:
+        raise DeviceMisconfigured(f"{file} is no certificate: {exc}") from exc
+
+
+def thumbprint(cert: x509.Certificate) -> str:
+    """SHA-1 over the DER form: the name by which OPC UA tools show a certificate (10000-6 §6.2.2), not a proof."""
+    return cert.fingerprint(hashes.SHA1()).hex().upper()  # noqa: S303
+
+
+def check_server(cert: x509.Certificate, trust: Path, application_uri: str | None = None) -> None:
+    """Raise DeviceMisconfigured unless `cert` is a server's, in time, in or signed by something in `trust`.
+
+    An unknown one is written to `trust/rejected/`, so that trusting it is moving one file.
+    """
+    now = _now()
+    mark = f"server certificate {thumbprint(cert)}"
+    if not _trusted(cert, trust):
+        file = _reject(cert, trust)
+        raise DeviceMisconfigured(
+            f"{mark} ({cert.subject.rfc4514_string()}) is not trusted; compare the thumbprint with the one the server "
+            f"shows, then move {file} to {trust}"
+        )
+    if not cert.not_valid_before_utc <= now <= cert.not_valid_after_utc:
+        raise DeviceMisconfigured(
+            f"{mark} is valid from {cert.not_valid_before_utc:%Y-%m-%d} to {cert.not_valid_after_utc:%Y-%m-%d}, "
+            f"our clock says {now:%Y-%m-%d %H:%M}; renew it or set the clock"
+        )
+    if not _for_servers(cert):
+        raise DeviceMisconfigured(f"{mark} is not for use by a server (extended key usage); give the server its own")
+    names = _alternatives(cert).get_values_for_type(x509.UniformResourceIdentifier)
+    if application_uri is not None and application_uri not in names:
+        raise DeviceMisconfigured(
+            f"{mark} belongs to {', '.join(names) or 'no application URI'}, the server calls itself {application_uri}"
+        )
+    _warn_if_ending(cert, mark)
+
+
+def _trusted(cert: x509.Certificate, trust: Path) -> bool:
+    return any(known == cert or _issued(cert, known) for known in _certificates(trust))
+
+
+def _issued(cert: x509.Certificate, authority: x509.Certificate) -> bool:
+    """Signed by a CA of the trust folder.  Revocation: take the CA out, or name servers one by one."""
+    try:
+        if not authority.extensions.get_extension_for_class(x509.BasicConstraints).value.ca:
+            return False
+        cert.verify_directly_issued_by(authority)
+    except (x509.ExtensionNotFound, InvalidSignature, ValueError, TypeError):
+        return False
+    return True
+
+
+def _certificates(folder: Path) -> Iterator[x509.Certificate]:
+    if not folder.is_dir():
+        return
+    for file in sorted(folder.iterdir()):
+        if file.suffix.lower() in {".der", ".pem", ".crt", ".cer"}:
+            yield load(file)
+
+
+def _reject(cert: x509.Certificate, trust: Path) -> Path:
+    rejected = trust / "rejected"
+    rejected.mkdir(parents=True, exist_ok=True)
+    file = rejected / f"{thumbprint(cert)}.der"
+    if not file.exists():
+        _write(file, cert.public_bytes(serialization.Encoding.DER), 0o644)
+    return file
+
+
+def _for_servers(cert: x509.Certificate) -> bool:
+    try:
+        usage = cert.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound:
+        return True  # 10000-6 table 43: not stated is not forbidden
+    return ExtendedKeyUsageOID.SERVER_AUTH in usage
+
+
+def _alternatives(cert: x509.Certificate) -> x509.SubjectAlternativeName:
+    try:
+        return cert.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return x509.SubjectAlternativeName([])
+
+
+def _warn_if_ending(cert: x509.Certificate, what: str) -> None:
+    if cert.not_valid_after_utc - _now() < _SOON:
+        log.warning("certificate ends soon", certificate=what, until=f"{cert.not_valid_after_utc:%Y-%m-%d}")
+
+
+def _now() -> datetime:
+    return datetime.fromtimestamp(World().time_ns() / 1e9, tz=UTC)
+
+
+def _pem(private: rsa.RSAPrivateKey) -> bytes:
+    return private.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def _self_signed(private: rsa.RSAPrivateKey, application_uri: str, hostnames: Sequence[str]) -> bytes:
+    """DER, with the key usages that 10000-6 §6.2.2 table 43 asks of an application instance certificate."""
+    name = x509.Name(
+        [
+            x509.NameAttribute(NameOID.COMMON_NAME, "Linegate"),
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, application_uri[:64]),
+        ]
+    )
+    start = _now() - timedelta(days=1)  # the other side's clock may be a little behind
+    names = [x509.UniformResourceIdentifier(application_uri), *map(_host, hostnames)]
+    usage = dict.fromkeys(("crl_sign", "encipher_only", "decipher_only", "key_agreement"), False) | dict.fromkeys(
+        ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_cert_sign"), True
+    )
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(private.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(start)
+        .not_valid_after(start + timedelta(days=365 * _YEARS))
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.KeyUsage(**usage), critical=True)
+        .add_extension(
+            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]), critical=False
+        )
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(private.public_key()), critical=False)
+    )
+    return builder.sign(private, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
+
+
+def _host(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+def _write(file: Path, data: bytes, mode: int) -> None:
+    """Whole or not at all: a half-written certificate would be refused for ever."""
+    part = file.with_name(file.name + ".part")
+    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(handle, "wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+    part.replace(file)
