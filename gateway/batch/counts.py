@@ -15,7 +15,7 @@ import msgspec
 from gateway.errors import Refused
 from gateway.model import Json, Principal
 
-ENTER_ROLES: Final = ("operator", "technician", "supervisor", "qa")
+ENTER_ROLES: Final = ("operator", "technician", "supervisor", "qa", "mes")
 """Who may enter a count: the first of these the person has stands in the record."""
 
 
@@ -30,18 +30,18 @@ class Quantity(msgspec.Struct, frozen=True):
 QUANTITIES: Final[Mapping[str, Quantity]] = {
     each.name: each
     for each in (
-        Quantity("labels.issued", "{count}", "labels issued to the line"),
-        Quantity("labels.damaged", "{count}", "labels damaged by hand, beside those the labeller counted"),
-        Quantity("labels.samples", "{count}", "labels kept as specimens or proofs"),
-        Quantity("labels.returned", "{count}", "labels returned to the label store"),
-        Quantity("labels.destroyed", "{count}", "labels destroyed under witness"),
-        Quantity("oil.charged", "g", "oil charged to the reservoir"),
-        Quantity("oil.remaining", "g", "oil left in the reservoir and returned"),
-        Quantity("oil.waste", "g", "oil lost: purge, cleaning, spills"),
-        Quantity("units.good", "{count}", "finished units handed on, counted by hand"),
-        Quantity("units.rejected", "{count}", "units rejected by people, beside those the filler rejected"),
-        Quantity("units.destroyed", "{count}", "units destroyed by in-process tests"),
-        Quantity("units.retained", "{count}", "units kept as retained samples"),
+        Quantity("labels_issued", "{count}", "labels issued to the line"),
+        Quantity("labels_damaged", "{count}", "labels damaged by hand, beside those the labeller counted"),
+        Quantity("labels_samples", "{count}", "labels kept as specimens or proofs"),
+        Quantity("labels_returned", "{count}", "labels returned to the label store"),
+        Quantity("labels_destroyed", "{count}", "labels destroyed under witness"),
+        Quantity("oil_charged", "g", "oil charged to the reservoir"),
+        Quantity("oil_remaining", "g", "oil left in the reservoir and returned"),
+        Quantity("oil_waste", "g", "oil lost: purge, cleaning, spills"),
+        Quantity("units_good", "{count}", "finished units handed on, counted by hand"),
+        Quantity("units_rejected", "{count}", "units rejected by people, beside those the filler rejected"),
+        Quantity("units_destroyed", "{count}", "units destroyed by in-process tests"),
+        Quantity("units_retained", "{count}", "units kept as retained samples"),
     )
 }
 
@@ -94,9 +94,9 @@ class CountEntry(msgspec.Struct, frozen=True):
     value: Decimal
     unit: str
     comment: str = ""
-    supersedes: int | None = None
+    supersedes: str | None = None
     """The id of the entry it corrects; the comment is the reason then."""
-    id: int = 0
+    id: str = ""
     """Counted per batch from 1."""
     person: str = ""
     full_name: str = ""
@@ -127,7 +127,9 @@ def _check_correction(entry: CountEntry, entries: Iterable[CountEntry]) -> None:
     standing = {one.id: one for one in in_force(entries)}
     corrected = standing.get(entry.supersedes)
     if corrected is None:
-        raise Refused("no_such_entry", f"entry {entry.supersedes} does not stand; standing: {sorted(standing)}")
+        raise Refused(
+            "no_such_entry", f"entry {entry.supersedes} does not stand; standing: {', '.join(standing) or 'none'}"
+        )
     if corrected.quantity != entry.quantity:
         raise Refused("no_such_entry", f"entry {corrected.id} is about {corrected.quantity}, not {entry.quantity}")
     if not entry.comment.strip():
@@ -152,7 +154,7 @@ def body(entry: CountEntry, entries: Iterable[CountEntry]) -> dict[str, Json]:
     everything = [*entries, entry]
     corrected = next((one for one in everything if one.id == entry.supersedes), None)
     return {
-        "entry": str(entry.id),
+        "entry": entry.id,
         "quantity": entry.quantity,
         "text": QUANTITIES[entry.quantity].text,
         "value": str(entry.value),
@@ -163,6 +165,6 @@ def body(entry: CountEntry, entries: Iterable[CountEntry]) -> dict[str, Json]:
         "role": entry.role,
         "time": str(entry.time_ns),
         "comment": entry.comment,
-        "supersedes": None if corrected is None else str(corrected.id),
+        "supersedes": entry.supersedes,
         "previous": None if corrected is None else str(corrected.value),
     }

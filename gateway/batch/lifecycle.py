@@ -10,9 +10,8 @@ because the record itself says it (21 CFR 11.10(f), (g)).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from decimal import Decimal
-from types import MappingProxyType
 from typing import Final
 
 import msgspec
@@ -51,9 +50,9 @@ __all__ = [
     "weighed",
 ]
 
+TRAY_ROLES: Final = frozenset({"supervisor", "qa"})
 DISPOSITIONS: Final = ("released", "rejected", "quarantined")
 QA: Final = "qa"
-_NO_REASONS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 def planned(order: Order, recipe: Recipe, recipe_hash: str, now_ns: int) -> Change:
@@ -163,7 +162,7 @@ def entered(batch: Batch, recipe: Recipe, entry: CountEntry, person: Principal, 
     made = msgspec.structs.replace(
         entry,
         value=Decimal(format(entry.value, "f")),
-        id=len(batch.entries) + 1,
+        id=str(len(batch.entries) + 1),
         person=person.name,
         full_name=person.full_name,
         role=role,
@@ -188,9 +187,9 @@ def suspect(batch: Batch, names: Sequence[str], why: str) -> Change:
 
 
 def dispose_tray(batch: Batch, name: str, disposition: str, person: Principal, reason: str) -> Change:
-    """QA's word on one tray.  Refused: wrong_state, bad_disposition, role_missing, reason_missing, no_such_tray."""
+    """A supervisor's or QA's word on one tray.  Refused: wrong_state, bad_disposition, role_missing, reason_missing, no_such_tray."""
     _in_state(batch, OPEN, "the disposition of a tray")
-    _may_dispose(disposition, person)
+    _may_dispose(disposition, person, TRAY_ROLES)
     if not reason.strip():
         raise Refused("reason_missing", f"the disposition of tray {name} needs a reason")
     after_trays, events = trays.disposed(batch.trays, name, disposition, person.name, reason)
@@ -230,10 +229,10 @@ def close(  # noqa: PLR0917  # the order of all transitions: batch, recipe, what
     findings: Sequence[Finding],
     now_ns: int,
     *,
-    reasons: Mapping[str, str] = _NO_REASONS,
+    reasons: Mapping[str, str] | str = "",
     comment: str = "",
 ) -> Change:
-    """QA's disposition.  `reasons`: why each finding is acceptable, by its id, by its kind, or `*` for all the rest.
+    """QA's disposition.  `reasons`: one for all findings, or by a finding's id, its kind, or `*` for the rest.
 
     Refused: recipe_changed, wrong_state, bad_disposition, role_missing, not_signed, findings_open.
     """
@@ -242,7 +241,8 @@ def close(  # noqa: PLR0917  # the order of all transitions: batch, recipe, what
     _may_dispose(disposition, person)
     if missing_signatures(batch, recipe.before_close):
         raise Refused("not_signed", f"batch {batch.number}: {_missing_text(batch, recipe.before_close)}")
-    explained = [(each, _reason(each, reasons)) for each in findings]
+    known = {"*": reasons} if isinstance(reasons, str) else reasons
+    explained = [(each, _reason(each, known)) for each in findings]
     open_ones = [each for each, reason in explained if not reason]
     if open_ones:
         told = "; ".join(f"{each.id}: {each.text}" for each in open_ones)
@@ -326,11 +326,14 @@ def _missing_text(batch: Batch, steps: Sequence[Step]) -> str:
     return "; ".join(f"{step.id} is not signed as {meaning!r} by {role}" for step, meaning, role in due)
 
 
-def _may_dispose(disposition: str, person: Principal) -> None:
+def _may_dispose(disposition: str, person: Principal, roles: Set[str] = frozenset({QA})) -> None:
     if disposition not in DISPOSITIONS:
         raise Refused("bad_disposition", f"{disposition!r} is none of {', '.join(DISPOSITIONS)}")
-    if QA not in person.roles:
-        raise Refused("role_missing", f"the disposition is given by a person with role {QA}, {person.name} is not")
+    if not roles & person.roles:
+        needed = " or ".join(sorted(roles))
+        raise Refused(
+            "role_missing", f"this disposition is given by a person with role {needed}; {person.name} has none"
+        )
 
 
 def _reason(finding: Finding, reasons: Mapping[str, str]) -> str:

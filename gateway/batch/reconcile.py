@@ -67,8 +67,8 @@ def equations(tally: Tally, recipe: Recipe) -> tuple[Equation, ...]:
 
 def good_units(tally: Tally) -> Input:
     """Finished units: a person's count; without one, the labels applied, as every good unit carries one."""
-    if total(tally.entries, "units.good") is not None:
-        return _entered(tally, "units.good")
+    if total(tally.entries, "units_good") is not None:
+        return _entered(tally, "units_good")
     return _metered("good", tally.labels, "labeller, labels applied: one on every good unit")
 
 
@@ -100,7 +100,7 @@ def outcome(tally: Tally, recipe: Recipe) -> dict[str, Json]:
 def used(tally: Tally, kind: str, recipe: Recipe) -> tuple[Decimal | None, str, str]:
     """(quantity, unit, how it is known) of a kind of material that the batch consumed."""
     if kind == "oil":
-        charged, remaining = total(tally.entries, "oil.charged"), total(tally.entries, "oil.remaining")
+        charged, remaining = total(tally.entries, "oil_charged"), total(tally.entries, "oil_remaining")
         if charged is not None and remaining is not None:
             return charged - remaining, "g", "charged less remaining"
         return _filled_mass(tally, recipe).value, "g", _filled_mass(tally, recipe).source
@@ -116,13 +116,13 @@ def mean_weight(tally: Tally) -> Decimal | None:
     return tally.weight_sum_g / tally.weight_n if tally.weight_n else None
 
 
-_WASTE: Final = ("labels.damaged", "labels.destroyed", "oil.waste", "units.rejected", "units.destroyed")
+_WASTE: Final = ("labels_damaged", "labels_destroyed", "oil_waste", "units_rejected", "units_destroyed")
 
 
 def _labels(tally: Tally, recipe: Recipe) -> Equation:
-    issued = _entered(tally, "labels.issued", needed=True)
+    issued = _entered(tally, "labels_issued", needed=True)
     applied = _metered("applied", tally.labels, "labeller, labels applied")
-    parts = (applied, *_spoilt_labels(tally), _entered(tally, "labels.returned"))
+    parts = (applied, *_spoilt_labels(tally), _entered(tally, "labels_returned"))
     text = "issued = applied + damaged + samples + destroyed + returned"
     return _balance("labels", text, issued, parts, recipe.reconcile.labels_percent)
 
@@ -130,7 +130,7 @@ def _labels(tally: Tally, recipe: Recipe) -> Equation:
 def _spoilt_labels(tally: Tally) -> tuple[Input, ...]:
     by_machine = _metered("damaged by the labeller", tally.labels_damaged, "labeller, labels damaged")
     machine = (by_machine,) if tally.labels_damaged.known else ()
-    return (*machine, *(_entered(tally, f"labels.{part}") for part in ("damaged", "samples", "destroyed")))
+    return (*machine, *(_entered(tally, f"labels_{part}") for part in ("damaged", "samples", "destroyed")))
 
 
 def _units(tally: Tally, recipe: Recipe) -> Equation:
@@ -138,8 +138,8 @@ def _units(tally: Tally, recipe: Recipe) -> Equation:
     parts = (
         good_units(tally),
         *_rejected(tally),
-        _entered(tally, "units.destroyed"),
-        _entered(tally, "units.retained"),
+        _entered(tally, "units_destroyed"),
+        _entered(tally, "units_retained"),
     )
     text = "filled = good + rejected + destroyed in tests + retained"
     return _balance("units", text, filled, parts, recipe.reconcile.units_percent)
@@ -147,12 +147,12 @@ def _units(tally: Tally, recipe: Recipe) -> Equation:
 
 def _rejected(tally: Tally) -> tuple[Input, ...]:
     machine = (_metered("rejected by the filler", tally.rejects, "filler, units defective"),)
-    return (*(machine if tally.rejects.known else ()), _entered(tally, "units.rejected"))
+    return (*(machine if tally.rejects.known else ()), _entered(tally, "units_rejected"))
 
 
 def _oil(tally: Tally, recipe: Recipe) -> Equation:
-    charged = _entered(tally, "oil.charged", needed=True)
-    parts = (_filled_mass(tally, recipe), _entered(tally, "oil.remaining", needed=True), _entered(tally, "oil.waste"))
+    charged = _entered(tally, "oil_charged", needed=True)
+    parts = (_filled_mass(tally, recipe), _entered(tally, "oil_remaining", needed=True), _entered(tally, "oil_waste"))
     text = "charged = filled (units x mean check weight) + remaining + waste"
     return _balance("oil", text, charged, parts, recipe.reconcile.oil_percent)
 
@@ -170,8 +170,8 @@ def _filled_mass(tally: Tally, recipe: Recipe) -> Input:
 
 def _yield(tally: Tally, recipe: Recipe) -> Equation:
     good = good_units(tally)
-    charged = _entered(tally, "oil.charged", needed=True)
-    remaining = _entered(tally, "oil.remaining", needed=True)
+    charged = _entered(tally, "oil_charged", needed=True)
+    remaining = _entered(tally, "oil_remaining", needed=True)
     bounds = recipe.yields
     each = Input("oil per unit", bounds.oil_per_unit, "g", f"recipe {recipe.id}@{recipe.version}")
     inputs = (good, charged, remaining, each)
@@ -214,7 +214,7 @@ def _balance(name: str, text: str, left: Input, parts: tuple[Input, ...], limit_
 
 
 def _entered(tally: Tally, quantity: str, *, needed: bool = False) -> Input:
-    name = quantity.partition(".")[2]
+    name = quantity.partition("_")[2]
     unit = QUANTITIES[quantity].unit
     standing = [entry for entry in in_force(tally.entries) if entry.quantity == quantity]
     if not standing:
