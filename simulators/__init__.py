@@ -1,1 +1,1 @@
-"""The simulated line: one plant model, real protocols.  Never imports gateway."""
+"""The simulated line: one plant model, five devices that speak their real protocols.  Never imports `gateway`."""
