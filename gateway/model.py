@@ -219,7 +219,7 @@ class Check(msgspec.Struct, frozen=True):
     rule: str
     plan: str
     why: str
-    """schedule, verification, start, release."""
+    """schedule, verification, request (a person weighed without being asked)."""
     state: CheckState
     n: int
     """Samples asked for, of each characteristic."""
@@ -241,6 +241,8 @@ class CheckChange(msgspec.Struct, frozen=True):
     """due, taken, judged, missed."""
     check: Check
     sample: Sample | None = None
+    suspects: tuple[str, ...] = ()
+    """Trays since the last good check, where it was judged failed, or missed."""
 
 
 class Weighing(msgspec.Struct, frozen=True):

@@ -7,16 +7,19 @@ hand.  A Judge holds the rule's state; the engine calls it, one event at a time,
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, ClassVar, Protocol
+from typing import Annotated, Any, ClassVar, Protocol, runtime_checkable
 
 import msgspec
 from pydantic import BeforeValidator, Field
 
-from gateway.model import Entry, Finding, Json, Scan, TagSet, Verdict
+from gateway.model import Check, Entry, Finding, Json, Scan, TagSet, Verdict
 from gateway.recipe import Frozen
 from gateway.units import Duration
 
 NOTHING: tuple[Finding, ...] = ()
+
+Closure = Callable[[Scan, int], Sequence[Finding]]
+"""The hot path: `(scan, now_ns) -> findings`; NOTHING, the one shared empty tuple, when nothing changed."""
 
 
 def _one_or_many(value: object) -> object:
@@ -42,7 +45,10 @@ class RuleContext(msgspec.Struct, frozen=True):
 class Judge(Protocol):
     """One compiled rule."""
 
-    def plan(self, tagset: TagSet) -> Callable[[Scan, int], Sequence[Finding]] | None:
+    dirty: bool
+    """Set by the judge when `dump()` would say something new; the engine sets it back once it has asked."""
+
+    def plan(self, tagset: TagSet) -> Closure | None:
         """A closure `(scan, now_ns) -> findings` for scans of this tag set; None if it looks at none of them.
 
         Called once per tag set.  The closure is the hot path: one per rule and scan.
@@ -66,6 +72,36 @@ class Judge(Protocol):
         ...
 
     def load(self, state: Json) -> None: ...
+
+
+class Group(Protocol):
+    """Judges of one kind over one tag set, looked at together: cheaper, or because they share something there."""
+
+    members: Sequence[Judge]
+    """A judge is in at most one group, and its group ticks it; tag sets outside the group go through `plan`."""
+
+    def scan(self, scan: Scan, now_ns: int) -> Sequence[Finding]: ...
+
+    def tick(self, now_ns: int, wall_ns: int) -> Sequence[Finding]: ...
+
+
+@runtime_checkable
+class Grouping(Protocol):
+    """A kind of judge that can be grouped."""
+
+    @staticmethod
+    def group(judges: Sequence[Any], tagset: TagSet) -> Group | None:
+        """The group of those of `judges` (all of this kind) that belong together on `tagset`; None if none do."""
+        ...
+
+
+@runtime_checkable
+class Checking(Protocol):
+    """A judge that asks for checks."""
+
+    def checks(self) -> Sequence[Check]:
+        """Those still open: due, taken in part, or missed and not yet done."""
+        ...
 
 
 class RuleConfig(Frozen):
