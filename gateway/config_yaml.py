@@ -135,7 +135,7 @@ class Document:
 
     def scalars(self, where: Where = ()) -> Iterator[tuple[Where, Json]]:
         """Every plain value below `where`, with its way."""
-        return _scalars(self.get(where), where)
+        return scalars(self.get(where), where)
 
     def _build(self, node: yaml.Node, where: Where) -> Json:
         self._left -= 1
@@ -254,12 +254,13 @@ def _child(node: yaml.Node | None, step: str | int) -> tuple[yaml.Node | None, y
     return None
 
 
-def _scalars(value: Json, where: Where) -> Iterator[tuple[Where, Json]]:
-    if isinstance(value, dict):
+def scalars(value: Json, where: Where) -> Iterator[tuple[Where, Json]]:
+    """Every plain value below, with its way."""
+    if isinstance(value, Mapping):
         for key, child in value.items():
-            yield from _scalars(child, (*where, key))
+            yield from scalars(child, (*where, key))
     elif isinstance(value, list):
         for index, child in enumerate(value):
-            yield from _scalars(child, (*where, index))
+            yield from scalars(child, (*where, index))
     else:
         yield where, value

@@ -1,0 +1,402 @@
+"""One YAML file, plus recipes, to settings that can work.  All problems at once, each with file, line and column.
+
+    settings = load(Path("config/line.yaml"))            # ConfigError: nothing can be started
+    settings.build_rules(recipe, {"number": ..., "uid": ...})
+    report = check(path)                                 # for `linegate check`: never raises for what is in the file
+    schema()                                             # for editors
+
+Kinds are looked up in the built-in tuples, then among the entry points `linegate.drivers`, `linegate.rules` and
+`linegate.sinks`, which are imported only when a file names them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any, Final, Generic, TypeVar, Union, get_args
+
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+
+from gateway import config_yaml
+from gateway.config_check import Row, cross, worst_case
+from gateway.config_explain import explain, hint
+from gateway.config_model import (
+    ConsoleConfig,
+    GatewayConfig,
+    RawRule,
+    Settings,
+    digest,
+    read_recipe,
+    read_recipes,
+    recipe_hash,
+    references,
+)
+from gateway.config_secrets import Secrets
+from gateway.config_yaml import Where
+from gateway.drivers.base import DriverConfig
+from gateway.drivers.kinds import BUILT_IN as DRIVERS
+from gateway.errors import ConfigError, Problem
+from gateway.model import Json, TagSet
+from gateway.recipe import Recipe
+from gateway.rules.base import RuleConfig
+from gateway.rules.kinds import BUILT_IN as RULES
+from gateway.sinks.base import SinkConfig
+from gateway.sinks.kinds import BUILT_IN as SINKS
+
+__all__ = [
+    "ConsoleConfig",
+    "GatewayConfig",
+    "Kinds",
+    "RawRule",
+    "Report",
+    "Row",
+    "Settings",
+    "check",
+    "load",
+    "read_recipe",
+    "recipe_hash",
+    "schema",
+    "worst_case",
+]
+
+_SECTIONS: Final = ("gateway", "devices", "rules", "sinks")
+_NAME: Final = "abcdefghijklmnopqrstuvwxyz0123456789-_"
+_NOWHERE: Final = GatewayConfig(id="unknown", path="unknown/unknown")
+
+M = TypeVar("M", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Kinds(Generic[M]):
+    """The kinds of one section: word in the file -> model."""
+
+    key: str
+    """The key that names the kind: `driver` or `kind`."""
+    built_in: tuple[type[M], ...]
+    group: str = ""
+    """Entry point group of third parties."""
+
+    @cached_property
+    def models(self) -> dict[str, type[M]]:
+        return {word: model for model in self.built_in for word in _words(model, self.key)}
+
+    @cached_property
+    def _others(self) -> dict[str, metadata.EntryPoint]:
+        return {entry.name: entry for entry in metadata.entry_points(group=self.group)} if self.group else {}
+
+    def names(self) -> set[str]:
+        return {*self.models, *self._others}
+
+    def find(self, word: str) -> type[M] | None:
+        """None if there is no such kind.  ValueError if its package cannot be imported."""
+        if word in self.models or word not in self._others:
+            return self.models.get(word)
+        entry = self._others[word]
+        try:
+            model: type[M] = entry.load()
+        except (ImportError, AttributeError) as error:
+            raise ValueError(
+                f"{self.key} {word!r} comes from {entry.value}, which cannot be imported: {error}"
+            ) from None
+        return model
+
+    def all(self) -> tuple[type[M], ...]:
+        return (*self.built_in, *(model for name in sorted(self._others) if (model := self.find(name)) is not None))
+
+
+def _words(model: type[BaseModel], key: str) -> tuple[str, ...]:
+    """The literal words of the model's kind: `Literal["mqtt"]`."""
+    return tuple(str(word) for word in get_args(model.model_fields[key].annotation))
+
+
+@dataclass(frozen=True)
+class House:
+    """Every kind that may stand in a file."""
+
+    drivers: Kinds[DriverConfig] = field(default_factory=lambda: Kinds("driver", DRIVERS, "linegate.drivers"))
+    rules: Kinds[RuleConfig] = field(default_factory=lambda: Kinds("kind", RULES, "linegate.rules"))
+    sinks: Kinds[SinkConfig] = field(default_factory=lambda: Kinds("kind", SINKS, "linegate.sinks"))
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `linegate check` shows."""
+
+    problems: tuple[Problem, ...]
+    warnings: tuple[Problem, ...]
+    table: tuple[Row, ...]
+    settings: Settings | None
+    """None where there are problems."""
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems
+
+
+def load(path: Path, *, state_dir: Path | None = None, house: House | None = None) -> Settings:
+    """Settings that can work, with warnings in `Settings.warnings`.  ConfigError with every problem there is.
+
+    `state_dir` overrides the file's own, without changing its hash.
+    """
+    settings, problems, _ = _Reading(path, house or House()).settings(state_dir)
+    errors = [problem for problem in problems if problem.level == "error"]
+    if errors:
+        raise ConfigError(errors)
+    return replace(settings, warnings=tuple(problems))
+
+
+def check(path: Path, *, house: House | None = None) -> Report:
+    """Everything `load` would say, warnings and the worst-case table beside it."""
+    settings, problems, recipes = _Reading(path, house or House()).settings(None)
+    errors = tuple(problem for problem in problems if problem.level == "error")
+    warnings = tuple(problem for problem in problems if problem.level != "error")
+    rows = {(row.rule, row.halts): row for recipe in (None, *recipes.values()) for row in worst_case(settings, recipe)}
+    return Report(errors, warnings, tuple(rows.values()), None if errors else settings)
+
+
+class _Reading:
+    """One file on its way to settings; gathers problems instead of stopping at the first."""
+
+    def __init__(self, path: Path, house: House) -> None:
+        self.path = path
+        self.house = house
+        self.document = config_yaml.read(path)
+        self.secrets = Secrets(path.parent)
+        self.problems: list[Problem] = []
+        self.broken: set[str] = set()
+
+    def settings(self, state_dir: Path | None) -> tuple[Settings, list[Problem], dict[str, Recipe]]:
+        self._sections()
+        written = self._gateway()
+        devices = self._configs("devices", self.house.drivers)
+        tagsets = self._tagsets(devices)
+        rules = self._rules()
+        sinks = self._configs("sinks", self.house.sinks)
+        settings = Settings(
+            path=self.path,
+            gateway=self._placed(written, state_dir),
+            devices=devices,
+            rules=rules,
+            sinks=sinks,
+            tagsets=tagsets,
+            hash=self._hash(written, devices, sinks, tagsets),
+            rules_hash=digest(self.secrets.hide(self.document.get(("rules",)) or {})),
+            document=self.document,
+        )
+        recipes = self._recipes(settings, known=written is not _NOWHERE)
+        self.problems += cross(settings, recipes, self.broken)
+        return settings, self._sorted(), recipes
+
+    def _sorted(self) -> list[Problem]:
+        found = [
+            replace(problem, message=self.secrets.scrub(problem.message))
+            for problem in (*self.document.problems, *self.problems)
+        ]
+        return sorted(found, key=lambda problem: (problem.file != self.document.name, problem.file, problem.line))
+
+    def _say(self, where: Where, message: str, *, key: bool = False) -> None:
+        self.problems.append(self.document.problem(where, message, key=key))
+
+    def _sections(self) -> None:
+        """Top-level keys; secrets are put in, empty sections become empty mappings."""
+        data = self.document.data
+        if not isinstance(data, dict):
+            self._say((), "should be a mapping with gateway, devices, rules, sinks")
+            self.document.data = data = {}
+        for key in data:
+            if key not in _SECTIONS:
+                self._say((key,), f"unknown key{hint(key, _SECTIONS)}", key=True)
+        self.secrets.resolve(self.document)
+        read = not self.document.problems or bool(data)
+        for key in ("gateway", "devices"):
+            if read and not data.get(key):
+                self._say((key,), "is missing")
+
+    def _section(self, name: str) -> dict[str, Json]:
+        """The section's entries that are mappings under a good name."""
+        entries = self.document.data.get(name) or {}
+        if not isinstance(entries, dict):
+            self._say((name,), "should be a mapping of names")
+            return {}
+        good: dict[str, Json] = {}
+        for entry, data in entries.items():
+            if not entry or not entry[0].isalnum() or not set(entry) <= set(_NAME):
+                self._say((name, entry), "a name is made of a-z, 0-9, - and _", key=True)
+            elif not isinstance(data, dict):
+                self._say((name, entry), "should be a mapping", key=True)
+            else:
+                good[entry] = data
+            if entry not in good and name == "devices":
+                self.broken.add(entry)
+        return good
+
+    def _validated(self, where: Where, model: type[M]) -> M | None:
+        try:
+            return model.model_validate(self.document.get(where))
+        except ValidationError as error:
+            self.problems += explain(error, self.document, where, model)
+            return None
+
+    def _gateway(self) -> GatewayConfig:
+        if not self.document.data.get("gateway"):
+            return _NOWHERE
+        return self._validated(("gateway",), GatewayConfig) or _NOWHERE
+
+    def _placed(self, written: GatewayConfig, state_dir: Path | None) -> GatewayConfig:
+        """Paths are meant from the file's own folder."""
+        folder = self.path.resolve().parent
+        paths = {"state_dir": state_dir or folder / written.state_dir, "recipes": folder / written.recipes}
+        return written.model_copy(update={name: path.resolve() for name, path in paths.items()})
+
+    def _kind(self, where: Where, data: Mapping[str, Json], kinds: Kinds[M]) -> type[M] | None:
+        word = data.get(kinds.key)
+        if word is None:
+            self._say((*where, kinds.key), f"is missing{hint('', kinds.names())}", key=True)
+            return None
+        try:
+            model = kinds.find(str(word))
+        except ValueError as error:
+            self._say((*where, kinds.key), str(error))
+            return None
+        if model is None:
+            what = "driver" if kinds.key == "driver" else f"kind of {where[0]}".removesuffix("s")
+            self._say((*where, kinds.key), f"there is no {what} {word!r}{hint(word, kinds.names())}")
+        return model
+
+    def _configs(self, section: str, kinds: Kinds[M]) -> dict[str, M]:
+        configs: dict[str, M] = {}
+        for name, data in self._section(section).items():
+            model = self._kind((section, name), data, kinds)
+            config = self._validated((section, name), model) if model else None
+            if config is not None:
+                configs[name] = config
+            elif section == "devices":
+                self.broken.add(name)
+        return configs
+
+    def _tagsets(self, devices: dict[str, DriverConfig]) -> dict[str, TagSet]:
+        tagsets: dict[str, TagSet] = {}
+        for name, config in list(devices.items()):
+            try:
+                specs = config.tags()
+                twice = {spec.name for spec in specs if [other.name for other in specs].count(spec.name) > 1}
+                if not specs or twice:
+                    raise ValueError(f"tag {min(twice)!r} is there twice" if twice else "has no tags")
+            except ValueError as error:
+                self._say(("devices", name), str(error), key=True)
+                self.broken.add(name)
+                del devices[name]
+                continue
+            tagsets[name] = TagSet(name, specs)
+        return tagsets
+
+    def _rules(self) -> dict[str, RawRule]:
+        """Rules with their references standing; what the references bring is checked with each recipe."""
+        rules: dict[str, RawRule] = {}
+        for name, data in self._section("rules").items():
+            model = self._kind(("rules", name), data, self.house.rules)
+            if model is None:
+                continue
+            rule = RawRule(name, model, data, references(data))
+            if not rule.references or self._shape(rule):
+                rules[name] = rule
+        return rules
+
+    def _shape(self, rule: RawRule) -> bool:
+        """What is wrong whatever the recipe: unknown keys, missing ones."""
+        try:
+            rule.model.model_validate(rule.data)
+        except ValidationError as error:
+            skip = [(*rule.where, *way) for way in rule.references]
+            found = explain(error, self.document, rule.where, rule.model, skip=skip)
+            found = [problem for problem in found if problem.where != config_yaml.dotted(rule.where)]
+            self.problems += found
+            return not found
+        return True
+
+    def _hash(
+        self,
+        gateway: GatewayConfig,
+        devices: Mapping[str, BaseModel],
+        sinks: Mapping[str, BaseModel],
+        tagsets: Mapping[str, TagSet],
+    ) -> str:
+        document = {
+            "gateway": _dump(gateway),
+            "devices": {name: _dump(config) for name, config in devices.items()},
+            "rules": self.document.data.get("rules") or {},
+            "sinks": {name: _dump(config) for name, config in sinks.items()},
+            "tags": {name: [[s.name, s.unit, s.kind] for s in tagset.specs] for name, tagset in tagsets.items()},
+        }
+        return digest(self.secrets.hide(document))
+
+    def _recipes(self, settings: Settings, *, known: bool) -> dict[str, Recipe]:
+        if not known:
+            return {}
+        folder = settings.gateway.recipes
+        if self.document.get(("gateway", "recipes")) is not None and not folder.is_dir():
+            self._say(("gateway", "recipes"), f"there is no folder {self.document.get(('gateway', 'recipes'))}")
+        recipes, problems = read_recipes(folder)
+        self.problems += problems
+        return recipes
+
+
+def _dump(config: BaseModel) -> Json:
+    return config.model_dump(mode="json", by_alias=True)
+
+
+def schema(house: House | None = None) -> Json:
+    """JSON Schema of the file, for editors: unions discriminated by `driver` and `kind`."""
+    kinds = house or House()
+    definitions: dict[str, Json] = {}
+    properties = {
+        "gateway": _part(GatewayConfig, definitions),
+        "devices": _named(kinds.drivers, definitions),
+        "rules": _named(kinds.rules, definitions, _allow_references),
+        "sinks": _named(kinds.sinks, definitions),
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Linegate: one line",
+        "type": "object",
+        "properties": properties,
+        "required": ["gateway", "devices"],
+        "additionalProperties": False,
+        "$defs": definitions,
+    }
+
+
+def _named(kinds: Kinds[Any], definitions: dict[str, Json], change: Callable[[Json], None] | None = None) -> Json:
+    """A mapping of names to any of the kinds."""
+    models = kinds.all()
+    if not models:
+        return {"type": "object"}
+    one = Annotated[Union[models], Field(discriminator=kinds.key)] if len(models) > 1 else models[0]  # noqa: UP007  # built at run time
+    part = _part(one, definitions, (model.__name__ for model in models) if change else (), change)
+    return {"type": "object", "propertyNames": {"pattern": "^[a-z0-9][a-z0-9_-]*$"}, "additionalProperties": part}
+
+
+def _part(
+    of: Any,
+    definitions: dict[str, Json],
+    changed: Iterable[str] = (),
+    change: Callable[[Json], None] | None = None,
+) -> Json:
+    part: dict[str, Json] = TypeAdapter(of).json_schema(ref_template="#/$defs/{model}")
+    below = part.pop("$defs", {})
+    for name in changed:
+        if change is not None:
+            change(below.get(name, part))
+    definitions.update(below)
+    return part
+
+
+def _allow_references(model: Json) -> None:
+    """A rule's value may be a reference to the recipe or the batch."""
+    reference = {"type": "string", "pattern": r"^(recipe|batch)\."}
+    for name, field_schema in model.get("properties", {}).items():
+        if name not in {"kind", "halt", "text"}:
+            model["properties"][name] = {"anyOf": [field_schema, reference]}

@@ -1,0 +1,257 @@
+"""Checks across the configuration: what each piece says of another, and how fast a rule can be at worst.
+
+Worst case, from a physical change to the machine's own word that it stands:
+
+    period + poll budget (timeout) of the slowest input  + the rule's own on-delay  + halt budget of the device held
+
+Waiting for disk or network is in no term: a halt never waits for either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from gateway import units
+from gateway.config_explain import hint
+from gateway.config_model import SPECIMEN_BATCH, RawRule, Settings, resolve_rule
+from gateway.config_yaml import Where
+from gateway.drivers.base import DriverConfig
+from gateway.errors import Problem
+from gateway.model import TagSpec
+from gateway.recipe import Plan, Recipe, Window
+from gateway.rules.base import RuleConfig
+from gateway.units import duration_text
+
+_NUMBERS: Final = ("number", "decimal")
+
+
+@dataclass(frozen=True)
+class Row:
+    """Worst-case reaction of one rule on one device it halts.  Seconds."""
+
+    rule: str
+    measures: str
+    """The slowest of the devices it looks at."""
+    halts: str
+    period_s: float
+    poll_s: float
+    delay_s: float
+    halt_s: float
+    deadline_s: float | None
+
+    @property
+    def total_s(self) -> float:
+        return round(self.period_s + self.poll_s + self.delay_s + self.halt_s, 9)
+
+    @property
+    def kept(self) -> bool:
+        return self.deadline_s is None or self.total_s <= self.deadline_s
+
+    @property
+    def sum(self) -> str:
+        """`250ms period + 500ms poll + 500ms halt = 1250ms`."""
+        delay = f" + {duration_text(self.delay_s)} on-delay" if self.delay_s else ""
+        return (
+            f"{duration_text(self.period_s)} period + {duration_text(self.poll_s)} poll{delay} + "
+            f"{duration_text(self.halt_s)} halt = {duration_text(self.total_s)}"
+        )
+
+
+def cross(settings: Settings, recipes: Mapping[str, Recipe], broken: Iterable[str] = ()) -> list[Problem]:
+    """Problems and warnings across the whole; `broken` are devices that are there but did not validate."""
+    found = [*_addresses(settings), *_waivers(settings), *_machine(settings)]
+    opaque = set(broken)
+    for rule in settings.rules.values():
+        seen: set[tuple[int, int, str, str]] = set()
+        for problem in _rule(settings, rule, recipes, opaque):
+            key = (problem.line, problem.column, problem.where, problem.message)
+            if key not in seen:  # the same for each recipe: said once
+                seen.add(key)
+                found.append(problem)
+    return found
+
+
+def worst_case(settings: Settings, recipe: Recipe | None = None) -> list[Row]:
+    """A row for each rule and device it halts; without a recipe only the rules that need none."""
+    rows: list[Row] = []
+    for rule in settings.rules.values():
+        config, _ = resolve_rule(rule, settings.document, recipe, SPECIMEN_BATCH)
+        if config is not None:
+            rows += _rows(settings, rule.name, config)
+    return rows
+
+
+def _rows(settings: Settings, name: str, config: RuleConfig) -> Iterator[Row]:
+    inputs = {tag.partition("/")[0] for tag in config.inputs()}
+    measured = [(device, settings.devices[device]) for device in inputs if device in settings.devices]
+    if not measured:
+        return
+    slowest, device = max(measured, key=lambda pair: pair[1].period_s + pair[1].timeout_s)
+    delay_s = float(getattr(config, "on_delay_s", 0.0) or 0.0)
+    for held in config.halt:
+        if held in settings.devices:
+            halt_s = settings.devices[held].halt_budget_s
+            yield Row(name, slowest, held, device.period_s, device.timeout_s, delay_s, halt_s, config.deadline_s)
+
+
+def _rule(settings: Settings, rule: RawRule, recipes: Mapping[str, Recipe], opaque: set[str]) -> Iterator[Problem]:
+    """One rule, tried with every recipe there is."""
+    candidates: list[Recipe | None] = [*recipes.values()] or [None]
+    if not rule.needs("recipe") and not rule.model.needs_batch:
+        candidates = candidates[:1]
+    for recipe in candidates:
+        config, problems = resolve_rule(rule, settings.document, recipe, SPECIMEN_BATCH)
+        yield from problems
+        if config is None and not problems:
+            text = "there is no recipe to try this rule with; put one into gateway.recipes"
+            yield settings.document.problem(rule.where, text, key=True, level="warning")
+        if config is not None:
+            yield from _inputs(settings, rule, config, opaque)
+            yield from _halts(settings, rule, config, opaque)
+            yield from _windows(settings, rule, config)
+            yield from _compiles(settings, rule, config, recipe, opaque)
+            yield from _deadline(settings, rule, config)
+
+
+def _place(settings: Settings, rule: RawRule, value: str) -> Where:
+    """Where the rule writes this value; the rule itself if nowhere."""
+    for where, scalar in settings.document.scalars(rule.where):
+        if scalar == value:
+            return where
+    return rule.where
+
+
+def _inputs(settings: Settings, rule: RawRule, config: RuleConfig, opaque: set[str]) -> Iterator[Problem]:
+    for name in config.inputs():
+        device, slash, tag = name.partition("/")
+        where = _place(settings, rule, name)
+        if device in opaque:
+            continue
+        if device not in settings.tagsets:
+            known = set(settings.tagsets) | opaque
+            yield settings.document.problem(where, f"there is no device {device!r}{hint(device, known)}")
+        elif slash and tag not in settings.tagsets[device].index:
+            tags = settings.tagsets[device].tags
+            yield settings.document.problem(where, f"device {device} has no tag {tag!r}{hint(tag, tags)}")
+
+
+def _halts(settings: Settings, rule: RawRule, config: RuleConfig, opaque: set[str]) -> Iterator[Problem]:
+    for name in config.halt:
+        if name in opaque:
+            continue
+        where = _place(settings, rule, name)
+        device = settings.devices.get(name)
+        able = [other for other, candidate in settings.devices.items() if candidate.haltable()]
+        if device is None:
+            yield settings.document.problem(where, f"there is no device {name!r} to halt{hint(name, able)}")
+        elif not device.haltable():
+            can = f"; these can: {', '.join(sorted(able))}" if able else "; no device here can"
+            text = f"device {name} (driver {device.driver}) has no way to be halted{can}"
+            yield settings.document.problem(where, text)
+
+
+def _windows(settings: Settings, rule: RawRule, config: RuleConfig) -> Iterator[Problem]:
+    """Limits and the tag they judge must speak of the same kind of quantity."""
+    tags = [spec for name in config.inputs() if (spec := _spec(settings, name)) is not None]
+    if len(tags) != 1:
+        return  # a rule over several tags says itself which window goes with which: see `_compiles`
+    for way, window in _judging(config):
+        try:
+            units.linear(tags[0].unit, window.unit)
+        except ValueError as error:
+            where: Where = (*rule.where, way)
+            if settings.document.get((*where, "unit")) is not None:
+                where = (*where, "unit")
+            text = f"{config.inputs()[0]} is in {tags[0].unit}, the limits are in {window.unit}: {error}"
+            yield settings.document.problem(where, text)
+        if tags[0].kind not in _NUMBERS:
+            text = f"{config.inputs()[0]} is {tags[0].kind}; limits need a number"
+            yield settings.document.problem((*rule.where, way), text)
+
+
+def _judging(config: RuleConfig) -> Iterator[tuple[str, Window]]:
+    """Windows that judge the rule's input, with the key that brought them."""
+    for name, field in type(config).model_fields.items():
+        value = getattr(config, name)
+        if isinstance(value, Window):
+            yield field.alias or name, value
+        elif isinstance(value, Plan):
+            for characteristic in value.characteristics:
+                if characteristic.source == "weighing" and characteristic.window is not None:
+                    yield field.alias or name, characteristic.window
+
+
+def _spec(settings: Settings, name: str) -> TagSpec | None:
+    device, _, tag = name.partition("/")
+    tagset = settings.tagsets.get(device)
+    return tagset.specs[tagset.index[tag]] if tagset is not None and tag in tagset.index else None
+
+
+def _compiles(
+    settings: Settings, rule: RawRule, config: RuleConfig, recipe: Recipe | None, opaque: set[str]
+) -> Iterator[Problem]:
+    """The rule's own word: what it cannot be built with, it says with a ValueError."""
+    for name in config.inputs():
+        device, slash, _ = name.partition("/")
+        if device in opaque or device not in settings.tagsets or (slash and _spec(settings, name) is None):
+            return  # said already
+    try:
+        config.build(rule.name, settings.rule_context(recipe, str(SPECIMEN_BATCH["number"])))
+    except ValueError as error:
+        yield settings.document.problem(rule.where, str(error), key=True)
+
+
+def _deadline(settings: Settings, rule: RawRule, config: RuleConfig) -> Iterator[Problem]:
+    for row in _rows(settings, rule.name, config):
+        if not row.kept and row.deadline_s is not None:
+            text = (
+                f"cannot promise {duration_text(row.deadline_s)} from {row.measures} to {row.halts} held: {row.sum}; "
+                "shorten the period or the budgets, or promise less"
+            )
+            yield settings.document.problem((*rule.where, "deadline"), text)
+
+
+def _addresses(settings: Settings) -> Iterator[Problem]:
+    """Two connections to one device disturb each other; a serial port takes one."""
+    seen: dict[str, str] = {}
+    for name, device in settings.devices.items():
+        for address in {device.address(), *_ports(device)}:
+            if address in seen and seen[address] != name:
+                where: Where = ("devices", name)
+                if settings.document.get((*where, "url")) is not None:
+                    where = (*where, "url")
+                yield settings.document.problem(where, f"{address} is already taken by device {seen[address]}")
+                break
+            seen[address] = name
+
+
+def _ports(device: DriverConfig) -> Iterator[str]:
+    """The serial port of a device, which nobody else may open."""
+    url = str(getattr(device, "url", ""))
+    if url.startswith("serial:"):
+        yield url.partition(":")[2].lstrip("/").partition("?")[0].join(("/", ""))
+
+
+def _waivers(settings: Settings) -> Iterator[Problem]:
+    """What was given up on purpose is said at every start."""
+    console = settings.gateway.console
+    if console.waive_loopback:
+        where: Where = ("gateway", "console", "waive_loopback")
+        text = f"waived: the console listens on {console.host}: {console.waive_loopback}"
+        yield settings.document.problem(where, text, level="waiver")
+    for where, value in settings.document.scalars():
+        key = next((step for step in reversed(where) if isinstance(step, str)), "")
+        if len(where) > 1 and where[0] in {"devices", "sinks"} and key.startswith("waive") and value:
+            reason = "" if value is True else f": {value}"
+            yield settings.document.problem(where, f"waived: {key}{reason}", level="waiver")
+
+
+def _machine(settings: Settings) -> Iterator[Problem]:
+    """What the driver sees missing on this machine now: it may come, so it is a warning."""
+    for section, configs in (("devices", settings.devices), ("sinks", settings.sinks)):
+        for name, config in configs.items():
+            preflight = getattr(config, "preflight", None)
+            for text in preflight() if preflight else ():
+                yield settings.document.problem((section, name, "url"), text, level="warning")
