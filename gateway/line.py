@@ -1,10 +1,10 @@
 """The crossroads: a scan comes in, is judged, acted on, stored.  Synchronous, no queue, no wait.
 
-    Station --scan--> Line.take -- engine.judge --> verdicts
-                        |  1. halts: the stations hear of them now
-                        |  2. alarms, checks, batch: changed, noted
-                        |  3. journal.commit: one transaction to the evidence store (never waited for)
-                        |  4. telemetry.put, live sinks
+Station --scan--> Line.take -- engine.judge --> verdicts
+                    |  1. halts: the stations hear of them now
+                    |  2. alarms, checks, batch: changed, noted
+                    |  3. journal.commit: one transaction to the evidence store (never waited for)
+                    |  4. telemetry.put, live sinks
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Line:
     def _watch(self, scan: Scan, device: str) -> None:
         position = scan.tagset.index.get("state")
         state = scan.values[position] if position is not None else None
-        self.holds.watch(device, bool(scan.held), state, self.run.running, scan.mono_ns)
+        self.holds.watch(device, bool(scan.held), state, self.run.producing, scan.mono_ns)
         self._journal.commit()
 
     def _act(self, findings: tuple[Finding, ...] | Any, wall_ns: int, mono_ns: int, by: str = "gateway") -> None:

@@ -221,6 +221,4 @@ class Holds:
     @staticmethod
     def _failure(halt: Halt, severity: Severity) -> Verdict:
         text = f"HALT FAILED: {halt.device} is not held after {halt.tries} tries: {halt.trouble}. Stop it by hand now."
-        return Verdict(
-            f"halt-failed:{halt.device}", severity, halt.device, text, priority=Priority.CRITICAL
-        )
+        return Verdict(f"halt-failed:{halt.device}", severity, halt.device, text, priority=Priority.CRITICAL)

@@ -1,0 +1,238 @@
+"""The commands that talk to the running gateway: people, batch, take, sign, alarms, halts."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from gateway.client import Client
+from gateway.errors import Refused
+
+State = Annotated[Path, typer.Option("--state", envvar="LINEGATE_STATE", help="state folder of the running gateway")]
+Who = Annotated[str, typer.Option("--as", envvar="LINEGATE_PERSON", help="your name in the people file")]
+DEFAULT_STATE = Path("run/state")
+
+batch_app = typer.Typer(no_args_is_help=True, help="Orders, start, counts, completion, report of a batch.")
+people_app = typer.Typer(no_args_is_help=True, help="Who may do what.")
+halts_app = typer.Typer(invoke_without_command=True, help="Halts that stand, and their release.")
+alarms_app = typer.Typer(invoke_without_command=True, help="Alarms that stand, and their acknowledgement.")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Hang these commands into the top-level one."""
+    app.add_typer(batch_app, name="batch")
+    app.add_typer(people_app, name="people")
+    app.add_typer(halts_app, name="halts")
+    app.add_typer(alarms_app, name="alarms")
+    app.command("take")(take)
+    app.command("value")(value)
+    app.command("sign")(sign)
+    app.command("status")(status)
+
+
+def _client(state: Path, who: str = "") -> Client:
+    """With `who`: the password comes from LINEGATE_PASSWORD, LINEGATE_PASSWORD_FILE, or is asked for."""
+    password = ""
+    if who:
+        password = os.environ.get("LINEGATE_PASSWORD", "") or _from_file(os.environ.get("LINEGATE_PASSWORD_FILE"))
+        password = password or getpass.getpass(f"password of {who}: ")
+    return Client(state / "console.token", person=who, password=password)
+
+
+def _from_file(path: str | None) -> str:
+    return Path(path).read_text().strip() if path else ""
+
+
+def _say(document: Any) -> None:
+    print(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def _at(stamp: str | int | None) -> str:
+    if not stamp:
+        return "-"
+    return datetime.fromtimestamp(int(stamp) / 1e9, tz=UTC).strftime("%H:%M:%S.%f")[:-3] + "Z"
+
+
+# -- people ------------------------------------------------------------------------------------------
+
+
+@people_app.command("add")
+def people_add(
+    name: str,
+    full_name: Annotated[str, typer.Option(help="as it shall stand in signatures")] = "",
+    role: Annotated[list[str], typer.Option(help="operator, technician, supervisor, qa, maintenance, mes, admin")] = [],  # noqa: B006
+    qualified_until: Annotated[str | None, typer.Option(help="YYYY-MM-DD; after it no signature is taken")] = None,
+    first_run: Annotated[str, typer.Option(help="the token shown at first run; makes the first person")] = "",
+    state: State = DEFAULT_STATE,
+    who: Who = "",
+) -> None:
+    """Add a person (or change one): by an admin, or the first one with the first-run token."""
+    fresh = os.environ.get("LINEGATE_NEW_PASSWORD", "") or getpass.getpass(f"new password of {name}: ")
+    facts = {"name": name, "full_name": full_name or name, "roles": role or ["admin"], "password": fresh}
+    if qualified_until:
+        facts["qualified_until"] = qualified_until
+    if first_run:
+        _say(Client(state / "console.token").command("people.first", token=first_run, **facts))
+    else:
+        _say(_client(state, who).command("people.add", signed=True, **facts))
+
+
+# -- batch -------------------------------------------------------------------------------------------
+
+
+@batch_app.command("order")
+def batch_order(file: Path, state: State = DEFAULT_STATE, who: Who = "") -> None:
+    """Take an order from a JSON file, as the MES would send it."""
+    _say(_client(state, who).command("batch.order", order=json.loads(file.read_text())))
+
+
+@batch_app.command("show")
+def batch_show(state: State = DEFAULT_STATE) -> None:
+    """The batch as it stands: state, signatures, counts, what is missing."""
+    _say(_client(state).status().get("batch"))
+
+
+@batch_app.command("start")
+def batch_start(batch: str, state: State = DEFAULT_STATE, who: Who = "") -> None:
+    """Start it; refused while a signature is missing."""
+    _say(_client(state, who).command("batch.start", batch=batch))
+
+
+@batch_app.command("enter")
+def batch_enter(
+    batch: str,
+    name: str,
+    value: str,
+    unit: str = "1",
+    comment: str = "",
+    corrects: str | None = None,
+    state: State = DEFAULT_STATE,
+    who: Who = "",
+) -> None:
+    """Enter a count or quantity: labels_damaged 3, oil_remaining 12.5 --unit g."""
+    arguments = {"batch": batch, "name": name, "value": value, "unit": unit, "comment": comment, "corrects": corrects}
+    _say(_client(state, who).command("batch.enter", **arguments))
+
+
+@batch_app.command("complete")
+def batch_complete(batch: str, state: State = DEFAULT_STATE, who: Who = "") -> None:
+    """End it: counting stops, everything is reconciled."""
+    _say(_client(state, who).command("batch.complete", batch=batch))
+
+
+@batch_app.command("close")
+def batch_close(batch: str, disposition: str, reason: str = "", state: State = DEFAULT_STATE, who: Who = "") -> None:
+    """Disposition by QA: released, rejected or quarantined."""
+    _say(_client(state, who).command("batch.close", signed=True, batch=batch, disposition=disposition, reason=reason))
+
+
+@batch_app.command("abort")
+def batch_abort(batch: str, reason: str, state: State = DEFAULT_STATE, who: Who = "") -> None:
+    """Give it up, with a reason."""
+    _say(_client(state, who).command("batch.abort", signed=True, batch=batch, reason=reason))
+
+
+@batch_app.command("tray")
+def batch_tray(
+    batch: str, tray: str, disposition: str, reason: str, state: State = DEFAULT_STATE, who: Who = ""
+) -> None:
+    """What becomes of a suspect tray."""
+    arguments = {"batch": batch, "tray": tray, "disposition": disposition, "reason": reason}
+    _say(_client(state, who).command("batch.tray", signed=True, **arguments))
+
+
+@batch_app.command("report")
+def batch_report(batch: str, state: State = DEFAULT_STATE) -> None:
+    """Write the batch report (HTML) and the evidence bundle; prints where they are."""
+    _say(Client(state / "console.token", timeout_s=120).command("batch.report", batch=batch))
+
+
+def sign(batch: str, step: str, comment: str = "", state: State = DEFAULT_STATE, who: Who = "") -> None:
+    """Sign a step of a batch: name and password, each time."""
+    _say(_client(state, who).command("batch.sign", signed=True, batch=batch, step=step, comment=comment))
+
+
+# -- checks ------------------------------------------------------------------------------------------
+
+
+def take(
+    rule: str,
+    check: str | None = None,
+    unit_no: int | None = None,
+    tray: str | None = None,
+    state: State = DEFAULT_STATE,
+    who: Who = "",
+) -> None:
+    """Bind the next stable weight to the rule's check, unit and tray."""
+    arguments = {"rule": rule, "check": check, "unit_no": unit_no, "tray": tray}
+    _say(_client(state, who).command("check.take", **arguments))
+
+
+def value(
+    check: str, characteristic: str, value: str, unit: str = "1", state: State = DEFAULT_STATE, who: Who = ""
+) -> None:
+    """Enter a value of a check: leaks 0, torque 0.42 --unit N.m."""
+    arguments = {"check": check, "characteristic": characteristic, "value": value, "unit": unit}
+    _say(_client(state, who).command("check.value", **arguments))
+
+
+# -- alarms and halts --------------------------------------------------------------------------------
+
+
+@alarms_app.callback()
+def alarms(context: typer.Context, state: State = DEFAULT_STATE) -> None:
+    """Alarms that stand."""
+    if context.invoked_subcommand:
+        return
+    table = Table("alarm", "#", "state", "priority", "raised", "what")
+    for each in (_client(state).status().get("alarms") or {}).values():
+        cells = (each["alarm"], each["occurrence"], each["state"], each["priority"], _at(each["raised"]), each["text"])
+        table.add_row(*map(str, cells))
+    Console().print(table)
+
+
+@alarms_app.command("ack")
+def alarms_ack(alarm: str, occurrence: int, comment: str = "", state: State = DEFAULT_STATE, who: Who = "") -> None:
+    """Acknowledge the occurrence you saw."""
+    _say(_client(state, who).command("alarm.acknowledge", alarm=alarm, occurrence=occurrence, comment=comment))
+
+
+@halts_app.callback()
+def halts(context: typer.Context, state: State = DEFAULT_STATE) -> None:
+    """Halts that stand.  A halt is a quality hold request, not a safety function."""
+    if context.invoked_subcommand:
+        return
+    table = Table("halt", "version", "state", "judged", "confirmed", "needs", "why")
+    for each in (_client(state).status().get("halts") or {}).values():
+        stamps = (_at(each["judged"]), _at(each["confirmed"]))
+        table.add_row(each["halt"], str(each["version"]), each["state"], *stamps, each["needs"], each["text"])
+    Console().print(table)
+
+
+@halts_app.command("release")
+def halts_release(
+    halt: str,
+    version: Annotated[int, typer.Option(help="the version you saw in `linegate halts`")],
+    reason: Annotated[str, typer.Option(help="what was found and what was done")],
+    recalibration: Annotated[str, typer.Option(help="after a failed check: what was recalibrated")] = "",
+    state: State = DEFAULT_STATE,
+    who: Who = "",
+) -> None:
+    """Take a latch off; then restart at the machine."""
+    if not who:
+        raise Refused("password_needed", "say who you are with --as NAME")
+    arguments = {"halt": halt, "version": version, "reason": reason, "recalibration": recalibration}
+    _say(_client(state, who).command("halt.release", signed=True, **arguments))
+
+
+def status(state: State = DEFAULT_STATE) -> None:
+    """The line at a glance, as JSON."""
+    _say(_client(state).status())

@@ -1,0 +1,100 @@
+"""`run`, `check` and `verify`: what needs no running gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+
+import structlog
+from rich.console import Console
+from rich.table import Table
+
+
+def serve(config: Path, *, log_json: bool) -> None:
+    """Run until told to stop.  Raises LinegateError; exit code 0 after SIGTERM or SIGINT."""
+    from gateway.config import load
+
+    _logging(as_json=log_json or not sys.stderr.isatty())
+    settings = load(config)
+    from gateway import app
+
+    def started(gateway: app.Gateway) -> None:
+        print(f"linegate runs: {settings.gateway.id}, ledger {gateway.evidence.ledger_id}", flush=True)
+        token = gateway.people.first_run_token()
+        if token:
+            print(f"no people yet: make the first one with\n  linegate people add NAME --first-run {token}", flush=True)
+
+    with _runner() as runner:
+        why = runner.run(app.run(settings, started=started))
+    print(f"stopped: {why}", flush=True)
+
+
+def _runner() -> asyncio.Runner:
+    """uvloop where it is wanted and there; LINEGATE_LOOP=asyncio says no."""
+    if os.environ.get("LINEGATE_LOOP") == "asyncio":
+        return asyncio.Runner()
+    import uvloop
+
+    return asyncio.Runner(loop_factory=uvloop.new_event_loop)
+
+
+def _logging(*, as_json: bool) -> None:
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(name)s: %(message)s")
+    renderer = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info if as_json else _same,
+            renderer,
+        ],
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        cache_logger_on_first_use=True,
+    )
+
+
+def _same(logger: object, name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    del logger, name
+    return event
+
+
+def check(config: Path, *, schema: bool) -> int:
+    """0: it can run; 2: it cannot.  Prints every problem, the warnings and the worst-case table."""
+    from gateway import config as configuration
+
+    if schema:
+        print(json.dumps(configuration.schema(), indent=2))
+        return 0
+    report = configuration.check(config)
+    for problem in report.problems:
+        print(problem, file=sys.stderr)
+    for warning in report.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    if report.problems:
+        print(f"{len(report.problems)} error(s); `linegate run` would refuse.", file=sys.stderr)
+        return 2
+    if report.table:
+        Console().print(_worst_cases(report.table))
+    print(f"{config}: good")
+    return 0
+
+
+def _worst_cases(rows: object) -> Table:
+    table = Table(title="worst-case reaction = poll period + poll budget + halt budget", title_justify="left")
+    for head in ("rule", "input", "halts", "period", "poll budget", "halt budget", "worst case", "deadline"):
+        table.add_column(head)
+    for row in rows:  # type: ignore[attr-defined]
+        table.add_row(*row.cells())
+    return table
+
+
+def verify(bundle: Path, witness: str | None) -> int:
+    """0: it holds; 1: it does not, and the first bad record is named."""
+    from gateway.ledger.verify import main as verifier
+
+    return verifier([str(bundle), *(["--witness", witness] if witness else [])])

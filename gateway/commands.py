@@ -1,0 +1,287 @@
+"""Everything a person or the MES may ask: one set of functions for MQTT, HTTP and CLI.
+
+Each command says who may give it (roles), by which door, and whether the person must prove itself at that very
+moment (21 CFR 11.200).  `execute` checks all of it, runs the command, and answers only after the commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
+
+import structlog
+from pydantic import ValidationError
+
+from gateway.desk import Desk
+from gateway.errors import Refused, StoreError
+from gateway.model import Entry, Json, Principal
+from gateway.recipe import Exact, Frozen
+
+log = structlog.get_logger()
+
+ANYONE: Final[frozenset[str]] = frozenset()
+HTTP: Final = frozenset({"http"})
+BOTH: Final = frozenset({"http", "mqtt"})
+FLOOR: Final = frozenset({"operator", "technician", "supervisor"})
+
+
+class NoArguments(Frozen):
+    """None."""
+
+
+A = TypeVar("A", bound=Frozen)
+
+
+@dataclass(frozen=True)
+class Command(Generic[A]):
+    """One thing that may be asked."""
+
+    name: str
+    arguments: type[A]
+    run: Callable[[Desk, Principal, A], Awaitable[Json]]
+    roles: frozenset[str] = ANYONE
+    """Any one of them suffices; empty: whoever came through the door."""
+    doors: frozenset[str] = HTTP
+    signed: bool = False
+    """Name and password in this very request."""
+
+
+class OrderArguments(Frozen):
+    order: dict[str, Any]
+
+
+class BatchArguments(Frozen):
+    batch: str
+
+
+class SignArguments(Frozen):
+    batch: str
+    step: str
+    comment: str = ""
+
+
+class EnterArguments(Frozen):
+    batch: str
+    name: str
+    """labels_issued, labels_damaged, oil_charged, units_rejected ...: docs/batch-record.md lists them."""
+    value: Exact
+    unit: str
+    comment: str = ""
+    corrects: str | None = None
+
+
+class CloseArguments(Frozen):
+    batch: str
+    disposition: str
+    reason: str = ""
+
+
+class AbortArguments(Frozen):
+    batch: str
+    reason: str
+
+
+class TrayArguments(Frozen):
+    batch: str
+    tray: str
+    disposition: str
+    reason: str
+
+
+class TakeArguments(Frozen):
+    rule: str
+    check: str | None = None
+    unit_no: int | None = None
+    tray: str | None = None
+
+
+class ValueArguments(Frozen):
+    check: str
+    characteristic: str
+    value: str
+    unit: str = "1"
+    unit_no: int | None = None
+
+
+class AcknowledgeArguments(Frozen):
+    alarm: str
+    occurrence: int
+    comment: str = ""
+
+
+class ReleaseArguments(Frozen):
+    halt: str
+    version: int
+    """The one the person saw."""
+    reason: str
+    recalibration: str = ""
+
+
+class PersonArguments(Frozen):
+    name: str
+    full_name: str
+    roles: tuple[str, ...]
+    password: str
+    qualified_until: str | None = None
+
+
+class FirstPersonArguments(PersonArguments):
+    token: str
+
+
+async def order(desk: Desk, who: Principal, ask: OrderArguments) -> Json:
+    """An order from the MES: a batch is planned."""
+    return desk.run.order(ask.order, who.name)
+
+
+async def sign(desk: Desk, who: Principal, ask: SignArguments) -> Json:
+    """A signature under a step, with its meaning."""
+    return desk.run.sign(ask.batch, ask.step, who, ask.comment)
+
+
+async def start(desk: Desk, who: Principal, ask: BatchArguments) -> Json:
+    return desk.run.start(ask.batch, who)
+
+
+async def enter(desk: Desk, who: Principal, ask: EnterArguments) -> Json:
+    """A count or quantity by a person; a correction supersedes, it never overwrites."""
+    return desk.run.enter(ask.batch, ask.name, ask.value, ask.unit, who, ask.comment, ask.corrects)
+
+
+async def complete(desk: Desk, who: Principal, ask: BatchArguments) -> Json:
+    return desk.run.complete(ask.batch, who)
+
+
+async def close(desk: Desk, who: Principal, ask: CloseArguments) -> Json:
+    """Disposition: always a person's."""
+    return await desk.close(ask.batch, ask.disposition, ask.reason, who)
+
+
+async def abort(desk: Desk, who: Principal, ask: AbortArguments) -> Json:
+    return desk.run.abort(ask.batch, ask.reason, who)
+
+
+async def tray(desk: Desk, who: Principal, ask: TrayArguments) -> Json:
+    """What becomes of a suspect tray."""
+    return desk.run.dispose_tray(ask.batch, ask.tray, ask.disposition, ask.reason, who)
+
+
+async def take(desk: Desk, who: Principal, ask: TakeArguments) -> Json:
+    """Bind the next stable weight to check, unit and tray."""
+    desk.line.enter(Entry("take", ask.rule, who.name, check=ask.check, unit_no=ask.unit_no, tray=ask.tray))
+    return {"armed": ask.rule}
+
+
+async def value(desk: Desk, who: Principal, ask: ValueArguments) -> Json:
+    """An entered value of a check's characteristic."""
+    rule = ask.check.split("#", maxsplit=1)[0]
+    desk.line.enter(
+        Entry(
+            "value",
+            rule,
+            who.name,
+            check=ask.check,
+            characteristic=ask.characteristic,
+            value=ask.value,
+            unit=ask.unit,
+            unit_no=ask.unit_no,
+        )
+    )
+    return {"check": ask.check}
+
+
+async def acknowledge(desk: Desk, who: Principal, ask: AcknowledgeArguments) -> Json:
+    alarm = desk.line.acknowledge(ask.alarm, ask.occurrence, who.name, ask.comment)
+    return {"alarm": alarm.rule, "occurrence": alarm.occurrence}
+
+
+async def release(desk: Desk, who: Principal, ask: ReleaseArguments) -> Json:
+    """Take a latch off.  The operator restarts at the machine: nothing is started here."""
+    await desk.line.release(ask.halt, ask.version, who.name, ask.reason, ask.recalibration)
+    return {"released": ask.halt, "next": "restart at the machine; the gateway never starts anything"}
+
+
+async def person(desk: Desk, who: Principal, ask: PersonArguments) -> Json:
+    return await desk.add_person(who, **ask.model_dump())
+
+
+async def first(desk: Desk, who: Principal, ask: FirstPersonArguments) -> Json:
+    """The first person, by the token that the gateway printed at its first run."""
+    del who
+    return await desk.add_first_person(**ask.model_dump())
+
+
+async def report(desk: Desk, who: Principal, ask: BatchArguments) -> Json:
+    """The batch report and the evidence bundle, written to files; answers with their paths."""
+    del who
+    return await desk.export(ask.batch)
+
+
+async def status(desk: Desk, who: Principal, ask: NoArguments) -> Json:
+    del who, ask
+    return desk.status()
+
+
+COMMANDS: Final[Mapping[str, Command[Any]]] = {
+    each.name: each
+    for each in (
+        Command("batch.order", OrderArguments, order, frozenset({"mes", "supervisor"}), BOTH),
+        Command("batch.sign", SignArguments, sign, signed=True),
+        Command("batch.start", BatchArguments, start, frozenset({"operator", "supervisor"})),
+        Command("batch.enter", EnterArguments, enter, FLOOR | {"mes"}, BOTH),
+        Command("batch.complete", BatchArguments, complete, frozenset({"operator", "supervisor"})),
+        Command("batch.close", CloseArguments, close, frozenset({"qa"}), signed=True),
+        Command("batch.abort", AbortArguments, abort, frozenset({"supervisor", "qa"}), signed=True),
+        Command("batch.tray", TrayArguments, tray, frozenset({"supervisor", "qa"}), signed=True),
+        Command("batch.report", BatchArguments, report),
+        Command("check.take", TakeArguments, take, FLOOR),
+        Command("check.value", ValueArguments, value, FLOOR),
+        Command("alarm.acknowledge", AcknowledgeArguments, acknowledge, FLOOR | {"maintenance", "qa", "mes"}, BOTH),
+        Command("halt.release", ReleaseArguments, release, frozenset({"technician", "supervisor", "qa"}), signed=True),
+        Command("people.add", PersonArguments, person, frozenset({"admin"}), signed=True),
+        Command("people.first", FirstPersonArguments, first),
+        Command("status", NoArguments, status, doors=BOTH),
+    )
+}
+
+
+async def execute(
+    desk: Desk, name: str, arguments: Mapping[str, Json], who: Principal, *, proven: bool = False
+) -> Json:
+    """Run a command.  Raises Refused; returns its answer after everything it changed is durable.
+
+    `proven`: this request itself carried name and password.
+    """
+    try:
+        command = _allowed(name, who, proven=proven)
+        answer = await command.run(desk, who, _parse(command, arguments))
+        await desk.journal.durable()
+    except Refused as refusal:
+        desk.refused(name, who, refusal)
+        raise
+    except StoreError as error:
+        raise Refused("not_recorded", f"not carried out for good: it could not be recorded ({error})") from error
+    return answer
+
+
+def _allowed(name: str, who: Principal, *, proven: bool) -> Command[Any]:
+    command = COMMANDS.get(name)
+    if command is None:
+        raise Refused("unknown_command", f"there is no command {name!r}; there are: {', '.join(COMMANDS)}")
+    if who.door not in command.doors:
+        raise Refused("wrong_door", f"{name} is not taken by {who.door}; give it at the line")
+    if command.roles and not command.roles & who.roles:
+        needed = " or ".join(sorted(command.roles))
+        raise Refused("not_allowed", f"{name} needs the role {needed}; {who.name or 'nobody'} does not have it")
+    if command.signed and not proven:
+        raise Refused("password_needed", f"{name} is signed: give name and password with it")
+    return command
+
+
+def _parse(command: Command[A], arguments: Mapping[str, Json]) -> A:
+    try:
+        return command.arguments.model_validate(dict(arguments))
+    except ValidationError as error:
+        text = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        raise Refused("bad_arguments", f"{command.name}: {text}") from None

@@ -1,0 +1,94 @@
+"""The loopback HTTP API: the door of the CLI and of the line's PC.
+
+Every request carries the token of the token file (it proves the local user); a person proves itself with name and
+password, in this request (`X-Linegate-Person`, `X-Linegate-Password`) or earlier (`X-Linegate-Session`).
+"""
+
+from __future__ import annotations
+
+import hmac
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import FileResponse, JSONResponse, Response
+
+from gateway.commands import execute
+from gateway.console.sessions import Sessions
+from gateway.desk import Desk
+from gateway.errors import Refused
+from gateway.model import Principal
+
+CODES = {
+    "bad_token": 401,
+    "bad_login": 401,
+    "not_allowed": 403,
+    "wrong_door": 403,
+    "password_needed": 401,
+    "too_many_attempts": 429,
+    "unknown_command": 404,
+    "bad_arguments": 422,
+}
+"""Refusal code -> HTTP status; any other refusal is 409: the line is not in the state for it."""
+
+
+def build(desk: Desk, token: str, sessions: Sessions) -> FastAPI:
+    """The application; nothing is listened on here."""
+    api = FastAPI(title="Linegate", docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json")
+
+    @api.exception_handler(Refused)
+    async def refused(request: Request, refusal: Exception) -> JSONResponse:
+        del request
+        assert isinstance(refusal, Refused)
+        document = {"ok": False, "code": refusal.code, "message": str(refusal), **refusal.facts}
+        return JSONResponse(document, CODES.get(refusal.code, 409))
+
+    @api.middleware("http")
+    async def guard(request: Request, call_next: Any) -> Response:
+        given = request.headers.get("authorization", "").removeprefix("Bearer ")
+        local = request.headers.get("host", "").split(":")[0] in ("127.0.0.1", "localhost")
+        if not hmac.compare_digest(given.encode(), token.encode()) or not local:
+            document = {"ok": False, "code": "bad_token", "message": "the token of the gateway's token file is needed"}
+            return JSONResponse(document, 401)
+        answer: Response = await call_next(request)
+        answer.headers["Cache-Control"] = "no-store"
+        return answer
+
+    async def principal(request: Request) -> tuple[Principal, bool]:
+        name, password = (request.headers.get(f"x-linegate-{key}", "") for key in ("person", "password"))
+        if name and password:
+            return await desk.authenticate(name, password), True
+        session = request.headers.get("x-linegate-session", "")
+        return (sessions.person(session) if session else Principal("", frozenset(), "http")), False
+
+    @api.post("/api/v1/command/{name}")
+    async def command(name: str, request: Request) -> Any:
+        who, proven = await principal(request)
+        body = await request.json() if await request.body() else {}
+        if not isinstance(body, dict):
+            raise Refused("bad_arguments", "the arguments are a JSON object")
+        return {"ok": True, "result": await execute(desk, name, body, who, proven=proven)}
+
+    @api.post("/api/v1/login")
+    async def login(request: Request) -> Any:
+        who, proven = await principal(request)
+        if not proven:
+            raise Refused("bad_login", "give X-Linegate-Person and X-Linegate-Password")
+        return {"ok": True, "session": sessions.open(who)}
+
+    @api.get("/api/v1/status")
+    async def status() -> Any:
+        return desk.status()
+
+    @api.get("/api/v1/board")
+    async def board() -> Any:
+        return {topic: desk.journal.board.get(topic) for topic in desk.journal.board}
+
+    @api.get("/api/v1/batches/{batch}/{what}")
+    async def download(batch: str, what: str) -> Response:
+        paths = await desk.export(batch)
+        if what not in paths:
+            raise Refused("unknown_command", "there is report and bundle")
+        return FileResponse(Path(paths[what]))
+
+    return api

@@ -1,0 +1,65 @@
+"""Serves the loopback API inside the gateway's own loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from pathlib import Path
+
+from gateway.desk import Desk
+from gateway.errors import LinegateError
+from gateway.world import World
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Bind now, so that a port in use is a clear error at start.  Raises LinegateError."""
+    door = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        door.bind((host, port))
+    except OSError as error:
+        door.close()
+        raise LinegateError(
+            f"console: port {port} on {host} cannot be opened ({error.strerror}); is another gateway running? "
+            f"Set gateway.console.port to a free one."
+        ) from None
+    return door
+
+
+def write_token(path: Path, address: tuple[str, int], token: str) -> None:
+    """The token file: `http://host:port token`, readable by this user only."""
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(f"http://{address[0]}:{address[1]} {token}\n")
+
+
+async def serve(desk: Desk, door: socket.socket, token_file: Path, world: World) -> None:
+    """Until cancelled.  FastAPI and uvicorn are imported here: polling does not wait for them."""
+    import uvicorn
+
+    from gateway.console.api import build
+    from gateway.console.sessions import Sessions
+
+    token = world.token()
+    config = uvicorn.Config(
+        build(desk, token, Sessions(world)), log_config=None, access_log=False, lifespan="off", timeout_keep_alive=5
+    )
+    server = uvicorn.Server(config)
+    server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]  # signals are app.py's
+    write_token(token_file, door.getsockname()[:2], token)
+    serving = asyncio.create_task(_quiet(server, door), name="console")
+    try:
+        await serving
+    finally:
+        server.should_exit = True
+        serving.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await serving
+        token_file.unlink(missing_ok=True)
+
+
+async def _quiet(server: object, door: socket.socket) -> None:
+    await server.serve(sockets=[door])  # type: ignore[attr-defined]

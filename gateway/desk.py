@@ -1,0 +1,149 @@
+"""What commands act on: the line, the batch, people and evidence, on one desk."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from concurrent.futures import Executor
+from pathlib import Path
+
+import msgspec
+
+from gateway.batch.report import ReportData, render
+from gateway.config import Settings
+from gateway.errors import Refused
+from gateway.journal import Journal
+from gateway.line import Line
+from gateway.line_batch import Run
+from gateway.model import Identity, Json, Principal
+from gateway.people import People
+from gateway.store.evidence import Evidence
+from gateway.store.telemetry import Telemetry
+from gateway.world import World
+
+
+class Desk:
+    """Hands the commands what they need; does what takes longer than a call."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        identity: Identity,
+        line: Line,
+        run: Run,
+        journal: Journal,
+        people: People,
+        evidence: Evidence,
+        telemetry: Telemetry,
+        world: World,
+        workers: Executor,
+    ) -> None:
+        self.settings = settings
+        self.identity = identity
+        self.line = line
+        self.run = run
+        self.journal = journal
+        self.people = people
+        self._evidence = evidence
+        self._telemetry = telemetry
+        self._world = world
+        self._workers = workers
+
+    # -- people ----------------------------------------------------------------------------------
+
+    async def authenticate(self, name: str, password: str) -> Principal:
+        """Raises Refused `bad_login` or `too_many_attempts`."""
+        person = await self.people.authenticate(name, password)
+        return Principal(person.name, frozenset(person.roles), "http", person.full_name)
+
+    async def add_person(self, who: Principal, **facts: object) -> Json:
+        """Add or change a person; recorded without the password."""
+        person = await self.people.add(**facts)  # type: ignore[arg-type]
+        body = {"person": person.name, "full_name": person.full_name, "roles": sorted(person.roles)}
+        self.journal.note("people.changed", body, batch=None, by=who.name)
+        return body
+
+    def refused(self, command: str, who: Principal, refusal: Refused) -> None:
+        """A command that was not carried out is a record too, where a person or the MES stood behind it."""
+        if not who.name:
+            return
+        body = {"command": command, "door": who.door, "code": refusal.code, "text": str(refusal)}
+        self.journal.note("command.refused", body, batch=self.run.running, by=who.name)
+        self.journal.commit()
+
+    # -- what is shown ---------------------------------------------------------------------------
+
+    def status(self) -> dict[str, Json]:
+        """The line at a glance."""
+        board = self.journal.board
+        return {
+            "gateway": {
+                "id": self.identity.gateway_id,
+                "version": self.identity.version,
+                "boot": self.identity.boot_id,
+                "ledger": self._evidence.ledger_id,
+                "records": self._evidence.size,
+                "note": "A halt is a quality hold request to the machine's controller, not a safety function.",
+            },
+            **{topic: board.get(topic) for topic in board},
+            "latest": self._latest(),
+        }
+
+    def _latest(self) -> dict[str, Json]:
+        latest: dict[str, Json] = {}
+        for scan in self.line.latest.values():
+            for position, name in enumerate(scan.tagset.names):
+                fault = scan.faults.get(position)
+                value = scan.values[position]
+                shown = value if isinstance(value, (int, float, str, bool)) or value is None else str(value)
+                latest[name] = {"value": shown, "unit": scan.tagset.units[position], "time": str(scan.time_ns)}
+                if fault is not None:
+                    latest[name]["fault"] = f"{fault.quality.name.lower()}: {fault.reason}"
+        return latest
+
+    # -- what takes longer -----------------------------------------------------------------------
+
+    async def close(self, batch: str, disposition: str, reason: str, who: Principal) -> Json:
+        """Disposition, against the findings of the record as it stands."""
+        await self.journal.durable()
+        return self.run.close(batch, disposition, reason, await self.records(batch), who)
+
+    async def records(self, batch: str) -> list[dict[str, Json]]:
+        """Every record of the batch, in order, as documents."""
+        found: list[dict[str, Json]] = []
+        after = -1
+        while True:
+            chunk = await self._evidence.read(after, 1000, batch=batch)
+            found += [{**msgspec.json.decode(record.payload), "hash": record.hash.hex()} for record in chunk]
+            if len(chunk) < 1000:
+                return found
+            after = chunk[-1].index
+
+    async def export(self, batch: str) -> dict[str, str]:
+        """Write report and bundle; answers with their paths."""
+        recipe = self.run.recipe_of(batch)
+        await self.journal.durable()
+        await self._evidence.sign_checkpoint(f"export of {batch}")
+        folder = Path(self.settings.gateway.state_dir) / "batches" / batch
+        await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
+        records = await self.records(batch)
+        data = ReportData(records, await self._series(records), recipe, self._proof())
+        html: str = await asyncio.get_running_loop().run_in_executor(self._workers, render, data)
+        report, bundle = folder / "report.html", folder / "evidence.zip"
+        await asyncio.to_thread(report.write_text, html, encoding="utf-8")
+        await self._evidence.export_bundle(batch, bundle, {"report.html": html.encode()})
+        return {"report": str(report), "bundle": str(bundle)}
+
+    async def _series(self, records: list[dict[str, Json]]) -> Mapping[str, list[tuple[int, float | None]]]:
+        """The plotted tags over the batch's time."""
+        start, end = int(records[0]["time"]), int(records[-1]["time"])
+        tags = self.run.plotted()
+        return {tag: await self._telemetry.series(tag, start, end, 2000) for tag in tags}  # type: ignore[misc]
+
+    def _proof(self) -> dict[str, Json]:
+        return {
+            "ledger": self._evidence.ledger_id,
+            "size": self._evidence.size,
+            "checkpoint": self._evidence.checkpoint(),
+            "gateway": self.identity.gateway_id,
+        }

@@ -1,0 +1,154 @@
+"""A test kit, for us and for third parties: a device, a driver, a world and a line port that are fakes, not mocks."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Literal
+
+from pydantic import Field
+
+from gateway.drivers.base import DriverConfig
+from gateway.errors import DeviceError, NotHeld
+from gateway.model import HaltOrder, HaltProof, Reading, Scan, TagSpec, Value
+from gateway.world import World
+
+
+class VirtualWorld(World):
+    """Wall clock on the loop's own time, so a virtual loop moves both; seeded dice."""
+
+    def __init__(self, start_ns: int = 1_800_000_000_000_000_000, seed: int = 1) -> None:
+        super().__init__(seed)
+        self.boot_id = f"{seed:016x}"
+        self.rng = random.Random(seed)  # noqa: S311  # a test's dice
+        self.offset_ns = start_ns
+
+    def time_ns(self) -> int:
+        try:
+            return self.offset_ns + int(asyncio.get_running_loop().time() * 1e9)
+        except RuntimeError:
+            return self.offset_ns
+
+    def clock(self) -> str:
+        return "synchronised"
+
+
+class FakeMachine:
+    """What stands behind a FakeDevice: values, a state, and every bad manner a test asks for."""
+
+    def __init__(self, values: Mapping[str, Value]) -> None:
+        self.values = dict(values)
+        self.held = False
+        self.obeys = True
+        """False: takes the halt and does nothing (a lying controller)."""
+        self.link = True
+        self.answers = True
+        """False: accepts and never answers."""
+        self.halts: list[tuple[float, HaltOrder]] = []
+        self.withdrawn = 0
+        self.beats: list[int] = []
+        self.connects = 0
+        self.polls = 0
+        self.writes: list[str] = []
+        """What was written, in order: halt, beat, withdraw."""
+
+
+class FakeDevice:
+    """An open connection to a FakeMachine; Haltable and Beating."""
+
+    def __init__(self, machine: FakeMachine) -> None:
+        self.machine = machine
+        self.identity: Mapping[str, str] = {"maker": "fake", "serial": "1"}
+
+    async def _link(self) -> None:
+        if not self.machine.link:
+            raise DeviceError("the fake link is down")
+        if not self.machine.answers:
+            await asyncio.Event().wait()
+
+    async def poll(self) -> Reading:
+        await self._link()
+        self.machine.polls += 1
+        return Reading(tuple(self.machine.values.values()), held=self.machine.held)
+
+    async def halt(self, order: HaltOrder) -> HaltProof:
+        await self._link()
+        if self.machine.held:
+            return HaltProof("fake held", wrote=False)
+        self.machine.halts.append((asyncio.get_running_loop().time(), order))
+        self.machine.writes.append("halt")
+        if not self.machine.obeys:
+            raise NotHeld("the fake machine says it runs")
+        self.machine.held = True
+        return HaltProof("fake held", wrote=True)
+
+    async def withdraw(self) -> None:
+        await self._link()
+        self.machine.withdrawn += 1
+        self.machine.writes.append("withdraw")
+
+    async def beat(self, count: int) -> None:
+        await self._link()
+        self.machine.beats.append(count)
+        self.machine.writes.append("beat")
+
+
+class FakeConfig(DriverConfig):
+    """A driver kind whose devices are FakeMachines."""
+
+    driver: Literal["fake"] = "fake"
+    halts = True
+    machine: Any = Field(exclude=True)
+    pushes: bool = False
+
+    @property
+    def subscribes(self) -> bool:
+        return self.pushes
+
+    def tags(self) -> tuple[TagSpec, ...]:
+        return tuple(TagSpec(name) for name in self.machine.values)
+
+    def address(self) -> str:
+        return "fake://machine"
+
+    @asynccontextmanager
+    async def connect(self, name: str) -> AsyncIterator[FakeDevice]:
+        if not self.machine.link:
+            raise DeviceError(f"{name}: the fake link is down")
+        self.machine.connects += 1
+        yield FakeDevice(self.machine)
+
+
+class RecordingLine:
+    """A LinePort that remembers, and may do something on each scan."""
+
+    def __init__(self, on_scan: Callable[[Scan], None] = lambda scan: None) -> None:
+        self.scans: list[Scan] = []
+        self.events: list[tuple[str, str]] = []
+        self.on_scan = on_scan
+
+    def take(self, scan: Scan, *, keep: bool = True) -> None:
+        del keep
+        self.scans.append(scan)
+        self.on_scan(scan)
+
+    def connected(self, device: str, identity: Mapping[str, str]) -> None:
+        del identity
+        self.events.append(("connected", device))
+
+    def lost(self, device: str, reason: str) -> None:
+        del reason
+        self.events.append(("lost", device))
+
+    def commanded(self, halt_id: str) -> None:
+        self.events.append(("commanded", halt_id))
+
+    def confirmed(self, halt_id: str, proof: HaltProof) -> None:
+        del proof
+        self.events.append(("confirmed", halt_id))
+
+    def not_held(self, halt_id: str, reason: str) -> None:
+        del reason
+        self.events.append(("not held", halt_id))
