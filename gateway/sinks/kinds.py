@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from gateway.sinks.base import SinkConfig
+from gateway.sinks.mqtt import MqttConfig
 
-BUILT_IN: tuple[type[SinkConfig], ...] = ()
+BUILT_IN: tuple[type[SinkConfig], ...] = (MqttConfig,)

@@ -1,0 +1,374 @@
+"""One MQTT 5 connection: a paho client driven by the asyncio loop, with no thread and no queue of its own.
+
+    publish() -> paho writes the socket at once -> PUBACK -> add_reader -> loop_read() -> on_publish -> Handover
+
+Each link is a fresh paho client that is thrown away with its connection.  paho keeps what it could not send and sends
+it later although publish() had returned rc 4: with the client gone there is no second copy, and our window (never more
+than the broker's Receive Maximum) is the only limit in flight.  paho's own limit is off: it walks all messages at each
+acknowledgement.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import ssl
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final, cast
+
+import msgspec
+from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.properties import Properties
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from gateway.errors import SinkError
+from gateway.sinks.encode import Packed
+
+REFUSED: Final = 0x80
+"""Reason codes from here on are refusals (MQTT 5, 2.4); 0x10 says nobody subscribes, which is no refusal."""
+FOR_EVER: Final = frozenset({0x87, 0x90, 0x95, 0x99})
+"""Not authorised, topic name invalid, packet too large, payload format invalid: will never be taken."""
+HOUSEKEEPING_S: Final = 1.0
+_LOCAL_TOO_LARGE: Final = 0x95
+_HEADER_ROOM: Final = 9
+"""Fixed header, topic length and packet identifier of a PUBLISH."""
+
+REASONS: Final = {
+    0x80: "unspecified error",
+    0x83: "implementation specific error",
+    0x87: "not authorised",
+    0x90: "topic name invalid",
+    0x91: "packet identifier in use",
+    0x95: "packet too large",
+    0x97: "quota exceeded",
+    0x99: "payload format invalid",
+}
+
+
+class Dial(msgspec.Struct, frozen=True):
+    """Everything a connection needs."""
+
+    host: str
+    port: int
+    client_id: str
+    keepalive_s: int
+    timeout_s: float
+    window: int
+    tls: ssl.SSLContext | None = None
+    username: str | None = None
+    password: str | None = None
+    will_topic: str = ""
+    will_payload: bytes = b""
+
+    @property
+    def where(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+class Incoming(msgspec.Struct, frozen=True):
+    """A message from the broker."""
+
+    topic: str
+    payload: bytes
+    retained: bool
+    response_topic: str | None
+    correlation: bytes | None
+    user: tuple[tuple[str, str], ...]
+
+
+class Handover:
+    """What became of a number of publishes: done when each has its PUBACK, or when the link is lost."""
+
+    __slots__ = ("_done", "_left", "_sealed", "refused")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.refused: dict[int, int] = {}
+        """Position -> reason code."""
+        self._left = 0
+        self._sealed = False
+        self._done: asyncio.Future[None] = loop.create_future()
+
+    def expect(self) -> None:
+        self._left += 1
+
+    def settle(self, position: int, code: int) -> None:
+        if code >= REFUSED:
+            self.refused[position] = code
+        self._left -= 1
+        self._finish()
+
+    def fail(self, error: SinkError) -> None:
+        if not self._done.done():
+            self._done.set_exception(error)
+
+    def _finish(self) -> None:
+        if self._sealed and not self._left and not self._done.done():
+            self._done.set_result(None)
+
+    async def settled(self) -> dict[int, int]:
+        """Position -> reason code of what was refused.  SinkError: the link was lost, nothing is known."""
+        self._sealed = True
+        self._finish()
+        await self._done
+        return self.refused
+
+
+class Link:
+    """An open connection.  All methods are called from the loop's thread."""
+
+    def __init__(self, dial: Dial, on_message: Callable[[Incoming], None]) -> None:
+        self._dial = dial
+        self._loop = asyncio.get_running_loop()
+        self._on_message = on_message
+        self._waiting: dict[int, tuple[Handover, int]] = {}
+        self._room: asyncio.Future[None] | None = None
+        self._subscribed: dict[int, asyncio.Future[list[int]]] = {}
+        self._ready: asyncio.Future[None] = self._loop.create_future()
+        self._writing = False
+        self._fd = -1
+        self._timer: asyncio.TimerHandle | None = None
+        self.error: SinkError | None = None
+        self.lost: asyncio.Future[None] = self._loop.create_future()
+        """Raises SinkError when the connection is gone."""
+        self.window = dial.window
+        self._largest = 1 << 28
+        self._client = self._make_client()
+
+    def _make_client(self) -> Client:
+        dial = self._dial
+        client = Client(
+            CallbackAPIVersion.VERSION2, dial.client_id, protocol=MQTTProtocolVersion.MQTTv5, reconnect_on_failure=False
+        )
+        client.max_inflight_messages_set(0)
+        client.max_queued_messages_set(0)
+        client.connect_timeout = dial.timeout_s
+        if dial.username is not None:
+            client.username_pw_set(dial.username, dial.password)
+        if dial.tls is not None:
+            client.tls_set_context(dial.tls)
+        if dial.will_topic:
+            client.will_set(dial.will_topic, dial.will_payload, qos=1, retain=True)
+        client.on_connect = self._connected
+        client.on_disconnect = self._disconnected
+        client.on_publish = self._acknowledged
+        client.on_subscribe = self._granted
+        client.on_message = self._received
+        client.on_socket_close = self._closing
+        return client
+
+    # -- opening and closing ---------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Connect and wait for the CONNACK.  SinkError: not reached, or refused.
+
+        Name lookup, TCP and TLS handshakes block in paho, so they run in a thread; from then on the loop drives.
+        """
+        dial = self._dial
+        dialling = self._loop.run_in_executor(
+            None, functools.partial(self._client.connect, dial.host, dial.port, dial.keepalive_s, clean_start=True)
+        )
+        try:
+            rc = await asyncio.shield(dialling)
+        except asyncio.CancelledError:
+            dialling.add_done_callback(self._abandon)
+            raise
+        except (OSError, ValueError) as error:
+            raise SinkError(f"cannot reach the broker {dial.where}: {error}") from error
+        sock = self._client.socket()
+        if rc != MQTTErrorCode.MQTT_ERR_SUCCESS or sock is None:
+            raise SinkError(f"cannot reach the broker {dial.where}: {MQTTErrorCode(rc).name}")
+        self._fd = sock.fileno()
+        self._loop.add_reader(self._fd, self._readable)
+        self._watch_writes()
+        self._timer = self._loop.call_later(HOUSEKEEPING_S, self._housekeeping)
+        await asyncio.shield(self._ready)
+
+    def _abandon(self, dialling: asyncio.Future[Any]) -> None:
+        if not dialling.cancelled():
+            dialling.exception()  # seen, or asyncio complains
+        self._drop_socket()
+
+    def _drop_socket(self) -> None:
+        sock = self._client.socket()
+        if sock is not None:
+            with contextlib.suppress(OSError):
+                sock.close()
+
+    async def close(self) -> None:
+        """Say goodbye (the broker keeps the will to itself) and let go; never raises."""
+        if self.error is None and self._fd >= 0:
+            self._client.disconnect()
+        self._fail(SinkError("closed"))
+        self._drop_socket()
+
+    def _fail(self, error: SinkError) -> None:
+        if self.error is not None:
+            return
+        self.error = error
+        self._unwatch()
+        for handover, _ in self._waiting.values():
+            handover.fail(error)
+        self._waiting.clear()
+        futures: list[asyncio.Future[Any]] = [self._ready, self.lost, *self._subscribed.values()]
+        for future in futures:
+            if not future.done():
+                future.set_exception(error)
+            if not future.cancelled():
+                future.exception()  # seen: not everybody waits for each of them
+        self._make_room()
+
+    def _unwatch(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._fd >= 0:
+            self._loop.remove_reader(self._fd)
+            self._loop.remove_writer(self._fd)
+            self._fd = -1
+
+    # -- paho's side -----------------------------------------------------------------------------
+
+    def _readable(self) -> None:
+        rc = self._client.loop_read()
+        sock = self._client.socket()
+        while not rc and isinstance(sock, ssl.SSLSocket) and sock.pending():
+            rc = self._client.loop_read()
+        if rc:
+            self._fail(SinkError(f"lost the broker {self._dial.where}: {MQTTErrorCode(rc).name}"))
+        elif self._client.want_write():
+            self._writable()
+
+    def _writable(self) -> None:
+        rc = self._client.loop_write()
+        if rc:
+            self._fail(SinkError(f"lost the broker {self._dial.where}: {MQTTErrorCode(rc).name}"))
+        else:
+            self._watch_writes()
+
+    def _watch_writes(self) -> None:
+        """Paho writes at once; the loop watches only for what the socket would not take."""
+        wants = self._client.want_write()
+        if wants == self._writing or self._fd < 0:
+            return
+        self._writing = wants
+        if wants:
+            self._loop.add_writer(self._fd, self._writable)
+        else:
+            self._loop.remove_writer(self._fd)
+
+    def _housekeeping(self) -> None:
+        self._client.loop_misc()
+        if self.error is None:
+            self._watch_writes()
+            self._timer = self._loop.call_later(HOUSEKEEPING_S, self._housekeeping)
+
+    def _connected(self, _client: Client, _data: object, _flags: object, reason: Any, properties: Any) -> None:
+        if reason.is_failure:
+            self._fail(SinkError(f"the broker {self._dial.where} refused the connection: {reason}"))
+            return
+        self.window = min(self._dial.window, getattr(properties, "ReceiveMaximum", 65535))
+        self._largest = getattr(properties, "MaximumPacketSize", self._largest)
+        if not self._ready.done():
+            self._ready.set_result(None)
+
+    def _disconnected(self, _client: Client, _data: object, _flags: object, reason: Any, _properties: object) -> None:
+        self._fail(SinkError(f"lost the broker {self._dial.where}: {reason}"))
+
+    def _closing(self, _client: Client, _data: object, _sock: object) -> None:
+        self._unwatch()
+
+    def _acknowledged(self, _client: Client, _data: object, mid: int, reason: Any, _properties: object) -> None:
+        handover, position = self._waiting.pop(mid)
+        handover.settle(position, reason.value)
+        self._make_room()
+
+    def _granted(self, _client: Client, _data: object, mid: int, reasons: Any, _properties: object) -> None:
+        future = self._subscribed.pop(mid, None)
+        if future is not None and not future.done():
+            future.set_result([reason.value for reason in reasons])
+
+    def _received(self, _client: Client, _data: object, message: MQTTMessage) -> None:
+        properties = message.properties
+        self._on_message(
+            Incoming(
+                topic=message.topic,
+                payload=bytes(message.payload),
+                retained=bool(message.retain),
+                response_topic=getattr(properties, "ResponseTopic", None),
+                correlation=getattr(properties, "CorrelationData", None),
+                user=tuple(getattr(properties, "UserProperty", ())),
+            )
+        )
+
+    # -- our side --------------------------------------------------------------------------------
+
+    def handover(self) -> Handover:
+        return Handover(self._loop)
+
+    @property
+    def full(self) -> bool:
+        return len(self._waiting) >= self.window
+
+    def _make_room(self) -> None:
+        if self._room is not None:
+            if not self._room.done():
+                self._room.set_result(None)
+            self._room = None
+
+    async def room(self) -> None:
+        """Wait until one more may be in flight.  SinkError: the link was lost meanwhile."""
+        while self.error is None and self.full:
+            if self._room is None:
+                self._room = self._loop.create_future()
+            await asyncio.shield(self._room)
+        if self.error is not None:
+            raise self.error
+
+    def publish(  # what a PUBLISH has
+        self, handover: Handover, position: int, topic: str, payload: bytes, properties: Packed, *, retain: bool = False
+    ) -> None:
+        """One PUBLISH at QoS 1, written at once.  Call only with room.  SinkError: the link is lost."""
+        if self.error is not None:
+            raise self.error
+        handover.expect()
+        if len(payload) + len(topic) + len(properties.pack()) + _HEADER_ROOM > self._largest:
+            handover.settle(position, _LOCAL_TOO_LARGE)
+            return
+        info = self._client.publish(topic, payload, 1, retain, cast("Properties", properties))
+        if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            self._fail(SinkError(f"lost the broker {self._dial.where}: {MQTTErrorCode(info.rc).name}"))
+            raise SinkError(f"lost the broker {self._dial.where}: {MQTTErrorCode(info.rc).name}")
+        self._waiting[info.mid] = (handover, position)
+        self._watch_writes()
+
+    async def send(self, topic: str, payload: bytes, properties: Packed, *, retain: bool = False) -> int:
+        """Publish one message and wait for its reason code."""
+        await self.room()
+        handover = self.handover()
+        self.publish(handover, 0, topic, payload, properties, retain=retain)
+        refused = await handover.settled()
+        return refused.get(0, 0)
+
+    async def subscribe(self, topics: Sequence[str]) -> list[int]:
+        """Subscribe at QoS 1; the broker's reason code for each topic."""
+        options = SubscribeOptions(qos=1, noLocal=True)
+        rc, mid = self._client.subscribe([(topic, options) for topic in topics])
+        if rc != MQTTErrorCode.MQTT_ERR_SUCCESS or mid is None:
+            raise SinkError(f"lost the broker {self._dial.where}: {MQTTErrorCode(rc).name}")
+        self._watch_writes()
+        granted: asyncio.Future[list[int]] = self._loop.create_future()
+        self._subscribed[mid] = granted
+        return await granted
+
+
+@asynccontextmanager
+async def opened(dial: Dial, on_message: Callable[[Incoming], None]) -> AsyncIterator[Link]:
+    """A link that is open inside, and gone outside.  SinkError: cannot be opened."""
+    link = Link(dial, on_message)
+    try:
+        await link.open()
+        yield link
+    finally:
+        await link.close()
