@@ -1,9 +1,17 @@
-"""Completeness: what a reviewer must look at, from the records alone.  Pure."""
+"""Completeness: what a reviewer must look at, from the records alone.  Pure.
+
+A batch record is complete, or this says exactly what is missing: review by exception (DESIGN 5).
+"""
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable, Iterator
+from typing import Final
+
 import msgspec
 
+from gateway.batch.records import CheckStory, Log, Payload, clock, lasted
 from gateway.model import Json
 
 
@@ -11,7 +19,7 @@ class Finding(msgspec.Struct, frozen=True):
     """Something missing, late or out of bounds."""
 
     kind: str
-    """`check.missed`, `step.unsigned`, `device.gap` ..."""
+    """`check.missed`, `step.unsigned`, `device.gap` ...: docs/batch-record.md lists them."""
     text: str
     """One sentence, with the numbers."""
     indexes: tuple[int, ...] = ()
@@ -19,8 +27,205 @@ class Finding(msgspec.Struct, frozen=True):
 
     @property
     def id(self) -> str:
-        """Stable for the same records: `check.missed:142`; the kind and its subject where no record stands for it."""
+        """Stable for the same records: `check.missed:142`; kind and text where no record stands for it."""
         return f"{self.kind}:{self.indexes[0]}" if self.indexes else f"{self.kind}:{self.text}"
 
     def to_json(self) -> dict[str, Json]:
         return {"id": self.id, "kind": self.kind, "text": self.text, "indexes": [str(one) for one in self.indexes]}
+
+
+def findings(records: Iterable[Payload]) -> list[Finding]:
+    """Everything a reviewer must look at, the gravest kinds first.  `records`: payloads of one batch, any order."""
+    log = Log(records)
+    parts = (
+        _checks(log),
+        _plans(log),
+        _halts(log),
+        _verification(log),
+        _alarms(log),
+        _steps(log),
+        _counts(log),
+        _trays(log),
+        _corrections(log),
+        _gaps(log),
+        _marks(log),
+    )
+    return list(itertools.chain.from_iterable(parts))
+
+
+def _checks(log: Log) -> Iterator[Finding]:
+    for story in log.checks:
+        indexes, what = tuple(story.indexes), _check_name(story)
+        if story.missed is not None:
+            done = " and done late" if story.judged is not None else ""
+            yield Finding("check.missed", f"{what} was missed{done}", indexes)
+        elif story.judged is not None and story.body.get("late"):
+            yield Finding("check.late", f"{what} was done late", indexes)
+        elif story.judged is None:
+            taken = len(story.body.get("samples", ()))
+            yield Finding("check.open", f"{what} was never judged: {taken} of {story.body['n']} samples in", indexes)
+        if story.judged is not None and story.body["state"] == "failed":
+            yield Finding("check.failed", f"{what} failed: {story.body.get('text') or 'out of limits'}", indexes)
+
+
+def _check_name(story: CheckStory) -> str:
+    due = f"due at {clock(int(story.body['due_ns']))} UTC"
+    units = story.body.get("due_units")
+    return f"check {story.check} ({due}{'' if units is None else f', unit {units}'})"
+
+
+def _plans(log: Log) -> Iterator[Finding]:
+    """A plan of the recipe that asked for nothing, or for fewer checks than the units made call for."""
+    if log.run is None:
+        return
+    units = int(log.outcome.get("units_filled", 0))
+    for name, plan in log.recipe.get("plans", {}).items():
+        asked = [story for story in log.checks if str(story.body.get("plan", "")).rpartition(".")[2] == name]
+        every = plan.get("every_units")
+        due = units // every if every else 0
+        if not asked and (due or not every):
+            yield Finding("check.absent", f"the recipe's plan {name} never asked for a check")
+        elif len(asked) < due:
+            indexes = tuple(story.indexes[0] for story in asked)
+            text = f"the recipe's plan {name} asked for {len(asked)} checks; {units} units call for {due}"
+            yield Finding("check.absent", text, indexes)
+
+
+def _halts(log: Log) -> Iterator[Finding]:
+    for story in log.halts:
+        indexes = tuple(story.indexes)
+        if story.failed is not None:
+            yield Finding("halt.failed", f"the halt of {story.body['device']} was not confirmed in time", indexes)
+        if story.released is None:
+            yield Finding("halt.open", f"{story.halt} is not released: {story.body['text']}", indexes)
+
+
+def _verification(log: Log) -> Iterator[Finding]:
+    for started in log.of("verification.started"):
+        rule = started["body"].get("rule")
+        later = [one for one in log.of("verification.ended") if int(one["index"]) > int(started["index"])]
+        if not any(one["body"].get("rule") == rule for one in later):
+            yield Finding(
+                "verification.open", f"the verification after recalibration of {rule} did not end", _at(started)
+            )
+
+
+def _alarms(log: Log) -> Iterator[Finding]:
+    for story in log.alarms:
+        what = f"alarm {story.alarm} no. {story.occurrence}"
+        if story.acknowledged is None:
+            yield Finding(
+                "alarm.unacknowledged", f"{what} was not acknowledged: {_alarm_text(story.body)}", tuple(story.indexes)
+            )
+        if story.active:
+            yield Finding("alarm.open", f"{what} still stands: {_alarm_text(story.body)}", tuple(story.indexes))
+
+
+def _alarm_text(body: Json) -> str:
+    return str(body.get("text") or body.get("subject") or "")
+
+
+def _steps(log: Log) -> Iterator[Finding]:
+    signed = log.of("batch.signed")
+    for when in ("before_start", "before_close"):
+        for step in log.recipe.get(when, ()):
+            have = [record for record in signed if record["body"]["step"] == step["id"]]
+            needed = [(step["meaning"], step["role"])]
+            needed += [("verified", step["second_role"])] if step.get("second_role") else []
+            for meaning, role in needed[len(have) :]:
+                text = f"{step['id']} ({step['text']}) is not signed as {meaning} by {role}"
+                yield Finding("step.unsigned", text, tuple(int(record["index"]) for record in have))
+
+
+def _counts(log: Log) -> Iterator[Finding]:
+    ended = log.last("batch.completed", "batch.aborted")
+    if log.run is not None and ended is None:
+        yield Finding("batch.incomplete", "the batch was started and not completed")
+    for equation in log.outcome.get("reconciliation", ()):
+        if equation["ok"]:
+            continue
+        record = next(one for one in reversed(log.records) if one["body"] is log.outcome)
+        if equation["missing"]:
+            text = f"{equation['name']} cannot be reconciled: {', '.join(equation['missing'])} missing"
+        else:
+            percent = "" if equation["percent"] is None else f" ({equation['percent']} %)"
+            off = f"{equation['difference']} {_unit(equation['unit'])}{percent}"
+            text = f"{equation['name']}: {off}, limit {equation['limit']}"
+        yield Finding("count.unreconciled", text, _at(record))
+    for record in log.of("counter.stepped"):
+        body = record["body"]
+        yield Finding(
+            "counter.stepped", f"counter {body['counter']} fell from {body['before']} to {body['after']}", _at(record)
+        )
+
+
+def _unit(code: str) -> str:
+    return "off" if code == "{count}" else f"{code} off"
+
+
+def _trays(log: Log) -> Iterator[Finding]:
+    stories: dict[str, list[Payload]] = {}
+    for record in log.of("batch.tray"):
+        stories.setdefault(record["body"]["tray"], []).append(record)
+    for tray, records in stories.items():
+        body, indexes = records[-1]["body"], tuple(int(one["index"]) for one in records)
+        units = f"units {body['first_unit']} to {body['last_unit'] or '?'}"
+        if not body.get("seen", True):
+            yield Finding("tray.unseen", f"the machine's tray for {units} is not known", indexes)
+        if body.get("suspect") and not body.get("disposition"):
+            yield Finding("tray.suspect", f"tray {tray} ({units}) is suspect and nobody decided on it", indexes)
+
+
+def _corrections(log: Log) -> Iterator[Finding]:
+    for record in log.of("batch.entered"):
+        body = record["body"]
+        if body.get("supersedes"):
+            change = (
+                f"{body['quantity']} {body['previous']} -> {body['value']} by {body['full_name'] or body['person']}"
+            )
+            yield Finding("entry.corrected", f"{change}: {body['comment']}", _at(record))
+
+
+def _gaps(log: Log) -> Iterator[Finding]:
+    for gap in log.gaps:
+        time = lasted(gap.until_ns - gap.since_ns)
+        until = f"to {clock(gap.until_ns)} UTC" if gap.back else "and did not come back in the run"
+        text = f"{gap.device} was away for {time}, {clock(gap.since_ns)} {until}: {gap.reason or 'no reason given'}"
+        yield Finding("device.gap", text, gap.indexes)
+
+
+_MARKS: Final = {
+    "clock.stepped": "the wall clock was stepped",
+    "telemetry.shed": "telemetry was shed",
+    "store.quarantined": "a damaged store was put aside",
+    "gateway.started": "the gateway was started again during the run",
+}
+
+
+def _marks(log: Log) -> Iterator[Finding]:
+    """Things that happened to the gateway itself; a start before the run is no finding."""
+    for record in log.of(*_MARKS):
+        time, body = int(record["time"]), record["body"]
+        if record["kind"] == "gateway.started":
+            if log.run is None or not log.run[0] < time <= log.run[1]:
+                continue
+            before = [int(one["time"]) for one in log.records if int(one["index"]) < int(record["index"])]
+            more = f", {lasted(time - before[-1])} after the record before it"
+            yield Finding("gateway.restarted", f"{_MARKS[record['kind']]} at {clock(time)} UTC{more}", _at(record))
+            continue
+        yield Finding(record["kind"], f"{_MARKS[record['kind']]} at {clock(time)} UTC{_detail(body)}", _at(record))
+    unsure = [record for record in log.records if record.get("context", {}).get("clock") == "unsynchronised"]
+    if unsure:
+        text = f"{len(unsure)} records were made while the clock was not synchronised"
+        yield Finding("clock.unsynchronised", text, tuple(int(record["index"]) for record in unsure))
+
+
+def _detail(body: Json) -> str:
+    if "step" in body:
+        return f" by {lasted(int(body['step']))}"
+    told = body.get("text") or ", ".join(f"{key} {value}" for key, value in body.items())
+    return f": {told}" if told else ""
+
+
+def _at(record: Payload) -> tuple[int, ...]:
+    return (int(record["index"]),)

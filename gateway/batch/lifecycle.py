@@ -10,7 +10,8 @@ because the record itself says it (21 CFR 11.10(f), (g)).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from decimal import Decimal
 from typing import Final
 
@@ -96,7 +97,7 @@ def sign(  # noqa: PLR0917  # the order of all transitions: batch, recipe, what,
     after = msgspec.structs.replace(batch, signatures=(*batch.signatures, signature))
     if when == "before_start" and not missing_signatures(after, recipe.before_start):
         after = msgspec.structs.replace(after, state=BatchState.READY)
-    body = {**_signature_body(signature), "when": when, "state": after.state.value}
+    body = {**_signature_body(signature), "when": when, "covers": list(step.covers), "state": after.state.value}
     return after, (_draft(after, "batch.signed", body, person.name),)
 
 
@@ -187,7 +188,10 @@ def suspect(batch: Batch, names: Sequence[str], why: str) -> Change:
 
 
 def dispose_tray(batch: Batch, name: str, disposition: str, person: Principal, reason: str) -> Change:
-    """A supervisor's or QA's word on one tray.  Refused: wrong_state, bad_disposition, role_missing, reason_missing, no_such_tray."""
+    """A supervisor's or QA's word on one tray.
+
+    Refused: wrong_state, bad_disposition, role_missing, reason_missing, no_such_tray.
+    """
     _in_state(batch, OPEN, "the disposition of a tray")
     _may_dispose(disposition, person, TRAY_ROLES)
     if not reason.strip():
@@ -326,7 +330,7 @@ def _missing_text(batch: Batch, steps: Sequence[Step]) -> str:
     return "; ".join(f"{step.id} is not signed as {meaning!r} by {role}" for step, meaning, role in due)
 
 
-def _may_dispose(disposition: str, person: Principal, roles: Set[str] = frozenset({QA})) -> None:
+def _may_dispose(disposition: str, person: Principal, roles: AbstractSet[str] = frozenset({QA})) -> None:
     if disposition not in DISPOSITIONS:
         raise Refused("bad_disposition", f"{disposition!r} is none of {', '.join(DISPOSITIONS)}")
     if not roles & person.roles:

@@ -1,0 +1,218 @@
+"""A batch's records read back as stories: checks, alarms, halts, gaps.  Pure.
+
+What `complete.py`, `checklist.py` and `report.py` say is computed from here, from the payloads alone: the gateway's
+memory plays no part, so an auditor with the bundle gets the same answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any, Final
+
+import msgspec
+
+from gateway.model import Json
+
+Payload = dict[str, Any]
+"""A record's payload as JSON: index, time, kind, by, context, body ..."""
+
+
+class Gap(msgspec.Struct, frozen=True):
+    """A device that was not there, inside the run."""
+
+    device: str
+    since_ns: int
+    until_ns: int
+    """The end of the run where it did not come back."""
+    back: bool
+    reason: str
+    indexes: tuple[int, ...]
+
+
+class AlarmStory(msgspec.Struct):
+    """One occurrence of an alarm."""
+
+    alarm: str
+    occurrence: int
+    body: Json
+    raised: Payload | None = None
+    acknowledged: Payload | None = None
+    cleared: Payload | None = None
+    indexes: list[int] = []
+
+    @property
+    def active(self) -> bool:
+        """Its condition still stands.  A fleeting one (a failed check, a wrong label) has no condition that lasts."""
+        return self.cleared is None and not self.body.get("fleeting") and self.body.get("active", True) is not False
+
+
+class HaltStory(msgspec.Struct):
+    """One latch, from its request to its release."""
+
+    halt: str
+    body: Json
+    """The newest."""
+    requested: Payload
+    confirmed: Payload | None = None
+    failed: Payload | None = None
+    released: Payload | None = None
+    reasserted: int = 0
+    indexes: list[int] = []
+
+    def stamp(self, name: str) -> int | None:
+        """sampled, judged, commanded or confirmed, ns; of the first confirmation, else of the newest record."""
+        body = (self.confirmed or {}).get("body") or self.body
+        value = body.get(name)
+        return None if value is None else int(value)
+
+    def took_ns(self, first: str, last: str) -> int | None:
+        """Nanoseconds between two stamps."""
+        a, b = self.stamp(first), self.stamp(last)
+        return None if a is None or b is None else b - a
+
+
+class CheckStory(msgspec.Struct):
+    """One occurrence of a sampling plan."""
+
+    check: str
+    body: Json
+    """The newest."""
+    due: Payload | None = None
+    taken: list[Payload] = []
+    judged: Payload | None = None
+    missed: Payload | None = None
+    indexes: list[int] = []
+
+
+class Log:
+    """The records of a batch, in order of index."""
+
+    def __init__(self, records: Iterable[Payload]) -> None:
+        self.records = sorted(records, key=lambda record: int(record["index"]))
+
+    def of(self, *kinds: str) -> list[Payload]:
+        wanted = set(kinds)
+        return [record for record in self.records if record["kind"] in wanted]
+
+    def last(self, *kinds: str) -> Payload | None:
+        found = self.of(*kinds)
+        return found[-1] if found else None
+
+    @cached_property
+    def recipe(self) -> Json:
+        """The recipe's document as the order's record holds it; {} without one."""
+        ordered = self.last("batch.ordered")
+        return ordered["body"].get("recipe", {}).get("document", {}) if ordered else {}
+
+    @cached_property
+    def run(self) -> tuple[int, int] | None:
+        """(start, end) of counting, ns; the end of an unfinished run is its last record."""
+        started, ended = self.last("batch.started"), self.last("batch.completed", "batch.aborted")
+        if started is None:
+            return None
+        return int(started["time"]), int((ended or self.records[-1])["time"])
+
+    @cached_property
+    def outcome(self) -> Json:
+        """The newest body that holds a reconciliation; {} before the first."""
+        found = [record["body"] for record in self.records if "reconciliation" in record["body"]]
+        return found[-1] if found else {}
+
+    @cached_property
+    def alarms(self) -> list[AlarmStory]:
+        stories: dict[tuple[str, int], AlarmStory] = {}
+        for record in self.of("alarm.raised", "alarm.acknowledged", "alarm.cleared"):
+            body = record["body"]
+            key = (body["alarm"], int(body.get("occurrence", 1)))
+            story = stories.setdefault(key, AlarmStory(*key, body, indexes=[]))
+            _into(story, record, record["kind"].partition(".")[2], first=record["kind"] == "alarm.raised")
+        return list(stories.values())
+
+    @cached_property
+    def halts(self) -> list[HaltStory]:
+        stories: list[HaltStory] = []
+        standing: dict[str, HaltStory] = {}
+        for record in self.of(*(f"halt.{word}" for word in _HALT_WORDS)):
+            name, word = record["body"]["halt"], record["kind"].partition(".")[2]
+            story = standing.get(name)
+            if story is None:
+                story = standing[name] = HaltStory(name, record["body"], record, indexes=[])
+                stories.append(story)
+            story.reasserted += word == "reasserted"
+            _into(story, record, word, first=word in {"requested", "confirmed"})
+            if word == "released":
+                del standing[name]
+        return stories
+
+    @cached_property
+    def checks(self) -> list[CheckStory]:
+        stories: dict[str, CheckStory] = {}
+        for record in self.of("check.due", "check.taken", "check.judged", "check.missed"):
+            body, word = record["body"], record["kind"].partition(".")[2]
+            story = stories.setdefault(body["id"], CheckStory(body["id"], body, taken=[], indexes=[]))
+            if word == "taken":
+                story.taken.append(record)
+            _into(story, record, "" if word == "taken" else word, first=word == "due")
+        return list(stories.values())
+
+    @cached_property
+    def gaps(self) -> list[Gap]:
+        """Times without a device, clipped to the run."""
+        if self.run is None:
+            return []
+        found, lost = [], dict[str, Payload]()
+        for record in self.of("device.lost", "device.connected"):
+            device = record["body"]["device"]
+            if record["kind"] == "device.lost":
+                lost.setdefault(device, record)
+            elif device in lost:
+                found.append(_gap(lost.pop(device), record, self.run[1]))
+        found += [_gap(record, None, self.run[1]) for record in lost.values()]
+        return [clipped for gap in found if (clipped := _clipped(gap, self.run))]
+
+
+_HALT_WORDS: Final = ("requested", "confirmed", "failed", "reasserted", "released")
+
+
+def moment(time_ns: int) -> str:
+    """`2026-03-14 09:26:53.5 UTC`."""
+    seconds, rest = divmod(time_ns, 1_000_000_000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}.{rest // 100_000_000} UTC"
+
+
+def clock(time_ns: int) -> str:
+    """`09:26:53.5`, UTC, for texts whose day is known."""
+    return moment(time_ns)[11:21]
+
+
+def lasted(duration_ns: int) -> str:
+    """A duration as people say it: `12.0 ms`, `3.4 s`, `2 min 5 s`, `1 h 4 min`."""
+    seconds = duration_ns / 1e9
+    if abs(seconds) < 1:
+        return f"{seconds * 1000:.1f} ms"
+    if abs(seconds) < 60:
+        return f"{seconds:.1f} s"
+    sign, (minutes, rest) = "-" if seconds < 0 else "", divmod(round(abs(seconds)), 60)
+    return sign + (f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min")
+
+
+def _into(story: AlarmStory | HaltStory | CheckStory, record: Payload, slot: str, *, first: bool) -> None:
+    """File a record in its story; `first`: the earliest record of the slot stays."""
+    story.indexes.append(int(record["index"]))
+    story.body = record["body"]
+    if slot and hasattr(story, slot) and slot != "reasserted" and not (first and getattr(story, slot) is not None):
+        setattr(story, slot, record)
+
+
+def _gap(lost: Payload, back: Payload | None, end_ns: int) -> Gap:
+    indexes = (int(lost["index"]),) if back is None else (int(lost["index"]), int(back["index"]))
+    until = end_ns if back is None else int(back["time"])
+    body = lost["body"]
+    return Gap(body["device"], int(lost["time"]), until, back is not None, body.get("reason", ""), indexes)
+
+
+def _clipped(gap: Gap, run: tuple[int, int]) -> Gap | None:
+    since, until = max(gap.since_ns, run[0]), min(gap.until_ns, run[1])
+    return msgspec.structs.replace(gap, since_ns=since, until_ns=until) if since < until else None
