@@ -119,6 +119,8 @@ class Step(Frozen):
     role: str = "operator"
     second_role: str | None = None
     """A second person with this role verifies."""
+    covers: tuple[str, ...] = ()
+    """Items of the record's checklist this signature answers: docs/batch-record.md lists the words."""
 
 
 class Yield(Frozen):

@@ -39,7 +39,7 @@ class _Ask(msgspec.Struct, frozen=True):
     person: tuple[str, ...] = ()
     needs: str = "automatic"
     """automatic, person, both, or nothing: an item that may rightly have no record (no alarm was raised)."""
-    when: Callable[[Json], bool] = lambda body: True
+    when: Callable[[Json], bool] = bool
     """Which of those records count."""
 
 
@@ -143,13 +143,13 @@ _ASKS: Final = (
         needs="person",
         when=_signs("examination"),
     ),
-    _Ask("trays", "Trays and their units", "111.260(d)", ("batch.tray",)),
+    _Ask("trays", "Trays and their units", "211.105", ("batch.tray",)),
     _Ask("yield", "Actual and theoretical yield", "211.188(b)(7), 211.103, 111.260(f)", ("batch.completed",)),
     _Ask("counts", "Counts reconciled", "211.184(c)", ("batch.completed",), ("batch.entered",)),
     _Ask(
         "waste",
         "Waste and its disposition",
-        "111.260(n)",
+        "211.125(d), 111.260(f)",
         person=("batch.entered",),
         needs="nothing",
         when=_about("oil_waste", "labels_destroyed", "labels_damaged", "units_destroyed", "units_rejected"),
@@ -201,8 +201,8 @@ _ASKS: Final = (
 
 def checklist(records: Iterable[Payload], devices: Iterable[str] = ()) -> list[Item]:
     """Every item with its records.  `devices`: those the gateway knows the identity of from before the batch."""
-    log = Log(records)
-    return [_answer(ask, log, bool(list(devices))) for ask in _ASKS]
+    log, known = Log(records), any(devices)
+    return [_answer(ask, log, known) for ask in _ASKS]
 
 
 def keys() -> tuple[str, ...]:

@@ -94,9 +94,9 @@ class CountEntry(msgspec.Struct, frozen=True):
     value: Decimal
     unit: str
     comment: str = ""
-    supersedes: str | None = None
+    supersedes: int | None = None
     """The id of the entry it corrects; the comment is the reason then."""
-    id: str = ""
+    id: int = 0
     """Counted per batch from 1."""
     person: str = ""
     full_name: str = ""
@@ -128,7 +128,8 @@ def _check_correction(entry: CountEntry, entries: Iterable[CountEntry]) -> None:
     corrected = standing.get(entry.supersedes)
     if corrected is None:
         raise Refused(
-            "no_such_entry", f"entry {entry.supersedes} does not stand; standing: {', '.join(standing) or 'none'}"
+            "no_such_entry",
+            f"entry {entry.supersedes} does not stand; standing: {', '.join(map(str, standing)) or 'none'}",
         )
     if corrected.quantity != entry.quantity:
         raise Refused("no_such_entry", f"entry {corrected.id} is about {corrected.quantity}, not {entry.quantity}")
@@ -154,7 +155,7 @@ def body(entry: CountEntry, entries: Iterable[CountEntry]) -> dict[str, Json]:
     everything = [*entries, entry]
     corrected = next((one for one in everything if one.id == entry.supersedes), None)
     return {
-        "entry": entry.id,
+        "entry": str(entry.id),
         "quantity": entry.quantity,
         "text": QUANTITIES[entry.quantity].text,
         "value": str(entry.value),
@@ -165,6 +166,6 @@ def body(entry: CountEntry, entries: Iterable[CountEntry]) -> dict[str, Json]:
         "role": entry.role,
         "time": str(entry.time_ns),
         "comment": entry.comment,
-        "supersedes": entry.supersedes,
+        "supersedes": None if corrected is None else str(corrected.id),
         "previous": None if corrected is None else str(corrected.value),
     }

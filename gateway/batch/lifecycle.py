@@ -163,7 +163,7 @@ def entered(batch: Batch, recipe: Recipe, entry: CountEntry, person: Principal, 
     made = msgspec.structs.replace(
         entry,
         value=Decimal(format(entry.value, "f")),
-        id=str(len(batch.entries) + 1),
+        id=len(batch.entries) + 1,
         person=person.name,
         full_name=person.full_name,
         role=role,
