@@ -56,12 +56,14 @@ class Oil:
     """Control mode of the loop: auto or off."""
     element_ok: bool = True
     """False: the element is burnt out; the controller still calls for power and nothing warms."""
+    sensor_ok: bool = True
+    """False: the controller has lost its input and falls back to zero output."""
     power_pct: float = 0.0
     """What the controller calls for, 0..100."""
 
     def step(self, dt_s: float) -> None:
         """Let `dt_s` seconds of plant time pass."""
-        self.power_pct = 100.0 * self._demand() if self.enabled else 0.0
+        self.power_pct = 100.0 * self._demand() if self.enabled and self.sensor_ok else 0.0
         heat = self.power_pct / 100.0 if self.element_ok else 0.0
         resting_cel = self.ambient_cel + heat * self.boost_k
         self.temperature_cel += (resting_cel - self.temperature_cel) * -math.expm1(-dt_s / self.tau_s)

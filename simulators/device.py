@@ -1,0 +1,129 @@
+"""What all simulated devices share: links that can fail, faults by name, values that can be forced."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Final
+
+from simulators.link import Gate, Link
+
+Value = float | int | str | bool
+REBOOT_S: Final = 2.0
+"""How long a rebooting device is off the network."""
+
+
+class Unknown(ValueError):
+    """The control asked for a device, tag, fault or action that there is not."""
+
+
+class Device:
+    """One device.  `step` and the faults run on the line's own loop; nothing here blocks."""
+
+    name: ClassVar[str]
+    tags: ClassVar[frozenset[str]]
+    """Tags whose value `deviate` can force."""
+    own_faults: ClassVar[Mapping[str, frozenset[str]]] = {}
+    """Fault -> the arguments it takes."""
+    _LINK_FAULTS: ClassVar[Mapping[str, frozenset[str]]] = {
+        "cut": frozenset(),
+        "silent": frozenset(),
+        "frozen": frozenset(),
+        "reboot": frozenset({"seconds"}),
+    }
+
+    def __init__(self) -> None:
+        self.gate = Gate()
+        self.links: Sequence[Link] = ()
+        self.faults: dict[str, dict[str, Any]] = {}
+        self.forced: dict[str, Value] = {}
+        self._reboot: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Open all links.  OSError if one cannot be had."""
+        for link in self.links:
+            await link.open()
+
+    async def stop(self) -> None:
+        """Close all links.  Safe twice."""
+        if self._reboot is not None:
+            self._reboot.cancel()
+        for link in self.links:
+            await link.cut()
+
+    async def step(self, dt_s: float) -> None:
+        """Let `dt_s` seconds of wall time pass and publish what changed."""
+
+    def addresses(self) -> dict[str, str]:
+        """How to reach it."""
+        raise NotImplementedError
+
+    def truth(self) -> dict[str, Any]:
+        """What it knows of itself, for the control."""
+        return {}
+
+    def operator(self, action: str) -> bool:
+        """A person at the machine's own panel; False: the machine does not take it now.  Unknown: no such key."""
+        raise Unknown(f"{self.name} has no key {action!r}")
+
+    async def force(self, tag: str, value: Value | None) -> None:
+        """From now on `tag` reads `value`; None: the truth again."""
+        if tag not in self.tags:
+            raise Unknown(f"{self.name} has no tag {tag!r}; it has {', '.join(sorted(self.tags))}")
+        if value is None:
+            self.forced.pop(tag, None)
+        else:
+            self.forced[tag] = value
+
+    async def fault(self, name: str, args: dict[str, Any]) -> None:
+        """Bring a fault on.  Unknown: no such fault, or arguments it does not take."""
+        known = {**self._LINK_FAULTS, **self.own_faults}
+        if name not in known:
+            raise Unknown(f"{self.name} has no fault {name!r}; it has {', '.join(sorted(known))}")
+        if extra := set(args) - known[name]:
+            raise Unknown(f"fault {name} does not take {', '.join(sorted(extra))}")
+        if name == "reboot":
+            self._reboot = asyncio.create_task(self._go_away(float(args.get("seconds", REBOOT_S))), name="reboot")
+            return
+        self.faults[name] = args
+        self.gate.silent = "silent" in self.faults
+        if name == "cut":
+            await self._cut()
+        self.on_fault(name, args)
+
+    async def heal(self, name: str) -> list[str]:
+        """Take a fault away, or `all`; returns those that were there."""
+        gone = list(self.faults) if name == "all" else [name] if name in self.faults else []
+        for fault in gone:
+            del self.faults[fault]
+            self.gate.silent = "silent" in self.faults
+            if fault == "cut":
+                await self._restore()
+            self.on_heal(fault)
+        if name == "all":
+            self.forced.clear()
+        return gone
+
+    def on_fault(self, name: str, args: dict[str, Any]) -> None:
+        """What this device does when a fault of its own comes."""
+
+    def on_heal(self, name: str) -> None:
+        """What this device does when it goes."""
+
+    def on_reboot(self) -> None:
+        """Power came back."""
+
+    async def _go_away(self, seconds: float) -> None:
+        await self._cut()
+        await asyncio.sleep(seconds)
+        self.on_reboot()
+        if "cut" not in self.faults:
+            await self._restore()
+
+    async def _cut(self) -> None:
+        for link in self.links:
+            await link.cut()
+
+    async def _restore(self) -> None:
+        for link in self.links:
+            await link.open()
