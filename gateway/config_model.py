@@ -34,6 +34,7 @@ SPECIMEN_BATCH: Final[Mapping[str, Json]] = {
     "quantity": 5000,
     "uid": "1A4FF0100000022000000001",
     "thc_percent": "80.0",
+    "recipe": "any@1",
 }
 """What a rule may know of a batch, as `batch.uid`; `linegate check` tries rules with these."""
 
