@@ -11,6 +11,7 @@ Kinds are looked up in the built-in tuples, then among the entry points `linegat
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -22,7 +23,7 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from gateway import config_yaml
 from gateway.config_check import Row, cross, worst_case
-from gateway.config_explain import explain, hint
+from gateway.config_explain import explain, hint, types_at
 from gateway.config_model import (
     ConsoleConfig,
     GatewayConfig,
@@ -162,6 +163,7 @@ class _Reading:
 
     def __init__(self, path: Path, house: House) -> None:
         self.path = path
+        self.folder = path.absolute().parent
         self.house = house
         self.document = config_yaml.read(path)
         self.secrets = Secrets(path.parent)
@@ -235,10 +237,27 @@ class _Reading:
 
     def _validated(self, where: Where, model: type[M]) -> M | None:
         try:
-            return model.model_validate(self.document.get(where))
+            return model.model_validate(self._from_here(self.document.get(where), model, ()))
         except ValidationError as error:
             self.problems += explain(error, self.document, where, model)
             return None
+
+    def _from_here(self, data: Json, model: type[BaseModel], way: Where) -> Json:
+        """The data with relative paths made absolute: they are meant from the file's own folder."""
+        if isinstance(data, dict):
+            return {key: self._from_here(child, model, (*way, key)) for key, child in data.items()}
+        if isinstance(data, list):
+            return [self._from_here(child, model, (*way, index)) for index, child in enumerate(data)]
+        is_path = isinstance(data, str) and Path in types_at(model, way)
+        return str(self.folder / data) if is_path else data
+
+    def _as_written(self, data: Json) -> Json:
+        """The reverse, so that a hash does not depend on where the file lies."""
+        if isinstance(data, dict):
+            return {key: self._as_written(child) for key, child in data.items()}
+        if isinstance(data, list):
+            return [self._as_written(child) for child in data]
+        return data.removeprefix(f"{self.folder}{os.sep}") if isinstance(data, str) else data
 
     def _gateway(self) -> GatewayConfig:
         if not self.document.data.get("gateway"):
@@ -246,9 +265,8 @@ class _Reading:
         return self._validated(("gateway",), GatewayConfig) or _NOWHERE
 
     def _placed(self, written: GatewayConfig, state_dir: Path | None) -> GatewayConfig:
-        """Paths are meant from the file's own folder."""
-        folder = self.path.resolve().parent
-        paths = {"state_dir": state_dir or folder / written.state_dir, "recipes": folder / written.recipes}
+        """Defaults too are meant from the file's own folder."""
+        paths = {"state_dir": state_dir or self.folder / written.state_dir, "recipes": self.folder / written.recipes}
         return written.model_copy(update={name: path.resolve() for name, path in paths.items()})
 
     def _kind(self, where: Where, data: Mapping[str, Json], kinds: Kinds[M]) -> type[M] | None:
@@ -331,7 +349,7 @@ class _Reading:
             "sinks": {name: _dump(config) for name, config in sinks.items()},
             "tags": {name: [[s.name, s.unit, s.kind] for s in tagset.specs] for name, tagset in tagsets.items()},
         }
-        return digest(self.secrets.hide(document))
+        return digest(self.secrets.hide(self._as_written(document)))
 
     def _recipes(self, settings: Settings, *, known: bool) -> dict[str, Recipe]:
         if not known:

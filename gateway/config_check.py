@@ -25,6 +25,8 @@ from gateway.rules.base import RuleConfig
 from gateway.units import duration_text
 
 _NUMBERS: Final = ("number", "decimal")
+_WAIVES: Final = ("waive", "allow_")
+"""Keys under which drivers and sinks take the reason why a rule of safety does not hold here."""
 
 
 @dataclass(frozen=True)
@@ -237,13 +239,13 @@ def _ports(device: DriverConfig) -> Iterator[str]:
 def _waivers(settings: Settings) -> Iterator[Problem]:
     """What was given up on purpose is said at every start."""
     console = settings.gateway.console
-    if console.waive_loopback:
-        where: Where = ("gateway", "console", "waive_loopback")
-        text = f"waived: the console listens on {console.host}: {console.waive_loopback}"
+    if console.waiver:
+        where: Where = ("gateway", "console", "waiver")
+        text = f"waived: the console listens on {console.host}: {console.waiver}"
         yield settings.document.problem(where, text, level="waiver")
     for where, value in settings.document.scalars():
         key = next((step for step in reversed(where) if isinstance(step, str)), "")
-        if len(where) > 1 and where[0] in {"devices", "sinks"} and key.startswith("waive") and value:
+        if len(where) > 1 and where[0] in {"devices", "sinks"} and key.startswith(_WAIVES) and value:
             reason = "" if value is True else f": {value}"
             yield settings.document.problem(where, f"waived: {key}{reason}", level="waiver")
 

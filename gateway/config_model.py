@@ -45,15 +45,13 @@ class ConsoleConfig(Frozen):
     host: str = "127.0.0.1"
     port: int = Field(4880, ge=0, le=65535)
     """0: any free port."""
-    waive_loopback: str = ""
+    waiver: str = ""
     """Why the console may listen beyond this machine: a sentence; shown as a warning at every start."""
 
     @model_validator(mode="after")
     def _stays_home(self) -> ConsoleConfig:
-        if self.host not in LOOPBACK and not self.waive_loopback.strip():
-            raise ValueError(
-                f"host {self.host} is not loopback; use 127.0.0.1 behind a proxy, or say why in waive_loopback"
-            )
+        if self.host not in LOOPBACK and not self.waiver.strip():
+            raise ValueError(f"host {self.host} is not loopback; use 127.0.0.1 behind a proxy, or say why in waiver")
         return self
 
 
