@@ -211,6 +211,16 @@ class CheckState(StrEnum):
     """Not done within its grace; a deviation.  It may still be done late."""
 
 
+class Asked(msgspec.Struct, frozen=True):
+    """What a check wants of its samples: so that whoever reads a due check knows what to do."""
+
+    name: str
+    """The characteristic."""
+    source: str
+    """weighing or entry."""
+    unit: str
+
+
 class Check(msgspec.Struct, frozen=True):
     """One occurrence of a sampling plan."""
 
@@ -232,6 +242,8 @@ class Check(msgspec.Struct, frozen=True):
     samples: tuple[Sample, ...] = ()
     closed_ns: int | None = None
     text: str = ""
+    asks: tuple[Asked, ...] = ()
+    """Each of these n times."""
 
 
 class CheckChange(msgspec.Struct, frozen=True):
