@@ -64,6 +64,11 @@ class SinkConfig(Frozen):
         """True: evidence is retired only by the consumer's watermark, and re-sent from it on every connect."""
         return False
 
+    @property
+    def patience_s(self) -> float:
+        """So long may records wait for the consumer's watermark, while it is connected, before that is an alarm."""
+        return 30.0
+
     def address(self) -> str:
         raise NotImplementedError
 

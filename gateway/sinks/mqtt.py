@@ -55,6 +55,8 @@ class MqttConfig(SinkConfig):
     """`mqtts://host:8883`; `mqtt://` only to this machine, or with `allow_plain`."""
     ack: Literal["required", "none"] = "none"
     """required: evidence is retired only by the MES's watermark on `<path>/ack`, re-sent from it on each connect."""
+    ack_timeout_s: Duration = Field(30.0, alias="ack_timeout", gt=0)
+    """Records that wait longer for the MES's watermark, although the broker is there, are an alarm."""
     telemetry: bool = True
     evidence: bool = True
     path: str | None = None
@@ -116,6 +118,10 @@ class MqttConfig(SinkConfig):
     @property
     def acknowledges(self) -> bool:
         return self.ack == "required"
+
+    @property
+    def patience_s(self) -> float:
+        return self.ack_timeout_s
 
     def address(self) -> str:
         return self.url
