@@ -11,19 +11,18 @@ Kinds are looked up in the built-in tuples, then among the entry points `linegat
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from functools import cached_property
-from importlib import metadata
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Final, Generic, TypeVar, Union, get_args
+from typing import Final, TypeVar
 
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from gateway import config_yaml
 from gateway.config_check import Row, cross, worst_case
-from gateway.config_explain import explain, hint, types_at
+from gateway.config_explain import explain, hint
+from gateway.config_kinds import House, Kinds
 from gateway.config_model import (
     ConsoleConfig,
     GatewayConfig,
@@ -35,21 +34,19 @@ from gateway.config_model import (
     recipe_hash,
     references,
 )
+from gateway.config_paths import absolute, as_written
+from gateway.config_schema import schema
 from gateway.config_secrets import Secrets
 from gateway.config_yaml import Where
 from gateway.drivers.base import DriverConfig
-from gateway.drivers.kinds import BUILT_IN as DRIVERS
 from gateway.errors import ConfigError, Problem
 from gateway.model import Json, TagSet
 from gateway.recipe import Recipe
-from gateway.rules.base import RuleConfig
-from gateway.rules.kinds import BUILT_IN as RULES
-from gateway.sinks.base import SinkConfig
-from gateway.sinks.kinds import BUILT_IN as SINKS
 
 __all__ = [
     "ConsoleConfig",
     "GatewayConfig",
+    "House",
     "Kinds",
     "RawRule",
     "Report",
@@ -68,58 +65,6 @@ _NAME: Final = "abcdefghijklmnopqrstuvwxyz0123456789-_"
 _NOWHERE: Final = GatewayConfig(id="unknown", path="unknown/unknown")
 
 M = TypeVar("M", bound=BaseModel)
-
-
-@dataclass(frozen=True)
-class Kinds(Generic[M]):
-    """The kinds of one section: word in the file -> model."""
-
-    key: str
-    """The key that names the kind: `driver` or `kind`."""
-    built_in: tuple[type[M], ...]
-    group: str = ""
-    """Entry point group of third parties."""
-
-    @cached_property
-    def models(self) -> dict[str, type[M]]:
-        return {word: model for model in self.built_in for word in _words(model, self.key)}
-
-    @cached_property
-    def _others(self) -> dict[str, metadata.EntryPoint]:
-        return {entry.name: entry for entry in metadata.entry_points(group=self.group)} if self.group else {}
-
-    def names(self) -> set[str]:
-        return {*self.models, *self._others}
-
-    def find(self, word: str) -> type[M] | None:
-        """None if there is no such kind.  ValueError if its package cannot be imported."""
-        if word in self.models or word not in self._others:
-            return self.models.get(word)
-        entry = self._others[word]
-        try:
-            model: type[M] = entry.load()
-        except (ImportError, AttributeError) as error:
-            raise ValueError(
-                f"{self.key} {word!r} comes from {entry.value}, which cannot be imported: {error}"
-            ) from None
-        return model
-
-    def all(self) -> tuple[type[M], ...]:
-        return (*self.built_in, *(model for name in sorted(self._others) if (model := self.find(name)) is not None))
-
-
-def _words(model: type[BaseModel], key: str) -> tuple[str, ...]:
-    """The literal words of the model's kind: `Literal["mqtt"]`."""
-    return tuple(str(word) for word in get_args(model.model_fields[key].annotation))
-
-
-@dataclass(frozen=True)
-class House:
-    """Every kind that may stand in a file."""
-
-    drivers: Kinds[DriverConfig] = field(default_factory=lambda: Kinds("driver", DRIVERS, "linegate.drivers"))
-    rules: Kinds[RuleConfig] = field(default_factory=lambda: Kinds("kind", RULES, "linegate.rules"))
-    sinks: Kinds[SinkConfig] = field(default_factory=lambda: Kinds("kind", SINKS, "linegate.sinks"))
 
 
 @dataclass(frozen=True)
@@ -237,27 +182,10 @@ class _Reading:
 
     def _validated(self, where: Where, model: type[M]) -> M | None:
         try:
-            return model.model_validate(self._from_here(self.document.get(where), model, ()))
+            return model.model_validate(absolute(self.document.get(where), model, self.folder))
         except ValidationError as error:
             self.problems += explain(error, self.document, where, model)
             return None
-
-    def _from_here(self, data: Json, model: type[BaseModel], way: Where) -> Json:
-        """The data with relative paths made absolute: they are meant from the file's own folder."""
-        if isinstance(data, dict):
-            return {key: self._from_here(child, model, (*way, key)) for key, child in data.items()}
-        if isinstance(data, list):
-            return [self._from_here(child, model, (*way, index)) for index, child in enumerate(data)]
-        is_path = isinstance(data, str) and Path in types_at(model, way)
-        return str(self.folder / data) if is_path else data
-
-    def _as_written(self, data: Json) -> Json:
-        """The reverse, so that a hash does not depend on where the file lies."""
-        if isinstance(data, dict):
-            return {key: self._as_written(child) for key, child in data.items()}
-        if isinstance(data, list):
-            return [self._as_written(child) for child in data]
-        return data.removeprefix(f"{self.folder}{os.sep}") if isinstance(data, str) else data
 
     def _gateway(self) -> GatewayConfig:
         if not self.document.data.get("gateway"):
@@ -300,7 +228,7 @@ class _Reading:
         for name, config in list(devices.items()):
             try:
                 specs = config.tags()
-                twice = {spec.name for spec in specs if [other.name for other in specs].count(spec.name) > 1}
+                twice = {name for name, count in Counter(spec.name for spec in specs).items() if count > 1}
                 if not specs or twice:
                     raise ValueError(f"tag {min(twice)!r} is there twice" if twice else "has no tags")
             except ValueError as error:
@@ -349,7 +277,7 @@ class _Reading:
             "sinks": {name: _dump(config) for name, config in sinks.items()},
             "tags": {name: [[s.name, s.unit, s.kind] for s in tagset.specs] for name, tagset in tagsets.items()},
         }
-        return digest(self.secrets.hide(self._as_written(document)))
+        return digest(self.secrets.hide(as_written(document, self.folder)))
 
     def _recipes(self, settings: Settings, *, known: bool) -> dict[str, Recipe]:
         if not known:
@@ -364,57 +292,3 @@ class _Reading:
 
 def _dump(config: BaseModel) -> Json:
     return config.model_dump(mode="json", by_alias=True)
-
-
-def schema(house: House | None = None) -> Json:
-    """JSON Schema of the file, for editors: unions discriminated by `driver` and `kind`."""
-    kinds = house or House()
-    definitions: dict[str, Json] = {}
-    properties = {
-        "gateway": _part(GatewayConfig, definitions),
-        "devices": _named(kinds.drivers, definitions),
-        "rules": _named(kinds.rules, definitions, _allow_references),
-        "sinks": _named(kinds.sinks, definitions),
-    }
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "Linegate: one line",
-        "type": "object",
-        "properties": properties,
-        "required": ["gateway", "devices"],
-        "additionalProperties": False,
-        "$defs": definitions,
-    }
-
-
-def _named(kinds: Kinds[Any], definitions: dict[str, Json], change: Callable[[Json], None] | None = None) -> Json:
-    """A mapping of names to any of the kinds."""
-    models = kinds.all()
-    if not models:
-        return {"type": "object"}
-    one = Annotated[Union[models], Field(discriminator=kinds.key)] if len(models) > 1 else models[0]  # noqa: UP007  # built at run time
-    part = _part(one, definitions, (model.__name__ for model in models) if change else (), change)
-    return {"type": "object", "propertyNames": {"pattern": "^[a-z0-9][a-z0-9_-]*$"}, "additionalProperties": part}
-
-
-def _part(
-    of: Any,
-    definitions: dict[str, Json],
-    changed: Iterable[str] = (),
-    change: Callable[[Json], None] | None = None,
-) -> Json:
-    part: dict[str, Json] = TypeAdapter(of).json_schema(ref_template="#/$defs/{model}")
-    below = part.pop("$defs", {})
-    for name in changed:
-        if change is not None:
-            change(below.get(name, part))
-    definitions.update(below)
-    return part
-
-
-def _allow_references(model: Json) -> None:
-    """A rule's value may be a reference to the recipe or the batch."""
-    reference = {"type": "string", "pattern": r"^(recipe|batch)\."}
-    for name, field_schema in model.get("properties", {}).items():
-        if name not in {"kind", "halt", "text"}:
-            model["properties"][name] = {"anyOf": [field_schema, reference]}

@@ -114,14 +114,6 @@ def keys_at(model: type[BaseModel], loc: tuple[str | int, ...]) -> set[str]:
     return {field.alias or name for parent in _walk([model], loc) for name, field in parent.model_fields.items()}
 
 
-def types_at(model: type[BaseModel], loc: tuple[str | int, ...]) -> set[Any]:
-    """The types a value at `loc` below the model may have, unions opened; empty where the way leads nowhere."""
-    current: list[Any] = [model]
-    for step in loc:
-        current = list(itertools.chain.from_iterable(_below(annotation, step) for annotation in _flat(current)))
-    return {annotation for annotation in _flat(current) if isinstance(annotation, type)}
-
-
 def _walk(annotations: Sequence[Any], loc: tuple[str | int, ...]) -> Iterator[type[BaseModel]]:
     """The models that may stand at `loc`."""
     current = list(annotations)
