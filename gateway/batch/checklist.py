@@ -28,6 +28,10 @@ class Item(msgspec.Struct, frozen=True):
     """What is not there; empty where the item is answered."""
 
 
+def _all(_: Json) -> bool:
+    return True
+
+
 class _Ask(msgspec.Struct, frozen=True):
     """How an item is answered."""
 
@@ -39,7 +43,7 @@ class _Ask(msgspec.Struct, frozen=True):
     person: tuple[str, ...] = ()
     needs: str = "automatic"
     """automatic, person, both, or nothing: an item that may rightly have no record (no alarm was raised)."""
-    when: Callable[[Json], bool] = bool
+    when: Callable[[Json], bool] = _all
     """Which of those records count."""
 
 

@@ -113,7 +113,7 @@ def _verification(log: Log) -> Iterator[Finding]:
 def _alarms(log: Log) -> Iterator[Finding]:
     for story in log.alarms:
         what = f"alarm {story.alarm} no. {story.occurrence}"
-        if story.acknowledged is None:
+        if story.unseen:
             yield Finding(
                 "alarm.unacknowledged", f"{what} was not acknowledged: {_alarm_text(story.body)}", tuple(story.indexes)
             )

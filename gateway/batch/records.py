@@ -40,12 +40,19 @@ class AlarmStory(msgspec.Struct):
     raised: Payload | None = None
     acknowledged: Payload | None = None
     cleared: Payload | None = None
+    superseded: bool = False
+    """A later occurrence came before anybody acknowledged this one: that one is to be answered."""
     indexes: list[int] = []
 
     @property
     def active(self) -> bool:
         """Its condition still stands.  A fleeting one (a failed check, a wrong label) has no condition that lasts."""
-        return self.cleared is None and not self.body.get("fleeting") and self.body.get("active", True) is not False
+        return not self.superseded and self.body["state"] in {"unack", "acked"}
+
+    @property
+    def unseen(self) -> bool:
+        """Nobody acknowledged it."""
+        return not self.superseded and self.acknowledged is None
 
 
 class HaltStory(msgspec.Struct):
@@ -122,13 +129,21 @@ class Log:
 
     @cached_property
     def alarms(self) -> list[AlarmStory]:
-        stories: dict[tuple[str, int], AlarmStory] = {}
+        stories: list[AlarmStory] = []
+        standing: dict[str, AlarmStory] = {}
         for record in self.of("alarm.raised", "alarm.acknowledged", "alarm.cleared"):
-            body = record["body"]
-            key = (body["alarm"], int(body.get("occurrence", 1)))
-            story = stories.setdefault(key, AlarmStory(*key, body, indexes=[]))
-            _into(story, record, record["kind"].partition(".")[2], first=record["kind"] == "alarm.raised")
-        return list(stories.values())
+            body, word = record["body"], record["kind"].partition(".")[2]
+            name, occurrence = body["alarm"], int(body["occurrence"])
+            story = standing.get(name)
+            if story is None or (word == "raised" and story.occurrence != occurrence):
+                if story is not None:
+                    story.superseded = True
+                story = standing[name] = AlarmStory(name, occurrence, body, indexes=[])
+                stories.append(story)
+            _into(story, record, word, first=word == "raised")
+            if body["state"] == "normal":
+                del standing[name]
+        return stories
 
     @cached_property
     def halts(self) -> list[HaltStory]:
