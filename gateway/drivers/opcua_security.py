@@ -19,7 +19,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from gateway.errors import DeviceMisconfigured
 from gateway.recipe import Frozen
@@ -52,7 +52,8 @@ class Security(Frozen):
     server_certificate: Path | None = None
     """The server's certificate, where it must not be fetched over an unsecured channel first."""
     user: str | None = None
-    password_file: Path | None = None
+    password: str | None = Field(None, repr=False)
+    """By reference only: `${file:...}` or `${env:...}`."""
     waiver: str | None = None
 
     @model_validator(mode="after")
