@@ -1,0 +1,262 @@
+"""Modbus devices: TCP, RTU on a serial port, RTU through a serial server.
+
+`url` is `tcp://host:port`, `serial:///dev/ttyS1?baudrate=9600&parity=N&stopbits=1` or `rtu+tcp://host:port`.  `profile`
+brings a known device's map; `select` chooses among its tags; `tags` adds or corrects some.  Tags are read in blocks
+planned from their addresses.  An address the device refuses costs only its own tag.
+
+`halt` makes a device one that can be held: `write` is sent, and the halt is done only when the `confirm` tag, read
+back, says so.  Beside that write, its `release` and the `heartbeat` register this driver writes nothing: it has no
+code for it.
+
+Sources: Modbus Application Protocol V1.1b3; Modbus Messaging on TCP/IP V1.0b; Modbus over Serial Line V1.02.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import cache, cached_property
+from typing import Annotated, Any, ClassVar, Final, Literal
+
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
+
+from gateway.drivers.base import DriverConfig
+from gateway.drivers.modbus_device import KINDS, ModbusDevice
+from gateway.drivers.modbus_layout import Channel, Held, Part, channels
+from gateway.drivers.modbus_link import ModbusLink
+from gateway.drivers.modbus_plan import Block, Limits, Span, plan
+from gateway.drivers.modbus_tags import HaltBy, Heartbeat, ModbusTag, Order, Table
+from gateway.drivers.profile import load_profile, with_profile
+from gateway.drivers.transport import StreamUrl, open_stream, parse_url, preflight
+from gateway.drivers.wire import modbus as wire
+from gateway.model import TagSpec
+from gateway.units import Duration
+
+SCHEMES: Final = ("tcp", "serial", "rtu+tcp")
+_TCP_REQUEST_COST: Final = 120.0
+"""Registers that take as long as a round trip on a LAN: practically any hole is worth reading."""
+_RTU_REQUEST_COST: Final = 12.0
+"""13 bytes of frame, two silences of 3.5 characters and the device's turn-around, at 2 bytes a register."""
+
+
+def _known_profile(name: str | None) -> str | None:
+    if name is not None:
+        load_profile(name, "modbus")
+    return name
+
+
+def _known_url(text: str) -> str:
+    parse_url(text, SCHEMES)
+    return text
+
+
+def _known_tag(name: str, tags: Mapping[str, ModbusTag], whose: str) -> None:
+    if name not in tags:
+        near = difflib.get_close_matches(name, tags, n=3, cutoff=0.4) or sorted(tags)
+        raise ValueError(f"{whose}: no tag is called {name!r}; nearest: {', '.join(near)}")
+
+
+class ModbusConfig(DriverConfig):
+    """A Modbus device."""
+
+    halts: ClassVar[bool] = True
+
+    driver: Literal["modbus"] = "modbus"
+    url: Annotated[str, AfterValidator(_known_url)]
+    unit: int = Field(1, ge=0, le=255)
+    profile: Annotated[str | None, AfterValidator(_known_profile)] = None
+    base: Literal[0, 1] = 0
+    """What the addresses here count from; on the wire they count from 0."""
+    table: Table = "holding"
+    """Where a tag stands that does not say it."""
+    word_order: Order = "big"
+    byte_order: Order = "big"
+    max_read: int = Field(wire.MAX_REGISTERS, ge=1, le=wire.MAX_REGISTERS)
+    """Registers the device gives in one answer."""
+    max_read_bits: int = Field(wire.MAX_BITS, ge=1, le=wire.MAX_BITS)
+    forbidden: tuple[str | int, ...] = ()
+    """Addresses never to be read: 300, 512-519."""
+    request_cost: float | None = Field(None, ge=0)
+    """Registers that take as long to read as one more request; by the kind of line where nothing is said."""
+    min_gap_s: Duration = Field(0.0, alias="min_gap", ge=0)
+    """Rest the device needs between two requests."""
+    late_s: Duration = Field(0.2, alias="late", ge=0)
+    """RTU: how long after a request an answer may still come."""
+    map_: dict[str, ModbusTag] = Field(default_factory=dict, alias="tags")
+    select: tuple[str, ...] | None = None
+    """The tags to read, in this order; all of them where nothing is said."""
+    halt: HaltBy | None = None
+    heartbeat: Heartbeat | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _over_profile(cls, given: Any) -> Any:
+        return with_profile(given, "modbus")
+
+    @field_validator("forbidden")
+    @classmethod
+    def _ranges(cls, given: tuple[str | int, ...]) -> tuple[str | int, ...]:
+        for each in given:
+            _span(each)
+        return given
+
+    @field_validator("map_")
+    @classmethod
+    def _readable(cls, tags: dict[str, ModbusTag], info: ValidationInfo) -> dict[str, ModbusTag]:
+        table, base = info.data.get("table", "holding"), info.data.get("base", 0)
+        for name, tag in tags.items():
+            if not base <= tag.address <= 0xFFFF + base:
+                raise ValueError(f"{name}: address {tag.address} is not one, with base {base}")
+            try:
+                tag.kind_in(tag.table or table)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
+            for other in tag.conditions:
+                _known_tag(other.tag, tags, name)
+        return tags
+
+    @field_validator("select")
+    @classmethod
+    def _selected(cls, names: tuple[str, ...] | None, info: ValidationInfo) -> tuple[str, ...] | None:
+        if names is not None and "map_" in info.data:
+            if not names or len(set(names)) != len(names):
+                raise ValueError("name each tag once, and at least one")
+            for name in names:
+                _known_tag(name, info.data["map_"], "select")
+        return names
+
+    @field_validator("halt")
+    @classmethod
+    def _confirmed(cls, halt: HaltBy | None, info: ValidationInfo) -> HaltBy | None:
+        if halt is None or "map_" not in info.data:
+            return halt
+        tags = info.data["map_"]
+        _known_tag(halt.confirm.tag, tags, "confirm")
+        tag = tags[halt.confirm.tag]
+        base, table = info.data.get("base", 0), tag.table or info.data.get("table", "holding")
+        written = halt.write.span(base)
+        same = table == halt.write.table and tag.address - base in written
+        if same and halt.confirm_same != "accepted":
+            raise ValueError(
+                f"confirm reads {wire.place(table, tag.address - base, 1)}, the very one that is written: that proves "
+                "the write, not the standstill; confirm by another tag, or accept it with confirm_same: accepted"
+            )
+        for write in (halt.write, halt.release):
+            if write is not None:
+                write.request(1, base)
+        return halt
+
+    @model_validator(mode="after")
+    def _plannable(self) -> ModbusConfig:
+        if not self.map_:
+            raise ValueError("has no tags: write some under tags, or name a profile")
+        if self.heartbeat is None and self.beat_s is not None:
+            raise ValueError("beat needs a heartbeat register: heartbeat: {register: 100}")
+        if self.heartbeat is not None and self.halt is not None:
+            at = self.heartbeat.register_ - self.base
+            if self.halt.write.table == "holding" and at in self.halt.write.span(self.base):
+                raise ValueError(f"heartbeat and halt both write holding register {at}")
+        _ = self.parts
+        return self
+
+    @cached_property
+    def stream(self) -> StreamUrl:
+        return parse_url(self.url, SCHEMES)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The tags of a reading, in their order."""
+        return self.select or tuple(self.map_)
+
+    @cached_property
+    def channels(self) -> tuple[Channel, ...]:
+        """What is read: the tags shown, those their quality depends on, and what confirms a halt."""
+        wanted = self.names
+        if self.halt is not None and self.halt.confirm.tag not in wanted:
+            wanted = (*wanted, self.halt.confirm.tag)
+        defaults = {
+            "table": self.table,
+            "base": self.base,
+            "word_order": self.word_order,
+            "byte_order": self.byte_order,
+        }
+        return channels(self.map_, wanted, defaults)
+
+    @cached_property
+    def parts(self) -> tuple[Part, ...]:
+        """The requests of one poll, before the device refused any of them."""
+        walls = tuple(_span(each, self.base) for each in self.forbidden)
+        cost = self.request_cost
+        if cost is None:
+            cost = _TCP_REQUEST_COST if self.stream.scheme == "tcp" else _RTU_REQUEST_COST
+        found: list[Part] = []
+        for table in wire.READ:
+            members = [at for at, channel in enumerate(self.channels) if channel.table == table]
+            bits = table in ("coil", "discrete")
+            limits = Limits(self.max_read_bits if bits else self.max_read, 16 * cost if bits else cost, walls)
+            spans = tuple(self.channels[at].span for at in members)
+            found += [
+                Part(table, Block(block.start, block.count, tuple(members[at] for at in block.members)))
+                for block in _plan(spans, limits)
+            ]
+        return tuple(found)
+
+    @cached_property
+    def held(self) -> Held | None:
+        """How a reading shows that the machine stands still."""
+        if self.halt is None:
+            return None
+        names = [channel.name for channel in self.channels]
+        return Held(names.index(self.halt.confirm.tag), self.halt.confirm.values)
+
+    def haltable(self) -> bool:
+        return self.halt is not None
+
+    def tags(self) -> tuple[TagSpec, ...]:
+        kinds = {"ascii": "text", "bool": "bool"}
+        return tuple(
+            TagSpec(name, tag.unit, kinds.get(tag.kind_in(tag.table or self.table), "number"))
+            for name, tag in ((name, self.map_[name]) for name in self.names)
+        )
+
+    def address(self) -> str:
+        return f"{self.url} unit {self.unit}"
+
+    def preflight(self) -> list[str]:
+        """Warnings that need a look at this machine: a serial port that is not there."""
+        return preflight(self.stream)
+
+    def connect(self, name: str) -> AbstractAsyncContextManager[ModbusDevice]:
+        return _connect(self, name)
+
+
+@asynccontextmanager
+async def _connect(config: ModbusConfig, name: str) -> AsyncIterator[ModbusDevice]:
+    url = config.stream
+    framing = wire.TcpFraming() if url.scheme == "tcp" else wire.RtuFraming()
+    gap_s = max(config.min_gap_s, _silence_s(url))
+    link = ModbusLink(f"{name} ({config.address()})", framing, gap_s, config.late_s)
+    async with open_stream(url, link, config.timeout_s):
+        yield KINDS[config.halt is not None, config.heartbeat is not None](config, link)
+
+
+def _silence_s(url: StreamUrl) -> float:
+    """3.5 characters between two frames, 1.75 ms above 19200 baud (Modbus over Serial Line V1.02, 2.5.1.1)."""
+    if not url.serial:
+        return 0.0
+    return 0.00175 if url.settings["baudrate"] > 19200 else 3.5 * url.character_s
+
+
+def _span(text: str | int, base: int = 0) -> Span:
+    """`300` or `512-519` -> addresses as they stand on the wire."""
+    first, _, last = str(text).partition("-")
+    if not first.strip().isdecimal() or not (last or first).strip().isdecimal() or int(last or first) < int(first):
+        raise ValueError(f"{text!r} is not an address like 300 or a range like 512-519")
+    return Span(int(first) - base, int(last or first) - int(first) + 1)
+
+
+@cache
+def _plan(spans: Sequence[Span], limits: Limits) -> tuple[Block, ...]:
+    """The plan, made once for all devices of one map."""
+    return plan(spans, limits)

@@ -1,0 +1,210 @@
+"""An open Modbus connection: polls its plan, halts, beats.  What is read and written stands in its configuration."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from gateway.drivers.modbus_layout import Layout, Part, unpack_part
+from gateway.drivers.modbus_link import ModbusLink
+from gateway.drivers.modbus_plan import Block, split
+from gateway.drivers.wire import modbus as wire
+from gateway.errors import DeviceError, DeviceMisconfigured, NotHeld
+from gateway.model import HaltOrder, HaltProof, Reading
+
+if TYPE_CHECKING:
+    from gateway.drivers.modbus import ModbusConfig
+
+_FIRST_PAUSE_S: Final = 0.002
+_LONGEST_PAUSE_S: Final = 0.05
+_SEARCH_SHARE: Final = 0.5
+"""Part of a poll's budget that may go into finding a refused address; the rest is found in later polls."""
+
+
+class _Ready(msgspec.Struct, frozen=True):
+    """A plan, ready to be asked for: requests beside the parts they read."""
+
+    parts: tuple[Part, ...]
+    requests: tuple[wire.Request, ...]
+    layout: Layout
+
+
+class ModbusDevice:
+    """An open Modbus connection."""
+
+    def __init__(self, config: ModbusConfig, link: ModbusLink) -> None:
+        self.identity: Mapping[str, str] = {}
+        self._config = config
+        self._link = link
+        self._refused: dict[int, str] = {}
+        self._ready = self._compile(config.parts)
+
+    async def poll(self) -> Reading:
+        ready, link = self._ready, self._link
+        answers: list[bytes | wire.Refusal] = []
+        refused = False
+        for request in ready.requests:
+            try:
+                answers.append(await link.call(request))
+            except wire.Refusal as refusal:
+                answers.append(refusal)
+                refused = True
+        if refused or self._refused:
+            return await self._damaged(answers)
+        return ready.layout.reading(answers, self._config.held)  # type: ignore[arg-type]  # no Refusal is among them
+
+    def _compile(self, parts: tuple[Part, ...]) -> _Ready:
+        requests = tuple(wire.read(self._config.unit, part.table, part.block.start, part.block.count) for part in parts)
+        layout = Layout(self._config.channels, len(self._config.names), parts, self._link.framing.data_at)
+        return _Ready(parts, requests, layout)
+
+    async def _damaged(self, answers: Sequence[bytes | wire.Refusal]) -> Reading:
+        """Some blocks were refused: find the address, keep the rest, and remember."""
+        found = await self._search(list(zip(self._ready.parts, answers, strict=True)))
+        reasons = dict(self._refused)
+        for part, answer in found:
+            if isinstance(answer, wire.Refusal):
+                reasons.update(dict.fromkeys(part.block.members, self._reason(part, answer)))
+        kept = tuple((part, answer) for part, answer in found if not self._hopeless(part, answer))
+        for part, answer in found:
+            if self._hopeless(part, answer):
+                self._refused.update({member: reasons[member] for member in part.block.members})
+        self._nothing_left(found, reasons)
+        if tuple(part for part, _ in kept) != self._ready.parts:
+            self._ready = self._compile(tuple(part for part, _ in kept))
+        given = [None if isinstance(answer, wire.Refusal) else answer for _, answer in kept]
+        return self._ready.layout.damaged(given, reasons, self._config.held)
+
+    async def _search(self, todo: list[tuple[Part, bytes | wire.Refusal]]) -> list[tuple[Part, bytes | wire.Refusal]]:
+        """Split what was refused for its addresses until only the culprits are left, or the time is up."""
+        deadline = self._link.loop.time() + _SEARCH_SHARE * self._config.timeout_s
+        spans = [channel.span for channel in self._config.channels]
+        found: list[tuple[Part, bytes | wire.Refusal]] = []
+        while todo:
+            part, answer = todo.pop(0)
+            smaller: tuple[Block, ...] = ()
+            if _blames_address(answer) and self._link.loop.time() < deadline:
+                smaller = split(part.block, spans)
+            if not smaller:
+                found.append((part, answer))
+            todo[:0] = [(piece, await self._try(piece)) for piece in (Part(part.table, block) for block in smaller)]
+        return found
+
+    async def _try(self, part: Part) -> bytes | wire.Refusal:
+        try:
+            return await self._link.call(wire.read(self._config.unit, part.table, part.block.start, part.block.count))
+        except wire.Refusal as refusal:
+            return refusal
+
+    def _hopeless(self, part: Part, answer: bytes | wire.Refusal) -> bool:
+        """An atom that was refused for its address: not asked for again on this connection."""
+        return _blames_address(answer) and not split(part.block, [each.span for each in self._config.channels])
+
+    def _reason(self, part: Part, refusal: wire.Refusal) -> str:
+        where = wire.place(part.table, part.block.start, part.block.count)
+        return f"{self._link.where}: {where}: {refusal}"
+
+    def _nothing_left(self, found: Sequence[tuple[Part, bytes | wire.Refusal]], reasons: Mapping[int, str]) -> None:
+        """DeviceError where not one tag could be read."""
+        refusals = [answer for _, answer in found if isinstance(answer, wire.Refusal)]
+        if len(refusals) < len(found):
+            return
+        kind = DeviceMisconfigured if all(refusal.code in wire.NEVER for refusal in refusals) else DeviceError
+        raise kind(f"no tag can be read: {next(iter(reasons.values()))}")
+
+
+def _blames_address(answer: bytes | wire.Refusal) -> bool:
+    """02: no such address.  03: too much at once, or what some devices say for 02."""
+    return isinstance(answer, wire.Refusal) and answer.code in (2, 3)
+
+
+class _Halts(ModbusDevice):
+    """With a halt: a write, and another word of the machine that proves it."""
+
+    def __init__(self, config: ModbusConfig, link: ModbusLink) -> None:
+        super().__init__(config, link)
+        assert config.halt is not None
+        assert config.held is not None
+        self._values = config.held.values
+        self._stop = config.halt.write.request(config.unit, config.base)
+        release = config.halt.release
+        self._release = release.request(config.unit, config.base) if release else None
+        channel = config.channels[config.held.channel]
+        part = Part(channel.table, Block(channel.span.start, channel.span.count, (0,)))
+        self._channel = channel
+        self._ask_state = wire.read(config.unit, channel.table, channel.span.start, channel.span.count)
+        self._unpack_state = unpack_part(part, [channel], link.framing.data_at)
+
+    async def halt(self, order: HaltOrder) -> HaltProof:
+        """See Haltable.  The state is read, the write sent, and the state read until it says held."""
+        wrote, state = False, "no answer yet"
+        try:
+            async with asyncio.timeout(self._config.halt_budget_s):
+                held, state = await self._state()
+                if held:
+                    return HaltProof(state, wrote=False)
+                await self._write(self._stop)
+                wrote = True
+                pause_s = _FIRST_PAUSE_S
+                while True:
+                    held, state = await self._state()
+                    if held:
+                        return HaltProof(state, wrote=True)
+                    await asyncio.sleep(pause_s)
+                    pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        except TimeoutError:
+            budget = f"{self._config.halt_budget_s:g} s"
+            if wrote:
+                raise NotHeld(f"{self._link.where}: {self._stop.text} written, but after {budget} {state}") from None
+            raise self._link.failure(f"halt {order.id}: no answer within {budget}; {state}") from None
+
+    async def withdraw(self) -> None:
+        if self._release is not None:
+            await self._write(self._release)
+
+    async def _state(self) -> tuple[bool, str]:
+        """(does it stand still?, its own words).  An exception is no proof, and no reason not to write."""
+        try:
+            answer = await self._link.call(self._ask_state)
+        except wire.Refusal as refusal:
+            return False, f"{self._ask_state.text}: {refusal}"
+        value = self._channel.convert(self._unpack_state(answer)[0])
+        return value in self._values, f"{self._channel.name} ({self._ask_state.text}) = {value}"
+
+    async def _write(self, request: wire.Request) -> None:
+        await _write(self._link, request)
+
+
+class _Beats(ModbusDevice):
+    """With a place for our heartbeat."""
+
+    async def beat(self, count: int) -> None:
+        """See Beating."""
+        config = self._config
+        assert config.heartbeat is not None
+        at = config.heartbeat.register_ - config.base
+        await _write(self._link, wire.write_register(config.unit, at, count & 0xFFFF))
+
+
+class _HaltsBeats(_Halts, _Beats):
+    """With both."""
+
+
+KINDS: Final[Mapping[tuple[bool, bool], type[ModbusDevice]]] = {
+    (False, False): ModbusDevice,
+    (True, False): _Halts,
+    (False, True): _Beats,
+    (True, True): _HaltsBeats,
+}
+
+
+async def _write(link: ModbusLink, request: wire.Request) -> None:
+    """Send a write and have it echoed.  DeviceError, or DeviceMisconfigured where it can never work."""
+    try:
+        await link.call(request)
+    except wire.Refusal as refusal:
+        kind = DeviceMisconfigured if refusal.code in wire.NEVER else DeviceError
+        raise kind(f"{link.where}: write of {request.text}: {refusal}") from refusal

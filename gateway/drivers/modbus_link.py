@@ -1,0 +1,94 @@
+"""One Modbus connection: a future for each request, no streams, no queue.  Calls never overlap."""
+
+from __future__ import annotations
+
+import asyncio
+
+from gateway.drivers.transport import Stream
+from gateway.drivers.wire.modbus import FrameError, Framing, Refusal, Request, RtuFraming
+from gateway.errors import DeviceError
+
+
+class ModbusLink(Stream):
+    """Sends a request, waits for its answer.
+
+    Between two requests the line rests `gap_s`.  On RTU, after connecting and after a call was cancelled, the next one
+    first listens until the late answer came by or `late_s` have passed since the abandoned request was sent.
+    """
+
+    def __init__(self, where: str, framing: Framing, gap_s: float = 0.0, late_s: float = 0.0) -> None:
+        super().__init__(where)
+        self.framing = framing
+        self._gap_s = gap_s
+        self._late_s = late_s
+        self._future: asyncio.Future[bytes] | None = None
+        self._broken: DeviceError | None = None
+        self._sent_at = self._heard_at = self.loop.time()
+        self._heard = asyncio.Event()
+
+    async def call(self, request: Request) -> bytes:
+        """The whole answer; its data begins at `framing.data_at`.
+
+        Refusal: the device answered with an exception.  DeviceError: link lost, or an answer that is none.
+        """
+        if self._gap_s or not self.framing.clean:
+            await self._rest()
+        if self.lost is not None:
+            raise self.failure()
+        if self._broken is not None:
+            raise self._broken
+        self._future = future = self.loop.create_future()
+        self._sent_at = self.loop.time()
+        self.transport.write(self.framing.ask(request))
+        try:
+            answer: bytes = await future
+        except asyncio.CancelledError:
+            self.framing.abandon()
+            raise
+        finally:
+            self._future = None
+        return answer
+
+    def data_received(self, data: bytes) -> None:
+        self._heard_at = self.loop.time()
+        try:
+            answer = self.framing.feed(data)
+        except Refusal as refusal:
+            self._fail(refusal)
+        except FrameError as error:
+            failure = self.failure(str(error))
+            self._broken = failure if self.framing.fatal else None
+            self._fail(failure)
+        else:
+            if answer is not None and self._future is not None and not self._future.done():
+                self._future.set_result(answer)
+        self._heard.set()
+
+    def dropped(self, error: DeviceError) -> None:
+        self._fail(error)
+        self._heard.set()
+
+    def _fail(self, error: Exception) -> None:
+        if self._future is not None and not self._future.done():
+            self._future.set_exception(error)
+
+    async def _rest(self) -> None:
+        """Let a late answer pass, then leave the line silent for the gap."""
+        while not self.framing.clean and self.lost is None:
+            left = self._sent_at + self._late_s - self.loop.time()
+            if left <= 0 and isinstance(self.framing, RtuFraming):
+                self.framing.forget()
+                break
+            self._heard.clear()
+            await self._wait(left)
+        left = max(self._heard_at, self._sent_at) + self._gap_s - self.loop.time()
+        if left > 0:
+            await asyncio.sleep(left)
+
+    async def _wait(self, seconds: float) -> None:
+        """Until something was heard, at most so long."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._heard.wait()
+        except TimeoutError:
+            return

@@ -1,0 +1,203 @@
+"""Byte streams by URL: TCP and serial ports, for every driver that speaks its own bytes.
+
+`tcp://host:port`, `rtu+tcp://host:port`, `serial:///dev/ttyS1?baudrate=9600&parity=N&stopbits=1`.  Serial options
+are those of the port: baudrate, bytesize, parity (N, E, O), stopbits, xonxoff, rtscts; 9600 8N1 without handshake
+where the URL is silent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, TypeVar, cast
+from urllib.parse import parse_qsl, urlsplit
+
+import msgspec
+
+from gateway.errors import DeviceError
+
+_FLAGS: Final = {"1": True, "true": True, "on": True, "0": False, "false": False, "off": False}
+_OPTIONS: Final[dict[str, dict[str, Any]]] = {
+    "bytesize": {"7": 7, "8": 8},
+    "parity": {"N": "N", "E": "E", "O": "O"},
+    "stopbits": {"1": 1, "1.5": 1.5, "2": 2},
+    "xonxoff": _FLAGS,
+    "rtscts": _FLAGS,
+}
+_CLOSE_TIMEOUT_S: Final = 1.0
+
+
+class StreamUrl(msgspec.Struct, frozen=True):
+    """Where a byte stream goes: a TCP port, or a serial port with its settings."""
+
+    scheme: str
+    host: str = ""
+    port: int = 0
+    path: str = ""
+    settings: Mapping[str, Any] = {}
+
+    @property
+    def serial(self) -> bool:
+        return self.scheme == "serial"
+
+    @property
+    def character_s(self) -> float:
+        """Seconds one character takes on the serial line, start, parity and stop bits included; 0 over TCP."""
+        if not self.serial:
+            return 0.0
+        bits = 1 + self.settings["bytesize"] + (self.settings["parity"] != "N") + self.settings["stopbits"]
+        return float(bits / self.settings["baudrate"])
+
+
+def parse_url(text: str, schemes: tuple[str, ...]) -> StreamUrl:
+    """Read a URL; ValueError says what is wrong with it and what a right one looks like."""
+    parts = urlsplit(text)
+    if parts.scheme not in schemes:
+        raise ValueError(f"{text!r} does not begin with one of {', '.join(f'{scheme}://' for scheme in schemes)}")
+    if parts.scheme == "serial":
+        return _parse_serial(text, parts.netloc, parts.path, parts.query)
+    try:
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise ValueError(f"{text!r}: {error}") from None
+    if not host or not port or parts.path not in ("", "/") or parts.query:
+        raise ValueError(f"{text!r} is not {parts.scheme}://host:port")
+    return StreamUrl(scheme=parts.scheme, host=host, port=port)
+
+
+def _parse_serial(text: str, netloc: str, path: str, query: str) -> StreamUrl:
+    if netloc or not path.startswith("/"):
+        raise ValueError(f"{text!r}: write an absolute path after serial://, like serial:///dev/ttyS1")
+    settings: dict[str, Any] = {
+        "baudrate": 9600,
+        "bytesize": 8,
+        "parity": "N",
+        "stopbits": 1,
+        "xonxoff": False,
+        "rtscts": False,
+    }
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if name == "baudrate" and value.isdecimal() and int(value):
+            settings[name] = int(value)
+        elif name in _OPTIONS and value in _OPTIONS[name]:
+            settings[name] = _OPTIONS[name][value]
+        elif name == "baudrate" or name in _OPTIONS:
+            known = ", ".join(_OPTIONS.get(name, {"a number like 9600": 0}))
+            raise ValueError(f"{text!r}: {name}={value} is not possible; known: {known}")
+        else:
+            raise ValueError(f"{text!r}: {name} is not an option; known: baudrate, {', '.join(_OPTIONS)}")
+    return StreamUrl(scheme="serial", path=path, settings=settings)
+
+
+def preflight(url: StreamUrl) -> list[str]:
+    """Warnings that need a look at this machine: is the serial port there, and may we use it?"""
+    if not url.serial:
+        return []
+    try:
+        mode = Path(url.path).stat().st_mode
+    except OSError as error:
+        return [f"{url.path}: {error.strerror}; plug the adapter in, or correct the path in url"]
+    if not stat.S_ISCHR(mode):
+        return [f"{url.path} is not a serial port"]
+    if not os.access(url.path, os.R_OK | os.W_OK):
+        return [f"{url.path}: no permission to read and write; add the service's user to the group dialout"]
+    return []
+
+
+class Stream(asyncio.Protocol):
+    """Base of a driver's connection: knows whether the line is up, and why it is not.
+
+    Subclasses take bytes in `data_received` and hear of the end in `dropped`.
+    """
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+        self.loop = asyncio.get_running_loop()
+        self.transport: asyncio.Transport = _NOWHERE
+        self.lost: str | None = "not connected"
+        self.up = asyncio.Event()
+        self._gone = asyncio.Event()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        self.lost = None
+        self.up.set()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self.lost = f"connection lost ({exc})" if exc else "connection closed by the device"
+        self._gone.set()
+        self.dropped(self.failure())
+
+    def dropped(self, error: DeviceError) -> None:
+        """The line is down: whoever waits is to be told."""
+
+    def failure(self, text: str | None = None) -> DeviceError:
+        """The error to raise: says which device, where, and what happened."""
+        return DeviceError(f"{self.where}: {text or self.lost}")
+
+    async def aclose(self) -> None:
+        """Close at once and return when it is closed.  What was not sent yet is not sent."""
+        if self.transport is _NOWHERE:
+            return
+        self.transport.abort()
+        async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+            await self._gone.wait()
+        await asyncio.sleep(0)
+
+
+_NOWHERE: Final = asyncio.Transport()
+
+S = TypeVar("S", bound=Stream)
+
+
+@asynccontextmanager
+async def open_stream(url: StreamUrl, stream: S, timeout_s: float) -> AsyncIterator[S]:
+    """Connect `stream` and keep it open for the block.  DeviceError says why it cannot be opened."""
+    opening = _open_serial if url.serial else _open_tcp
+    try:
+        async with asyncio.timeout(timeout_s):
+            await opening(url, stream)
+    except TimeoutError:
+        raise DeviceError(f"{stream.where}: does not answer within {timeout_s:g} s") from None
+    except OSError as error:  # SerialException is one too
+        raise DeviceError(f"{stream.where}: {_reason(error)}") from error
+    try:
+        yield stream
+    finally:
+        await stream.aclose()
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error) or type(error).__name__
+
+
+async def _open_tcp(url: StreamUrl, stream: Stream) -> None:
+    await stream.loop.create_connection(lambda: stream, url.host, url.port)
+
+
+async def _open_serial(url: StreamUrl, stream: Stream) -> None:
+    """Opening may block (a modem line, a bridge that hangs), so a thread does it; pyserial locks the port."""
+    import serial  # noqa: PLC0415  # only a line with a serial device pays for it
+    import serial_asyncio_fast  # noqa: PLC0415
+
+    job = stream.loop.run_in_executor(None, partial(serial.Serial, url.path, exclusive=True, **url.settings))
+    try:
+        port = await asyncio.shield(job)
+    except asyncio.CancelledError:
+        job.add_done_callback(_close_port)
+        raise
+    except ValueError as error:  # a setting this port cannot have
+        raise DeviceError(f"{stream.where}: {error}") from error
+    port.reset_input_buffer()
+    await serial_asyncio_fast.connection_for_serial(stream.loop, lambda: stream, port)
+    await stream.up.wait()  # the transport announces itself by call_soon
+
+
+def _close_port(job: asyncio.Future[Any]) -> None:
+    if not job.cancelled() and job.exception() is None:
+        job.result().close()
