@@ -1,0 +1,110 @@
+"""The engine: an event in, findings out.  Pure, and it knows no clock: every time comes with the event.
+
+Per tag set the judges' closures stand ready in a tuple; a scan nobody judges costs one dict lookup.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from gateway.errors import Refused
+from gateway.model import Check, Entry, Finding, Json, Scan, TagSet, Tick, Verdict
+from gateway.rules.base import NOTHING, Checking, Closure, Group, Grouping, Judge
+
+
+class Engine:
+    """All rules of the line, compiled for the tag sets of its devices."""
+
+    def __init__(self, judges: Mapping[str, Judge], tagsets: Iterable[TagSet]) -> None:
+        self._judges = dict(judges)
+        self._plans: dict[TagSet, Closure] = {}
+        groups: list[Group] = []
+        for tagset in tagsets:
+            closures, made = _compile(self._judges.values(), tagset)
+            groups += made
+            if closures:
+                self._plans[tagset] = closures[0] if len(closures) == 1 else _in_turn(closures)
+        grouped = {id(judge) for group in groups for judge in group.members}
+        alone = [judge for judge in self._judges.values() if id(judge) not in grouped]
+        self._ticks = (*(group.tick for group in groups), *(judge.tick for judge in alone))
+        self._checking = tuple(judge for judge in self._judges.values() if isinstance(judge, Checking))
+
+    def judge(self, event: Scan | Tick | Entry, now_ns: int, wall_ns: int) -> Sequence[Finding]:
+        """What changed by this event; NOTHING if nothing did.
+
+        `now_ns` monotonic, `wall_ns` only stamps checks and samples.  Refused: an entry its rule cannot take.
+        """
+        if type(event) is Scan:
+            plan = self._plans.get(event.tagset)
+            return NOTHING if plan is None else plan(event, now_ns)
+        if isinstance(event, Entry):
+            return self._entered(event, now_ns, wall_ns)
+        found: Sequence[Finding] = NOTHING
+        for tick in self._ticks:
+            new = tick(now_ns, wall_ns)
+            if new:
+                found = (*found, *new)
+        return found
+
+    def _entered(self, entry: Entry, now_ns: int, wall_ns: int) -> Sequence[Finding]:
+        judge = self._judges.get(entry.rule)
+        if judge is None:
+            known = ", ".join(sorted(self._judges)) or "none"
+            raise Refused("no_such_rule", f"no rule {entry.rule!r} judges now; those that do: {known}")
+        return judge.enter(entry, now_ns, wall_ns)
+
+    def current(self, rule: str) -> Verdict | None:
+        """The verdict that stands; None before the first input, and for a rule that does not judge now."""
+        judge = self._judges.get(rule)
+        return None if judge is None else judge.current()
+
+    def dump(self) -> dict[str, Json]:
+        """State by rule, of those that have any."""
+        states = {name: judge.dump() for name, judge in self._judges.items()}
+        return {name: state for name, state in states.items() if state is not None}
+
+    def changed(self) -> dict[str, Json]:
+        """State by rule, of those that changed since this was last asked; None: it has none any more."""
+        states: dict[str, Json] = {}
+        for name, judge in self._judges.items():
+            if judge.dirty:
+                judge.dirty = False
+                states[name] = judge.dump()
+        return states
+
+    def load(self, states: Mapping[str, Json]) -> None:
+        """Go on from dumped states; those of rules that are gone are ignored."""
+        for name, state in states.items():
+            if name in self._judges and state is not None:
+                self._judges[name].load(state)
+
+    def checks(self) -> list[Check]:
+        """Open checks of all rules that ask for them."""
+        return [check for judge in self._checking for check in judge.checks()]
+
+
+def _compile(judges: Iterable[Judge], tagset: TagSet) -> tuple[list[Closure], list[Group]]:
+    """The closures for scans of this tag set: those of groups first, then of judges for themselves."""
+    kinds: dict[type, list[Judge]] = {}
+    for judge in judges:
+        kinds.setdefault(type(judge), []).append(judge)
+    groups = [
+        group
+        for same in kinds.values()
+        if isinstance(same[0], Grouping) and (group := same[0].group(same, tagset)) is not None
+    ]
+    members = {id(judge) for group in groups for judge in group.members}
+    plans = [judge.plan(tagset) for same in kinds.values() for judge in same if id(judge) not in members]
+    return [*(group.scan for group in groups), *(plan for plan in plans if plan is not None)], groups
+
+
+def _in_turn(closures: Sequence[Closure]) -> Closure:
+    def judge(scan: Scan, now_ns: int) -> Sequence[Finding]:
+        found: Sequence[Finding] = NOTHING
+        for closure in closures:
+            new = closure(scan, now_ns)
+            if new:
+                found = (*found, *new)
+        return found
+
+    return judge

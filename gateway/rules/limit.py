@@ -1,0 +1,310 @@
+"""Rule kind `limit`: a continuous value within its window.
+
+    oil-temperature: {kind: limit, input: reservoir/temperature, limits: recipe.windows.oil_temperature,
+                      deadband: 1, off_delay: 5s, alarm: medium}
+
+Raised strictly beyond a limit, cleared at the limit less the deadband (the reading of OPC UA Part 9 B.1.5; vendors
+differ, FACTS §6), each with a delay of its own.  A bad value neither raises nor clears a limit: it is a condition of
+its own, `bad_input`, once there was no good value for `bad_for`.
+
+The hot path is `LimitGroup.scan`: one chained comparison a rule against the range in which nothing can happen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Final, Literal
+
+from pydantic import Field, model_validator
+
+from gateway.errors import Refused
+from gateway.model import Entry, Finding, Json, Priority, Scan, Severity, TagSet, Value, Verdict
+from gateway.recipe import Exact, Window
+from gateway.rules.base import NOTHING, Closure, RuleConfig, RuleContext
+from gateway.rules.inputs import S_NS, Number, beyond, bounds, difference, locate, measure, seconds, sentence, unusable
+from gateway.rules.ladder import CALM, Ladder, calm_range, levels
+from gateway.units import Duration
+
+MISSED_PERIODS: Final = 3
+NEVER: Final = (float("inf"), float("-inf"))
+"""A range nothing is within: the judge wants to see every scan."""
+
+
+class LimitConfig(RuleConfig):
+    kind: Literal["limit"] = "limit"
+    input: str
+    limits: Window
+    deadband: Exact = Field(Decimal(0), ge=0)
+    """In the unit of the limits."""
+    on_delay_s: Duration = Field(0.0, alias="on_delay", ge=0)
+    off_delay_s: Duration = Field(0.0, alias="off_delay", ge=0)
+    alarm: Priority = Priority.MEDIUM
+    """Outside low..high; also of bad input."""
+    warn: Priority = Priority.LOW
+    """Outside warn_low..warn_high."""
+    bad_input: Literal["alarm", "halt", "warn", "ignore"] = "alarm"
+    """What bad or missing input means."""
+    bad_for_s: Duration | None = Field(None, alias="bad_for", ge=0)
+    """How long there may be no good value; default: three periods of the device."""
+    strict: bool = False
+    """True: an uncertain value is bad."""
+
+    @model_validator(mode="after")
+    def _works(self) -> LimitConfig:
+        if self.bad_input == "halt" and not self.halt:
+            raise ValueError("bad_input is halt, but there is no device to halt: name it in `halt`")
+        if self.halt and self.limits.low is None and self.limits.high is None and self.bad_input != "halt":
+            raise ValueError("halts, but has only warning limits: give low or high")
+        for low, high in ((self.limits.low, self.limits.high), (self.limits.warn_low, self.limits.warn_high)):
+            if low is not None and high is not None and low + self.deadband > high - self.deadband:
+                raise ValueError(f"deadband {self.deadband} is too wide for {low}..{high}: it could never clear")
+        return self
+
+    def inputs(self) -> tuple[str, ...]:
+        return (self.input,)
+
+    def patience_s(self, period_s: float) -> float:
+        """How long there may be no good value."""
+        return MISSED_PERIODS * period_s if self.bad_for_s is None else self.bad_for_s
+
+    def build(self, name: str, context: RuleContext) -> LimitJudge:
+        """ValueError: no such tag, or the limits do not fit it."""
+        return LimitJudge(name, self, context)
+
+
+class LimitJudge:
+    """One limit rule's state.  Quiet: normal, nothing pending, input good: the group's comparison is all it needs."""
+
+    def __init__(self, name: str, config: LimitConfig, context: RuleContext) -> None:
+        self.tagset, self.position = locate(context, config.input)
+        self.patience_ns = round(config.patience_s(context.periods_s.get(self.tagset.device, 1.0)) * S_NS)
+        self.dirty = False
+        self.quiet = False
+        self._name = name
+        self._config = config
+        spec = self.tagset.specs[self.position]
+        self._unit = spec.unit
+        self._decimal = spec.kind == "decimal"
+        deadband = difference(config.deadband, config.limits.unit, spec)
+        steps = levels(bounds(config.limits, spec), deadband, Severity.HALT if config.halt else Severity.ALARM)
+        self._ladder = Ladder(steps, round(config.on_delay_s * S_NS), round(config.off_delay_s * S_NS))
+        self._calm_range = calm_range(steps)
+        self._group: LimitGroup | None = None
+        self._value: Value = None
+        """The last good one."""
+        self._good_ns: int | None = None
+        """When it came; before the first, when the first event came.  While quiet the group knows better."""
+        self._trouble: str | None = None
+        """Why the last value was bad."""
+        self._blind: Severity | None = None
+        """What that means by now."""
+        self._standing: Verdict | None = None
+
+    # -- the Judge contract -----------------------------------------------------------------------
+
+    @staticmethod
+    def group(judges: Sequence[LimitJudge], tagset: TagSet) -> LimitGroup | None:
+        members = [judge for judge in judges if judge.tagset is tagset]
+        return LimitGroup(members) if members else None
+
+    def plan(self, tagset: TagSet) -> Closure | None:
+        group = self.group([self], tagset)
+        return group.scan if group else None
+
+    def tick(self, now_ns: int, wall_ns: int) -> Sequence[Finding]:
+        """Missing input, and the end of an on-delay.  Never clears: only a value does."""
+        del wall_ns
+        if self._good_ns is None and not self.quiet:
+            self._good_ns = now_ns
+        self._look_away(now_ns)
+        if self._blind is None and self._trouble is None:
+            self._ladder.rise(now_ns)
+        return self._say(now_ns, 0)
+
+    def enter(self, entry: Entry, now_ns: int, wall_ns: int) -> Sequence[Finding]:
+        del now_ns, wall_ns
+        raise Refused("not_entered", f"rule {self._name} watches {self._config.input}; it takes no {entry.kind}")
+
+    def current(self) -> Verdict | None:
+        return self._standing
+
+    def dump(self) -> Json:
+        """The level that stands; delays begin again."""
+        at = self._ladder.at
+        return None if at is CALM else {"severity": int(at.severity), "above": at.above, "value": str(self._value)}
+
+    def load(self, state: Json) -> None:
+        """Goes on at the level that stood, if the rule still has it."""
+        if state and self._ladder.stand_at(state["severity"], above=state["above"]):
+            self._value = Decimal(state["value"]) if self._decimal else float(state["value"])
+            self._standing = self._verdict(0, 0)
+
+    # -- one scan ---------------------------------------------------------------------------------
+
+    def join(self, group: LimitGroup) -> None:
+        """Belong to this group from now on; what the last one knew of good values is kept."""
+        if self._group is not None and self.quiet:
+            self._good_ns = self._group.seen_ns
+        self._group = group
+        self.quiet = False
+
+    @property
+    def calm_range(self) -> tuple[Number, Number]:
+        """Where a good value changes nothing."""
+        return self._calm_range if self.quiet else NEVER
+
+    def see(self, scan: Scan, now_ns: int) -> Sequence[Finding]:
+        """A scan that may change something."""
+        if self.quiet and self._group is not None:
+            self._good_ns = self._group.seen_ns
+        self._trouble = unusable(scan, self.position, strict=self._config.strict)
+        if self._trouble is None:
+            self._take(scan.values[self.position], now_ns)
+        else:
+            self._ladder.interrupt()
+            self._good_ns = now_ns if self._good_ns is None else self._good_ns
+            self._look_away(now_ns)
+        self.quiet = self._trouble is None and self._ladder.at_rest
+        return self._say(now_ns, scan.mono_ns)
+
+    def _take(self, value: Value, now_ns: int) -> None:
+        assert isinstance(value, (int, float, Decimal))
+        self._good_ns, self._blind, self._value = now_ns, None, value
+        self._ladder.take(value, now_ns)
+
+    def _look_away(self, now_ns: int) -> None:
+        """No good value for too long is a condition of its own."""
+        meaning = _MEANS[self._config.bad_input]
+        good_ns = self._group.seen_ns if self.quiet and self._group is not None else self._good_ns
+        if good_ns is None or meaning is None or self._blind is not None or now_ns - good_ns < self.patience_ns:
+            return
+        self._blind, self._good_ns, self.quiet = meaning, good_ns, False
+        if self._group is not None:
+            self._group.loosen()
+
+    # -- words ------------------------------------------------------------------------------------
+
+    def _say(self, now_ns: int, sampled_ns: int) -> Sequence[Finding]:
+        """The verdict, if it is another one.  Before the first value there is none."""
+        if self._value is None and self._blind is None:
+            return NOTHING
+        standing = self._standing
+        if standing is not None and self._condition() == (standing.severity, standing.limit):
+            return NOTHING
+        self._standing, self.dirty = self._verdict(now_ns, sampled_ns), True
+        return (self._standing,)
+
+    def _condition(self) -> tuple[Severity, Number | None]:
+        """Blindness outweighs a limit no more severe than itself: the last good value says nothing any more."""
+        at, blind = self._ladder.at, self._blind
+        if blind is not None and blind >= at.severity:
+            return blind, None
+        return at.severity, None if at is CALM else at.limit
+
+    def _verdict(self, now_ns: int, sampled_ns: int) -> Verdict:
+        severity, limit = self._condition()
+        value = self._value
+        if limit is not None:
+            what = beyond(value, limit, self._unit, above=self._ladder.at.above)
+        elif severity is Severity.NORMAL:
+            what = f"{measure(value, self._unit)} is within its limits"
+        else:
+            what, value = self._blindness(now_ns), None
+        return self._stands(severity, what, value, limit, sampled_ns)
+
+    def _stands(self, severity: Severity, what: str, value: Value, limit: Value, sampled_ns: int) -> Verdict:
+        config = self._config
+        return Verdict(
+            rule=self._name,
+            severity=severity,
+            subject=config.input,
+            text=sentence(f"{config.input} {what}", config.text if severity else ""),
+            value=value,
+            limit=limit,
+            unit=self._unit,
+            priority=config.warn if severity is Severity.WARNING else config.alarm,
+            halts=config.halt if severity is Severity.HALT else (),
+            sampled_ns=sampled_ns,
+        )
+
+    def _blindness(self, now_ns: int) -> str:
+        lasting = seconds(now_ns - (now_ns if self._good_ns is None else self._good_ns))
+        last = f"; the last was {measure(self._value, self._unit)}" if self._value is not None else ""
+        return f"gave no good value for {lasting}: {self._trouble or 'nothing came'}{last}"
+
+
+class LimitGroup:
+    """All limit rules over one device's scans: while every one is quiet, a scan costs one comparison a rule."""
+
+    def __init__(self, members: Sequence[LimitJudge]) -> None:
+        self.members = tuple(members)
+        self.seen_ns: int | None = None
+        """When the last scan came, good or bad: for a quiet judge, its last good value."""
+        self._patience_ns = min(judge.patience_ns for judge in members)
+        for judge in members:
+            judge.join(self)
+        self._watch = self._ranges()
+
+    def scan(self, scan: Scan, now_ns: int) -> Sequence[Finding]:
+        values = scan.values
+        if not scan.faults:
+            try:
+                for position, low, high, _ in self._watch:
+                    if low <= values[position] <= high:  # type: ignore[operator]  # what is no number is caught
+                        continue
+                    break
+                else:
+                    self.seen_ns = now_ns
+                    return NOTHING
+            except TypeError:  # text or nothing where a number belongs: the judge says so
+                pass
+        return self._look(scan, now_ns)
+
+    def _look(self, scan: Scan, now_ns: int) -> Sequence[Finding]:
+        """At least one rule has something to see; the others are passed over as before."""
+        values, faults = scan.values, scan.faults
+        found: Sequence[Finding] = NOTHING
+        turned = False
+        for position, low, high, judge in self._watch:
+            try:
+                if position not in faults and low <= values[position] <= high:  # type: ignore[operator]
+                    continue
+            except TypeError:  # costs nothing until raised
+                pass
+            was_quiet = judge.quiet
+            new = judge.see(scan, now_ns)
+            turned = turned or judge.quiet is not was_quiet
+            if new:
+                found = (*found, *new)
+        if turned:
+            self._watch = self._ranges()
+        self.seen_ns = now_ns
+        return found
+
+    def tick(self, now_ns: int, wall_ns: int) -> Sequence[Finding]:
+        """While scans come and all are quiet there is nothing to time."""
+        if self._all_quiet and self.seen_ns is not None and now_ns - self.seen_ns < self._patience_ns:
+            return NOTHING
+        found: Sequence[Finding] = NOTHING
+        for judge in self.members:
+            new = judge.tick(now_ns, wall_ns)
+            if new:
+                found = (*found, *new)
+        return found
+
+    def loosen(self) -> None:
+        """A judge turned from quiet outside of a scan."""
+        self._watch = self._ranges()
+
+    def _ranges(self) -> tuple[tuple[int, Number, Number, LimitJudge], ...]:
+        self._all_quiet = all(judge.quiet for judge in self.members)
+        return tuple((judge.position, *judge.calm_range, judge) for judge in self.members)
+
+
+_MEANS: Final = {
+    "ignore": None,
+    "warn": Severity.WARNING,
+    "alarm": Severity.ALARM,
+    "halt": Severity.HALT,
+}

@@ -1,0 +1,280 @@
+"""Rule kind `match`: every label says what it must.
+
+    label: {kind: match, on: labeller/labels, halt: labeller,
+            expect: {labeller/batch: batch.number, labeller/uid: batch.uid,
+                     labeller/thc: {value: batch.thc_percent, tolerance: recipe.label.thc_tolerance},
+                     labeller/offset: {window: recipe.label.offset_mm}}}
+
+Judged when the count in `on` goes up, against what the same scan brought: the device writes the fields before it
+counts the label.  A field that is bad or missing was not verified: that is `bad_input`, by default what a wrong
+label is.  Labels that went by between two scans were not seen; how many is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from pydantic import BeforeValidator, Field, model_validator
+
+from gateway.errors import Refused
+from gateway.model import Entry, Finding, Json, Priority, Scan, Severity, TagSet, TagSpec, Value, Verdict
+from gateway.recipe import Exact, Frozen, Window
+from gateway.rules.base import NOTHING, Closure, RuleConfig, RuleContext
+from gateway.rules.inputs import Bounds, beyond, bounds, is_good, locate, measure, sentence, unusable
+
+
+def _scalar(value: object) -> object:
+    return Decimal(str(value)) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+
+
+class Expected(Frozen):
+    """What a field must say: a value (text to the letter, a number within a tolerance) or a window."""
+
+    value: Annotated[bool | Decimal | str | None, BeforeValidator(_scalar)] = None
+    tolerance: Exact = Field(Decimal(0), ge=0)
+    """In the field's own unit."""
+    window: Window | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain(cls, data: Any) -> Any:
+        return data if isinstance(data, (dict, Expected)) else {"value": data}
+
+    @model_validator(mode="after")
+    def _one(self) -> Expected:
+        if (self.value is None) == (self.window is None):
+            raise ValueError("give either a value or a window")
+        return self
+
+
+class MatchConfig(RuleConfig):
+    needs_batch = True
+
+    kind: Literal["match"] = "match"
+    on: str
+    """The tag that counts labels."""
+    expect: dict[str, Expected] = Field(min_length=1)
+    alarm: Priority = Priority.HIGH
+    bad_input: Literal["alarm", "halt", "warn", "ignore"] | None = None
+    """A field that could not be read; default: as a wrong label."""
+    unseen: Literal["warn", "alarm", "ignore"] = "warn"
+    """Labels that went by between two scans."""
+
+    @model_validator(mode="after")
+    def _works(self) -> MatchConfig:
+        if self.bad_input == "halt" and not self.halt:
+            raise ValueError("bad_input is halt, but there is no device to halt: name it in `halt`")
+        other = [name for name in self.expect if name.partition("/")[0] != self.on.partition("/")[0]]
+        if other:
+            raise ValueError(f"{other[0]} and {self.on} are of different devices; a label is read in one scan")
+        return self
+
+    def inputs(self) -> tuple[str, ...]:
+        return (self.on, *self.expect)
+
+    def build(self, name: str, context: RuleContext) -> MatchJudge:
+        """ValueError: no such tag, or what is expected does not fit it."""
+        return MatchJudge(name, self, context)
+
+
+class Place(msgspec.Struct, frozen=True):
+    """One field of the label, ready to compare."""
+
+    position: int
+    name: str
+    unit: str
+    value: Value = None
+    tolerance: Decimal = Decimal(0)
+    within: Bounds | None = None
+
+
+class Mismatch(msgspec.Struct, frozen=True):
+    """What is wrong with one field."""
+
+    severity: Severity
+    text: str
+    read: Value
+    expected: Value
+    field: Place
+
+
+class MatchJudge:
+    """Counts labels and judges each new one."""
+
+    def __init__(self, name: str, config: MatchConfig, context: RuleContext) -> None:
+        self.dirty = False
+        self._name = name
+        self._config = config
+        self._tagset, self._on = locate(context, config.on)
+        self._batch = context.batch
+        self._wrong = Severity.HALT if config.halt else Severity.ALARM
+        self._unread = self._wrong if config.bad_input is None else _MEANS[config.bad_input]
+        self._fields = tuple(_field(context, tag, expected) for tag, expected in config.expect.items())
+        self._count: int | None = None
+        self._unseen = 0
+        self._told = 0
+        self._standing: Verdict | None = None
+
+    def plan(self, tagset: TagSet) -> Closure | None:
+        return self._scan if tagset is self._tagset else None
+
+    def _scan(self, scan: Scan, now_ns: int) -> Sequence[Finding]:
+        del now_ns
+        count = scan.values[self._on]
+        if count == self._count or unusable(scan, self._on) is not None:
+            return NOTHING
+        assert isinstance(count, (int, float, Decimal))
+        return self._counted(scan, int(count))
+
+    def _counted(self, scan: Scan, count: int) -> Sequence[Finding]:
+        """The count changed.  The first one seen is the baseline; one that fell began again at 0."""
+        last, self._count, self.dirty = self._count, count, True
+        if last is None:
+            return NOTHING
+        new = count - last if count > last else count
+        if new == 0:
+            return NOTHING
+        self._unseen += new - 1
+        return (*self._judge(scan, count), *self._tell_unseen(scan))
+
+    def _judge(self, scan: Scan, count: int) -> Sequence[Finding]:
+        wrong = [fault for field in self._fields if (fault := self._look(scan, field)) is not None]
+        if wrong:
+            worst = max(wrong, key=lambda each: each.severity)
+            text = f"label {count}: {'; '.join(each.text for each in wrong)}"
+            return self._stand(worst.severity, sentence(text, self._config.text), scan, worst)
+        if self._standing is not None and self._standing.severity is Severity.NORMAL:
+            return NOTHING
+        return self._stand(Severity.NORMAL, f"label {count} says what it must", scan, None)
+
+    def _look(self, scan: Scan, field: Place) -> Mismatch | None:
+        """What is wrong with one field; None if nothing is."""
+        read = scan.values[field.position]
+        number = field.within is not None or isinstance(field.value, Decimal)
+        trouble = unusable(scan, field.position) if number else None
+        if trouble is None and not number and not is_good(scan, field.position):
+            fault = scan.faults.get(field.position)
+            trouble = fault.reason if fault else "no value"
+        if trouble is not None:
+            text = f"{field.name} could not be read ({trouble})"
+            return Mismatch(self._unread, text, None, None, field) if self._unread else None
+        if field.within is not None:
+            return self._outside(read, field, field.within)
+        if _equal(read, field):
+            return None
+        expected = measure(field.value, field.unit) + (f" within {field.tolerance}" if field.tolerance else "")
+        text = f"{field.name} reads {measure(read, field.unit)}, expected {expected}"
+        return Mismatch(self._wrong, text, read, field.value, field)
+
+    def _outside(self, read: Value, field: Place, within: Bounds) -> Mismatch | None:
+        for severity, low, high in (
+            (self._wrong, within.low, within.high),
+            (Severity.WARNING, within.warn_low, within.warn_high),
+        ):
+            for limit, above in ((high, True), (low, False)):
+                if limit is not None and (read > limit if above else read < limit):  # type: ignore[operator]
+                    text = f"{field.name} {beyond(read, limit, field.unit, above=above)}"
+                    return Mismatch(severity, text, read, limit, field)
+        return None
+
+    def _tell_unseen(self, scan: Scan) -> Sequence[Finding]:
+        """Said at the first, then each time the number has doubled: a slow poll must not become a flood."""
+        severity = _MEANS[self._config.unseen]
+        if not self._unseen or self._unseen < 2 * self._told or not severity:
+            return NOTHING
+        self._told = self._unseen
+        labels = "label" if self._unseen == 1 else "labels"
+        text = f"{self._unseen} {labels} went by unseen in this batch: {self._config.on} counts faster than it is read"
+        return (
+            Verdict(
+                f"{self._name}:unseen",  # an alarm of its own: it must not cover a wrong label
+                severity,
+                self._config.on,
+                sentence(text),
+                self._unseen,
+                unit="{count}",
+                priority=Priority.LOW,
+                sampled_ns=scan.mono_ns,
+                fleeting=True,
+            ),
+        )
+
+    def _stand(self, severity: Severity, text: str, scan: Scan, wrong: Mismatch | None) -> Sequence[Finding]:
+        self._standing = Verdict(
+            rule=self._name,
+            severity=severity,
+            subject=wrong.field.name if wrong else self._config.on,
+            text=text,
+            value=wrong.read if wrong else None,
+            limit=wrong.expected if wrong else None,
+            unit=wrong.field.unit if wrong else "1",
+            priority=self._config.alarm,
+            halts=self._config.halt if severity is Severity.HALT else (),
+            sampled_ns=scan.mono_ns,
+            fleeting=severity is not Severity.NORMAL,
+        )
+        return (self._standing,)
+
+    def tick(self, now_ns: int, wall_ns: int) -> Sequence[Finding]:
+        del now_ns, wall_ns
+        return NOTHING
+
+    def enter(self, entry: Entry, now_ns: int, wall_ns: int) -> Sequence[Finding]:
+        del now_ns, wall_ns
+        raise Refused("not_entered", f"rule {self._name} watches {self._config.on}; it takes no {entry.kind}")
+
+    def current(self) -> Verdict | None:
+        return self._standing
+
+    def dump(self) -> Json:
+        """The count reached: labels that go by while the gateway is down are unseen, and said to be."""
+        if self._count is None:
+            return None
+        return {"batch": self._batch, "count": self._count, "unseen": self._unseen, "told": self._told}
+
+    def load(self, state: Json) -> None:
+        """Goes on counting, if it is still the same batch."""
+        if state and state["batch"] == self._batch:
+            self._count, self._unseen, self._told = state["count"], state["unseen"], state["told"]
+
+
+_MEANS: Final = {
+    "ignore": Severity.NORMAL,
+    "warn": Severity.WARNING,
+    "alarm": Severity.ALARM,
+    "halt": Severity.HALT,
+}
+
+
+def _equal(read: Value, field: Place) -> bool:
+    if isinstance(field.value, Decimal):
+        return abs(Decimal(str(read)) - field.value) <= field.tolerance
+    return type(read) is type(field.value) and read == field.value
+
+
+def _field(context: RuleContext, name: str, expected: Expected) -> Place:
+    tagset, position = locate(context, name)
+    spec = tagset.specs[position]
+    if expected.window is not None:
+        return Place(position, name, spec.unit, within=bounds(expected.window, spec))
+    value = _as_kind(expected.value, spec)
+    if expected.tolerance and not isinstance(value, Decimal):
+        raise ValueError(f"{name} is {spec.kind}; a tolerance needs a number")
+    return Place(position, name, spec.unit, value, expected.tolerance)
+
+
+def _as_kind(value: Value, spec: TagSpec) -> Value:
+    """What is expected, as the kind of value that the tag brings.  ValueError if it cannot be one."""
+    if spec.kind == "text":
+        return f"{value:f}" if isinstance(value, Decimal) else str(value)
+    if spec.kind == "bool":
+        if not isinstance(value, bool):
+            raise ValueError(f"{spec.name} is true or false; {measure(value)} is neither")
+        return value
+    try:
+        return Decimal(str(value))
+    except ArithmeticError:
+        raise ValueError(f"{spec.name} is a number; {measure(value)} is none") from None
