@@ -135,9 +135,11 @@ class Gateway:
             "waivers": list(self.settings.waivers()),
         }
         self.journal.note("gateway.started", body, batch=self.run.running)
-        for what in self.evidence.quarantined:
-            self.journal.note("store.quarantined", {"text": what}, batch=self.run.running, lane=Lane.ALARMS)
-            self._alarm("store-quarantined", f"a damaged store was put aside: {what}")
+        for what in (self.evidence.quarantined, self.telemetry.quarantined):
+            if what is not None:
+                body = {"text": str(what)}
+                self.journal.note("store.quarantined", body, batch=self.run.running, lane=Lane.ALARMS)
+                self._alarm("store-quarantined", f"a damaged store was put aside: {what}")
 
     def _alarm(self, rule: str, text: str) -> None:
         verdict = Verdict(rule, Severity.ALARM, "gateway", text, priority=Priority.HIGH, fleeting=True)

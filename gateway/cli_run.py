@@ -7,11 +7,15 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
 from rich.console import Console
 from rich.table import Table
+
+from gateway.config_check import Row
+from gateway.units import duration_text
 
 
 def serve(config: Path, *, log_json: bool) -> None:
@@ -74,7 +78,7 @@ def check(config: Path, *, schema: bool) -> int:
     for problem in report.problems:
         print(problem, file=sys.stderr)
     for warning in report.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        print(f"{warning} ({warning.level})", file=sys.stderr)
     if report.problems:
         print(f"{len(report.problems)} error(s); `linegate run` would refuse.", file=sys.stderr)
         return 2
@@ -84,12 +88,13 @@ def check(config: Path, *, schema: bool) -> int:
     return 0
 
 
-def _worst_cases(rows: object) -> Table:
-    table = Table(title="worst-case reaction = poll period + poll budget + halt budget", title_justify="left")
-    for head in ("rule", "input", "halts", "period", "poll budget", "halt budget", "worst case", "deadline"):
+def _worst_cases(rows: Sequence[Row]) -> Table:
+    table = Table(title="worst-case reaction", title_justify="left")
+    for head in ("rule", "measures", "halts", "worst case", "deadline"):
         table.add_column(head)
-    for row in rows:  # type: ignore[attr-defined]
-        table.add_row(*row.cells())
+    for row in rows:
+        deadline = "-" if row.deadline_s is None else duration_text(row.deadline_s)
+        table.add_row(row.rule, row.measures, row.halts, row.sum, deadline)
     return table
 
 

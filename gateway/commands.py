@@ -137,7 +137,7 @@ async def order(desk: Desk, who: Principal, ask: OrderArguments) -> Json:
 
 async def sign(desk: Desk, who: Principal, ask: SignArguments) -> Json:
     """A signature under a step, with its meaning."""
-    return desk.run.sign(ask.batch, ask.step, who, ask.comment)
+    return desk.sign(ask.batch, ask.step, who, ask.comment)
 
 
 async def start(desk: Desk, who: Principal, ask: BatchArguments) -> Json:

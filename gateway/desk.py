@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from gateway.journal import Journal
 from gateway.line import Line
 from gateway.line_batch import Run
 from gateway.model import Identity, Json, Principal
-from gateway.people import People
+from gateway.people import People, Person
 from gateway.store.evidence import Evidence
 from gateway.store.telemetry import Telemetry
 from gateway.world import World
@@ -56,12 +56,29 @@ class Desk:
         person = await self.people.authenticate(name, password)
         return Principal(person.name, frozenset(person.roles), "http", person.full_name)
 
-    async def add_person(self, who: Principal, **facts: object) -> Json:
-        """Add or change a person; recorded without the password."""
-        person = await self.people.add(**facts)  # type: ignore[arg-type]
+    async def add_person(
+        self, who: Principal, name: str, full_name: str, roles: Sequence[str], password: str, qualified_until: str | None
+    ) -> Json:
+        """Add a person; recorded without the password."""
+        person = await self.people.add(name, full_name, roles, password, qualified_until)
+        return self._person_added(person, who.name)
+
+    async def add_first_person(
+        self, token: str, name: str, full_name: str, roles: Sequence[str], password: str, qualified_until: str | None
+    ) -> Json:
+        """The first one, by the token of the first run."""
+        added = self.people.add_first(token, name, full_name, password, roles=roles, qualified_until=qualified_until)
+        return self._person_added(await added, "first run")
+
+    def _person_added(self, person: Person, by: str) -> Json:
         body = {"person": person.name, "full_name": person.full_name, "roles": sorted(person.roles)}
-        self.journal.note("people.changed", body, batch=None, by=who.name)
+        self.journal.note("people.changed", body, batch=None, by=by)
         return body
+
+    def sign(self, batch: str, step: str, who: Principal, comment: str) -> Json:
+        """A signature, by a person whose qualification has not run out."""
+        self.people.may_sign(who.name)
+        return self.run.sign(batch, step, who, comment)
 
     def refused(self, command: str, who: Principal, refusal: Refused) -> None:
         """A command that was not carried out is a record too, where a person or the MES stood behind it."""

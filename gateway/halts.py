@@ -116,16 +116,12 @@ def requested(
 def commanded(halt: Halt, now_ns: int) -> Halt:
     """The station begins an attempt.  The stamp is the first one's."""
     state = HaltState.FAILED if halt.state is HaltState.FAILED else HaltState.COMMANDED
-    return msgspec.structs.replace(
-        halt, state=state, commanded_ns=halt.commanded_ns or now_ns, tries=halt.tries + 1
-    )
+    return msgspec.structs.replace(halt, state=state, commanded_ns=halt.commanded_ns or now_ns, tries=halt.tries + 1)
 
 
 def confirmed(halt: Halt, proof: HaltProof, now_ns: int) -> Halt:
     """The machine's own state says that it stands still."""
-    return msgspec.structs.replace(
-        halt, state=HaltState.CONFIRMED, confirmed_ns=now_ns, proof=proof.state, trouble=""
-    )
+    return msgspec.structs.replace(halt, state=HaltState.CONFIRMED, confirmed_ns=now_ns, proof=proof.state, trouble="")
 
 
 def troubled(halt: Halt, reason: str) -> Halt:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from gateway.board import Board
 from gateway.model import Draft, Json, Lane
 from gateway.store.evidence import Evidence
-
-
 
 
 class Journal:
@@ -22,6 +21,8 @@ class Journal:
         self._state: dict[tuple[str, str], Json | None] = {}
         self._urgent = False
         self._last: asyncio.Future[None] | None = None
+        self.before: list[Callable[[], None]] = []
+        """Called before each commit: owners of state put their changed rows in, once for many changes."""
 
     def note(
         self, kind: str, body: dict[str, Json], *, batch: str | None, by: str = "gateway", lane: Lane = Lane.EVIDENCE
@@ -30,7 +31,7 @@ class Journal:
         self._drafts.append(Draft(kind, body, batch, by, lane))
         self._urgent = self._urgent or lane is Lane.ALARMS
 
-    def add(self, drafts: list[Draft]) -> None:
+    def add(self, drafts: Sequence[Draft]) -> None:
         self._drafts.extend(drafts)
 
     def keep(self, kind: str, key: str, document: Json | None) -> None:
@@ -39,6 +40,8 @@ class Journal:
 
     def commit(self, *, urgent: bool = False) -> asyncio.Future[None] | None:
         """Seal and queue; the future is done when it is durable.  None if there was nothing."""
+        for gather in self.before:
+            gather()
         if not self._drafts and not self._state:
             return None
         drafts, state = self._drafts, self._state

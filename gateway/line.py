@@ -10,7 +10,7 @@ Station --scan--> Line.take -- engine.judge --> verdicts
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -48,6 +48,8 @@ TICK_S: Final = 0.1
 CLOCK_STEP_NS: Final = 1_000_000_000
 """A wall clock that moved this much against the monotonic one was stepped: that is a record (BARS R11)."""
 TICK: Final = Tick()
+HEAD_START_S: Final = 0.002
+"""The halt write goes out before anything is sealed: sealing and showing take some hundred microseconds."""
 
 
 class TelemetryPort(Protocol):
@@ -71,6 +73,7 @@ class Line:
         self._telemetry = telemetry
         self._world = world
         self._clock_offset = 0
+        self._unnoted: tuple[Sequence[Finding], str] | None = None
         holds.alarm = self._alarm
 
     # -- the way of one reading ------------------------------------------------------------------
@@ -98,17 +101,31 @@ class Line:
         self.holds.watch(device, bool(scan.held), state, self.run.producing, scan.mono_ns)
         self._journal.commit()
 
-    def _act(self, findings: tuple[Finding, ...] | Any, wall_ns: int, mono_ns: int, by: str = "gateway") -> None:
-        """Halts first: every station has its order before anything is noted."""
+    def _act(self, findings: Sequence[Finding], wall_ns: int, mono_ns: int, by: str = "gateway") -> None:
+        """Halts first: every station has its order, and its head start, before anything is noted."""
+        self._catch_up()
+        halting = False
         for finding in findings:
             if isinstance(finding, Verdict) and finding.halts:
                 self.holds.demand(finding, self._needs(finding), self.run.running, wall_ns, mono_ns)
+                halting = True
+        self._unnoted = (findings, by)
+        if halting:
+            asyncio.get_running_loop().call_later(HEAD_START_S, self._catch_up)
+        else:
+            self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Note what the last findings mean: alarms, checks, weighings, rule states; then commit."""
+        if self._unnoted is None:
+            return
+        (findings, by), self._unnoted = self._unnoted, None
         for finding in findings:
             if isinstance(finding, Verdict):
                 self._alarm(finding)
             elif isinstance(finding, CheckChange):
                 self._check(finding, by)
-            elif isinstance(finding, Weighing):
+            else:
                 self._weighing(finding, by)
         for rule, state in self.run.engine.changed().items():
             self._journal.keep("rule", rule, state)
@@ -148,6 +165,7 @@ class Line:
 
     def acknowledge(self, rule: str, occurrence: int, person: str, comment: str) -> Alarm:
         """A person saw this occurrence.  Refused if another one stands by now."""
+        self._catch_up()
         alarm = self.alarms.get(rule)
         if alarm is None:
             raise Refused("no_such_alarm", f"no alarm {rule} stands; `linegate alarms` lists those that do")
@@ -165,7 +183,10 @@ class Line:
             self.checks.pop(check.id, None)
         document = _decimal_json(check)
         sample = {"sample": _decimal_json(change.sample)} if change.sample else {}
-        self._journal.note(f"check.{change.what}", {**document, **sample}, batch=self.run.running, by=by)
+        more = {**sample, "suspects": list(change.suspects)}
+        self._journal.note(f"check.{change.what}", {**document, **more}, batch=self.run.running, by=by)
+        if change.what == "taken" and change.sample is not None:
+            self.run.weighed(change.sample)
         self._show_checks()
 
     def _weighing(self, weighing: Weighing, by: str) -> None:
@@ -188,6 +209,7 @@ class Line:
         self.holds.commanded(halt_id)
 
     def confirmed(self, halt_id: str, proof: HaltProof) -> None:
+        self._catch_up()
         self.holds.confirmed(halt_id, proof)
         self._journal.commit(urgent=True)
 
@@ -197,6 +219,7 @@ class Line:
 
     async def release(self, halt_id: str, seen: int, person: str, reason: str, recalibration: str) -> None:
         """Guarded, recorded, then let go: the station hears of it only after the commit."""
+        self._catch_up()
         halt = self.holds.prepare_release(
             halt_id,
             seen,

@@ -45,6 +45,8 @@ class Holds:
         self._world = world
         self._save = save
         self._since: dict[str, int] = {}
+        self._changed: set[str] = set()
+        journal.before.append(self._gather)
         self._may_stand: set[str] = set()
         """Devices released but not seen moving yet: found held is no news there."""
 
@@ -176,12 +178,11 @@ class Holds:
             raise Refused("no_such_halt", f"{halt.id} was released meanwhile")
         self._since.pop(halt.id, None)
         self._may_stand.add(halt.device)
-        self._journal.keep("halt", halt.id, None)
+        self._changed.add(halt.id)
         body = halt.body(reason=reason, recalibration=recalibration, released=str(self._world.time_ns()))
         self._journal.note("halt.released", body, batch=halt.batch, by=by, lane=halts.LANE)
         if halt.state is HaltState.FAILED:
             self.alarm(self._failure(halt, Severity.NORMAL))
-        self._show()
 
     def let_go(self, halt: Halt) -> None:
         """The release is durable: the file forgets, the station withdraws our hold output.  Nothing is started."""
@@ -201,8 +202,7 @@ class Holds:
         self.standing[halt.id] = halt
         if since_ns is not None and halt.state is not HaltState.CONFIRMED:
             self._since[halt.id] = since_ns
-        self._journal.keep("halt", halt.id, halts.to_json(halt))
-        self._show()
+        self._changed.add(halt.id)
 
     def _record(self, kind: str, halt: Halt, **more: Json) -> None:
         self._journal.note(kind, halt.body(**more), batch=halt.batch, lane=halts.LANE)
@@ -215,7 +215,14 @@ class Holds:
         if device in self.stations:
             self.stations[device].withhold_beat = failed
 
-    def _show(self) -> None:
+    def _gather(self) -> None:
+        """Before a commit: the changed rows, and the picture of all that stand."""
+        if not self._changed:
+            return
+        for halt_id in self._changed:
+            halt = self.standing.get(halt_id)
+            self._journal.keep("halt", halt_id, None if halt is None else halts.to_json(halt))
+        self._changed.clear()
         self._journal.board.set("halts", {halt_id: halt.body() for halt_id, halt in sorted(self.standing.items())})
 
     @staticmethod

@@ -1,8 +1,8 @@
 """One device's life: connect, obey halts, beat, poll on a grid, stamp, back off.  The only owner of device retries.
 
-    connect -> [halts first] -> beat -> poll -> Line.take(scan) -> wait for the slot, or a halt
-       ^                                 |
-       +---- back off (capped, jittered, never gives up; a bad scan for each slot missed) ----+
+connect -> [halts first] -> beat -> poll -> Line.take(scan) -> wait for the slot, or a halt
+   ^                                 |
+   +---- back off (capped, jittered, never gives up; a bad scan for each slot missed) ----+
 """
 
 from __future__ import annotations

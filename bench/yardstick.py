@@ -1,0 +1,142 @@
+"""Lets an outside yardstick measure Linegate: reads $BENCH_SPEC, writes our configuration, runs the gateway.
+
+    GATEWAY_CMD="python bench/yardstick.py" ... bench.py external all
+
+One limit rule stands on every tag.  Where the yardstick injects deviations, a robot in a process of its own plays the
+technician: it acknowledges and releases each latched halt, as a person would.  Ends with the gateway.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+PASSWORD = "bench-password-1"
+PATH = "plant/bench/line/cell"
+
+
+def modbus(spec: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Devices and rules of a Modbus scenario."""
+    last = spec["regs"] - 1
+    period = f"{spec['period_ms']}ms"
+    devices, rules = {}, {}
+    for number in range(spec["devices"]):
+        name = f"d{number}"
+        device: dict[str, Any] = {
+            "driver": "modbus",
+            "url": f"tcp://127.0.0.1:{spec['modbus_port'] + number}",
+            "unit_id": 1,
+            "period": period,
+            "timeout": "1s",
+            "tags": {f"r[0..{last}]": {"address": 0, "type": "u16"}},
+        }
+        if spec["rule"]:
+            device["halt"] = {
+                "write": {"register": 900, "value": 1},
+                "confirm": {"tag": "halted", "equals": 1},
+                "confirm_same": "accepted",
+                "release": {"register": 900, "value": 0},
+            }
+            device["tags"]["halted"] = {"address": 900, "type": "u16", "polled": False}
+            window = {"unit": "1", "low": 4800, "high": 5200}
+            rules[f"deviation-{name}"] = {"kind": "limit", "input": f"{name}/r0", "limits": window, "halt": name}
+        devices[name] = device
+    rules["range"] = {"kind": "limit", "input": "*/r*", "limits": {"unit": "1", "low": 0, "high": 65535}}
+    return devices, rules
+
+
+def opcua(spec: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """One OPC UA server, its variables subscribed."""
+    tags = {f"r{i}": {"node": spec["opcua_node"].format(i=i)} for i in range(spec["regs"])}
+    device: dict[str, Any] = {
+        "driver": "opcua",
+        "url": spec["opcua_endpoint"],
+        "period": f"{spec['publish_ms']}ms",
+        "timeout": "5s",
+        "tags": tags,
+        "queue": 1,
+        "security": {"policy": "None", "mode": "None", "waiver": "a bench on loopback"},
+    }
+    rules: dict[str, Any] = {
+        "range": {"kind": "limit", "input": "ua/r*", "limits": {"unit": "1", "low": 0, "high": 65535}}
+    }
+    if spec["rule"]:
+        device["tags"]["halted"] = {"node": spec["opcua_halt"]}
+        device["halt"] = {
+            "write": {"node": spec["opcua_halt"], "value": 1},
+            "confirm": {"tag": "halted", "in": [1]},
+            "release": {"node": spec["opcua_halt"], "value": 0},
+        }
+        window = {"unit": "1", "low": 4800, "high": 5200}
+        rules["deviation"] = {"kind": "limit", "input": "ua/r0", "limits": window, "halt": "ua"}
+    return {"ua": device}, rules
+
+
+def configure(spec: dict[str, Any]) -> Path:
+    """Write line.yaml (JSON is YAML) into the spec's work folder."""
+    work = Path(spec["work"])
+    devices, rules = opcua(spec) if spec.get("opcua") else modbus(spec)
+    document = {
+        "gateway": {"id": "bench", "path": PATH, "state_dir": str(work / "state"), "console": {"port": 0}},
+        "devices": devices,
+        "rules": rules,
+        "sinks": {"mes": {"kind": "mqtt", "url": f"mqtt://127.0.0.1:{spec['mqtt_port']}", "ack": "none"}},
+    }
+    path = work / "line.yaml"
+    path.write_text(json.dumps(document, indent=1))
+    return path
+
+
+def robot(state: Path, token: str) -> None:
+    """Acknowledge and release whatever is confirmed, once its condition is gone."""
+    from gateway.client import Client
+    from gateway.errors import LinegateError
+
+    facts = {"name": "rita", "full_name": "Rita Robot", "roles": ["technician"], "password": PASSWORD}
+    Client(state / "console.token").command("people.first", token=token, **facts)
+    person = Client(state / "console.token", person="rita", password=PASSWORD)
+    while True:
+        time.sleep(0.05)
+        try:
+            status = person.status()
+            for halt in (status.get("halts") or {}).values():
+                if halt["state"] != "confirmed":
+                    continue
+                alarm = (status.get("alarms") or {}).get(halt["rule"])
+                if alarm and alarm["state"] in ("unack", "rtn_unack"):
+                    person.command("alarm.acknowledge", alarm=halt["rule"], occurrence=int(alarm["occurrence"]))
+                arguments = {"halt": halt["halt"], "version": halt["version"], "reason": "bench"}
+                person.command("halt.release", signed=True, **arguments)
+        except LinegateError as error:
+            print(f"robot: {error}", file=sys.stderr)
+
+
+def main() -> None:
+    spec = json.loads(Path(os.environ["BENCH_SPEC"]).read_text())
+    command = [sys.executable, "-m", "gateway.cli", "run", str(configure(spec))]
+    os.chdir(ROOT)
+    if not spec["rule"]:
+        os.execv(command[0], command)
+    log = Path(spec["work"]) / "linegate.out"
+    with log.open("wb") as out:
+        gateway = subprocess.Popen(command, stdout=out)
+    signal.signal(signal.SIGTERM, lambda *_: gateway.terminate())
+    while gateway.poll() is None and b"--first-run" not in log.read_bytes():
+        time.sleep(0.05)
+    token = log.read_text().rsplit("--first-run", 1)[-1].split()
+    if token and os.fork() == 0:
+        robot(Path(spec["work"]) / "state", token[0])
+    sys.exit(gateway.wait())
+
+
+if __name__ == "__main__":
+    main()

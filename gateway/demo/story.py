@@ -1,0 +1,328 @@
+"""The demo's story: one batch, a failing heater, a wrong label roll, and a record that verifies."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from gateway.client import Client
+from gateway.demo.mes import Mes
+from gateway.demo.robots import Technician
+from gateway.demo.screen import Screen, make_screen
+from gateway.demo.stage import Stage, order, wait_until
+from gateway.errors import LinegateError
+
+SPEED: Final = 20.0
+RATE: Final = 6.0
+BATCH: Final = "B-2026-001"
+WRONG_UID: Final = "1A4FF0100000022000009999"
+
+
+def play(folder: Path, *, seed: int, units: int, stay: bool, plain: bool) -> int:
+    """Run the whole story; 0 only if all of it happened."""
+    stage = Stage(folder, seed=seed, speed=SPEED, rate=RATE, prefer_defaults=True)
+    screen = make_screen(plain=plain)
+    story = Story(stage, screen, units)
+    try:
+        with screen:
+            story.set_up()
+            story.tell()
+        story.epilogue()
+        if stay:
+            _stay(stage)
+    except LinegateError as error:
+        print(f"\nthe demo did not come to its end: {error}\nlogs are in {stage.folder}")  # noqa: T201
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        story.leave()
+        stage.stop()
+    return 0
+
+
+def _stay(stage: Stage) -> None:
+    print(f"\nthe line goes on: linegate status --state {stage.state}   (Ctrl-C ends it)")  # noqa: T201
+    while True:
+        time.sleep(3600)
+
+
+class Story:
+    """Steps that must each come true within their time."""
+
+    def __init__(self, stage: Stage, screen: Screen, units: int) -> None:
+        self.stage = stage
+        self.screen = screen
+        self.units = units
+        self.began = time.monotonic()
+        self._people: dict[str, Client] = {}
+        self._technician: Technician | None = None
+        self._mes: Mes | None = None
+        self.paths: dict[str, str] = {}
+        self.verdict = ""
+
+    def say(self, text: str) -> None:
+        self.screen.say(time.monotonic() - self.began, text)
+
+    # -- curtain up ------------------------------------------------------------------------------
+
+    def set_up(self) -> None:
+        """Processes, people, order."""
+        stage = self.stage
+        stage.prepare()
+        self.say("starting broker, simulated line, gateway and the stand-in MES")
+        stage.start_broker()
+        stage.start_simulators()
+        self._mes = Mes(stage.ports["mqtt"], stage.path)
+        token = stage.start_gateway()
+        stage.start_mes()
+        stage.add_people(token)
+        for name in ("olga", "tom", "sue", "quinn"):
+            self._people[name] = stage.person(name)
+        self.screen.watch(self._people["olga"].status)
+        self.say(f"gateway up; people: {', '.join(self._people)}; everything below {stage.folder}")
+
+    def tell(self) -> None:
+        """In order; each raises LinegateError when it does not come true."""
+        for step in (
+            self.order_comes,
+            self.oil_warms_up,
+            self.signatures,
+            self.batch_starts,
+            self.checks_are_taken,
+            self.heater_fails,
+            self.recalibrated,
+            self.wrong_roll,
+            self.batch_ends,
+            self.closed,
+            self.verified,
+        ):
+            step()
+
+    # -- scenes ----------------------------------------------------------------------------------
+
+    def order_comes(self) -> None:
+        document = order(BATCH, self.units)
+        answer = self._the_mes.command("batch.order", order=document)
+        if not answer.get("ok"):
+            raise LinegateError(f"the order was not taken: {answer}")
+        self.say(f"MES orders {self.units} cartridges: batch {BATCH}, COA THC 86.4 %, lots and UIDs checked")
+        labels = {"batch": BATCH, "uid": document["uid"], "thc": 86.4, "warning": "WRN-VAPE-01"}
+        self.stage.sim("roll", **labels)
+
+    def oil_warms_up(self) -> None:
+        self.say("the oil heats up to its window")
+        self._wait("the oil is warm", lambda: self._value("reservoir/temperature", 0) >= 60.5, 60)
+
+    def signatures(self) -> None:
+        """Whoever may sign what is missing signs it."""
+        roles = {"operator": "olga", "technician": "tom", "supervisor": "sue", "qa": "quinn"}
+        while missing := (self._status()["batch"].get("unsigned") or []):
+            first = missing[0]
+            person = roles[first["role"]]
+            self._people[person].command("batch.sign", signed=True, batch=BATCH, step=first["step"])
+            self.say(f"{person} signs {first['step']} ({first['meaning']})")
+
+    def batch_starts(self) -> None:
+        self._people["olga"].command("batch.start", batch=BATCH)
+        for machine in ("labeller", "filler"):
+            self._operate(machine, "reset")
+        for machine in ("labeller", "filler"):
+            self._wait(f"the {machine} is idle", lambda m=machine: self._machine(m) == "Idle", 10)
+            self._operate(machine, "start")
+        self.say("batch started; olga starts labeller and filler at their panels")
+        self._technician = Technician(self._people["tom"], self.stage.sim, self.say)
+        self._technician.start()
+
+    def checks_are_taken(self) -> None:
+        """Both plans are asked for and done."""
+        self._wait("a 1-in-100 check passed", lambda: self._judged("fill-weight-100", "passed"), 60)
+        self._wait("a five-unit check passed", lambda: self._judged("fill-weight-5", "passed"), 60)
+        self.say("tom took checks of both plans: all within limits")
+
+    def heater_fails(self) -> None:
+        self.stage.sim("fault", device="reservoir", name="heater_failure")
+        self.say("the heater fails (nobody knows yet)")
+        self._wait("the temperature alarm", lambda: "oil-temperature" in self._alarms(), 60)
+        self.say("Linegate warns: oil temperature is leaving its window")
+        self._wait("the viscosity alarm", lambda: "oil-viscosity" in self._alarms(), 60)
+        self.say("Linegate warns: viscosity is rising with it")
+        self._wait("the filler is halted", lambda: self._halt("filler", "confirmed"), 90)
+        halt = self._halt("filler", "confirmed")
+        self.say(f"HALT: {halt['text']}")
+        self.say(f"the filler itself says: {halt['proof']}; suspect: {', '.join(halt['suspects'])}")
+
+    def recalibrated(self) -> None:
+        """Cause mended, alarm acknowledged, recalibration recorded, latch released; the operator restarts."""
+        self.stage.sim("heal", device="reservoir", name="heater_failure")
+        self.say("maintenance mends the heater; the oil warms up again")
+        self._wait("the oil is warm again", lambda: self._value("reservoir/temperature", 0) >= 61, 60)
+        self.stage.sim("recalibrate")
+        self._release(
+            "filler", "heater relay replaced, oil back at 62 Cel", "pump recalibrated to 1.000 g, 3 test doses"
+        )
+        self._restart("filler")
+        self.say("tom records the recalibration and releases; olga restarts the filler at its panel")
+        self._wait("verification passed", lambda: self._judged("fill-weight", "passed", why="verification"), 60)
+        self.say("the next five units were all checked: good; the plan resumes")
+
+    def wrong_roll(self) -> None:
+        self.stage.sim("roll", batch=BATCH, uid=WRONG_UID, thc=86.4, warning="WRN-VAPE-01")
+        self.say("somebody loads a label roll with another UID")
+        self._wait("the labeller is halted", lambda: self._halt("labeller", "confirmed"), 30)
+        self.say(f"HALT: {self._halt('labeller', 'confirmed')['text']}")
+        self.stage.sim("roll", batch=BATCH, uid=order(BATCH, 1)["uid"], thc=86.4, warning="WRN-VAPE-01")
+        self._release("labeller", "wrong roll removed, first label of the right roll approved", "")
+        self._restart("labeller")
+        self.say("the right roll is back; released with a reason; labelling goes on")
+
+    def batch_ends(self) -> None:
+        self._wait(f"{self.units} units", lambda: self._status()["batch"]["units"] >= self.units, 150)
+        self._operate("filler", "stop")
+        self._wait("all units are labelled", self._labelled, 60)
+        self._operate("labeller", "stop")
+        if self._technician:
+            self._technician.leave()
+        self._count_up()
+        done = self._people["olga"].command("batch.complete", batch=BATCH)
+        self.say("batch completed; reconciled:")
+        for equation in done["reconciliation"]:
+            self.say(f"   {equation['text']}")
+
+    def closed(self) -> None:
+        self._acknowledge_all("end of batch, reviewed")
+        self.signatures()
+        for tray in self._status()["batch"]["suspect"]:
+            arguments = {"batch": BATCH, "tray": tray, "disposition": "rejected", "reason": "filled while oil was cold"}
+            self._people["quinn"].command("batch.tray", signed=True, **arguments)
+        reason = "deviations reviewed: heater failure and wrong roll; suspect trays rejected"
+        arguments = {"batch": BATCH, "disposition": "released", "reason": reason}
+        self._people["quinn"].command("batch.close", signed=True, **arguments)
+        self.say("quinn (QA) reviews by exception and closes the batch")
+        self._wait("the MES has it", lambda: bool(self._the_mes.kinds("batch.completed")), 20)
+        self._wait("the MES acknowledged everything", self._all_acknowledged, 30)
+
+    def verified(self) -> None:
+        self.paths = self._people["quinn"].command("batch.report", batch=BATCH)
+        result = self.stage.verify(Path(self.paths["bundle"]))
+        self.verdict = result.stdout.strip()
+        if result.returncode != 0:
+            raise LinegateError(f"the evidence does not verify: {result.stdout}{result.stderr}")
+        self.say("linegate verify: the evidence holds")
+
+    def epilogue(self) -> None:
+        """Where to look, what to try."""
+        taken = time.monotonic() - self.began
+        mes = self._the_mes
+        self.screen.after(
+            f"""
+{self.verdict}
+
+The batch ran in {taken:.0f} s.  The MES received {len(mes.records)} records and {mes.telemetry_count} scans.
+  report    {self.paths["report"]}
+  evidence  {self.paths["bundle"]}
+  logs      {self.stage.folder}
+
+What to try next
+  linegate verify {self.paths["bundle"]}
+  make demo STAY=1            leaves the line running; then, in another terminal:
+    .venv/bin/linegate status --state {self.stage.state}
+    .venv/bin/linegate halts --state {self.stage.state}
+  linegate check config/line.yaml
+"""
+        )
+
+    def leave(self) -> None:
+        if self._technician:
+            self._technician.leave()
+        if self._mes:
+            self._mes.close()
+
+    # -- what the scenes are made of -------------------------------------------------------------
+
+    @property
+    def _the_mes(self) -> Mes:
+        assert self._mes is not None
+        return self._mes
+
+    def _wait(self, what: str, seen: Callable[[], Any], within_s: float) -> Any:
+        self.screen.waiting(what)
+        return wait_until(what, seen, within_s)
+
+    def _status(self) -> dict[str, Any]:
+        return self._people["olga"].status()
+
+    def _value(self, tag: str, default: float) -> float:
+        value = self._status()["latest"].get(tag, {}).get("value")
+        return default if value is None else float(value)
+
+    def _alarms(self) -> dict[str, Any]:
+        return dict(self._status().get("alarms") or {})
+
+    def _halt(self, device: str, state: str) -> dict[str, Any] | None:
+        for halt in (self._status().get("halts") or {}).values():
+            if halt["device"] == device and halt["state"] == state:
+                return dict(halt)
+        return None
+
+    def _judged(self, rule: str, state: str, why: str | None = None) -> bool:
+        for record in self._the_mes.kinds("check.judged"):
+            body = record["body"]
+            if body["rule"].startswith(rule) and body["state"] == state and why in (None, body["why"]):
+                return True
+        return False
+
+    def _operate(self, machine: str, action: str) -> None:
+        self.stage.sim("operator", device=machine, action=action)
+
+    def _machine(self, machine: str) -> str:
+        return str(self.stage.sim("truth")["devices"][machine]["state"])
+
+    def _acknowledge_all(self, comment: str) -> None:
+        for name, alarm in self._alarms().items():
+            if alarm["state"] in ("unack", "rtn_unack"):
+                self._people["tom"].command(
+                    "alarm.acknowledge", alarm=name, occurrence=int(alarm["occurrence"]), comment=comment
+                )
+
+    def _release(self, device: str, reason: str, recalibration: str) -> None:
+        self._acknowledge_all("seen")
+        for halt in list((self._status().get("halts") or {}).values()):
+            if halt["device"] == device:
+                self._people["tom"].command(
+                    "halt.release",
+                    signed=True,
+                    halt=halt["halt"],
+                    version=halt["version"],
+                    reason=reason,
+                    recalibration=recalibration,
+                )
+
+    def _restart(self, machine: str) -> None:
+        self._operate(machine, "unhold")
+        self._wait(f"the {machine} executes", lambda: self._machine(machine) == "Execute", 10)
+
+    def _labelled(self) -> bool:
+        return int(self.stage.sim("truth")["plant"]["waiting_for_label"]) == 0
+
+    def _count_up(self) -> None:
+        """What the technician counts and weighs at the end, from the plant's own truth."""
+        truth = self.stage.sim("truth")["plant"]
+        batch = self._status()["batch"]
+        damaged = int(truth["labels_damaged"])
+        issued = int(batch["labels"]) + damaged + 20
+        for name, value, unit in (
+            ("labels.issued", issued, "{count}"),
+            ("labels.returned", 20, "{count}"),
+            ("oil.charged", f"{float(truth['oil_used_g']) + 40:.1f}", "g"),
+            ("oil.remaining", "38.5", "g"),
+            ("oil.waste", "1.5", "g"),
+        ):
+            self._people["tom"].command("batch.enter", batch=BATCH, name=name, value=str(value), unit=unit)
+
+    def _all_acknowledged(self) -> bool:
+        status = self._status()
+        upto = (status.get("mes") or {}).get("committed_upto", -1)
+        return int(upto) >= max((int(r["index"]) for r in self._the_mes.kinds("batch.closed")), default=10**9)
