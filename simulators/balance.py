@@ -68,11 +68,8 @@ class Balance(Device):
             return True
         return super().operator(action)
 
-    def on_fault(self, name: str, args: dict[str, Any]) -> None:
+    def faults_changed(self) -> None:
         self.pan.restless, self.pan.frozen = "unstable" in self.faults, "frozen" in self.faults
-
-    def on_heal(self, name: str) -> None:
-        self.on_fault(name, {})
 
     def on_reboot(self) -> None:
         self.remove()

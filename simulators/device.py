@@ -13,7 +13,7 @@ REBOOT_S: Final = 2.0
 """How long a rebooting device is off the network."""
 
 
-class Unknown(ValueError):
+class UnknownError(ValueError):
     """The control asked for a device, tag, fault or action that there is not."""
 
 
@@ -63,25 +63,25 @@ class Device:
         return {}
 
     def operator(self, action: str) -> bool:
-        """A person at the machine's own panel; False: the machine does not take it now.  Unknown: no such key."""
-        raise Unknown(f"{self.name} has no key {action!r}")
+        """A person at the machine's own panel; False: the machine does not take it now.  UnknownError: no such key."""
+        raise UnknownError(f"{self.name} has no key {action!r}")
 
     async def force(self, tag: str, value: Value | None) -> None:
         """From now on `tag` reads `value`; None: the truth again."""
         if tag not in self.tags:
-            raise Unknown(f"{self.name} has no tag {tag!r}; it has {', '.join(sorted(self.tags))}")
+            raise UnknownError(f"{self.name} has no tag {tag!r}; it has {', '.join(sorted(self.tags))}")
         if value is None:
             self.forced.pop(tag, None)
         else:
             self.forced[tag] = value
 
     async def fault(self, name: str, args: dict[str, Any]) -> None:
-        """Bring a fault on.  Unknown: no such fault, or arguments it does not take."""
+        """Bring a fault on.  UnknownError: no such fault, or arguments it does not take."""
         known = {**self._LINK_FAULTS, **self.own_faults}
         if name not in known:
-            raise Unknown(f"{self.name} has no fault {name!r}; it has {', '.join(sorted(known))}")
+            raise UnknownError(f"{self.name} has no fault {name!r}; it has {', '.join(sorted(known))}")
         if extra := set(args) - known[name]:
-            raise Unknown(f"fault {name} does not take {', '.join(sorted(extra))}")
+            raise UnknownError(f"fault {name} does not take {', '.join(sorted(extra))}")
         if name == "reboot":
             self._reboot = asyncio.create_task(self._go_away(float(args.get("seconds", REBOOT_S))), name="reboot")
             return
@@ -89,7 +89,7 @@ class Device:
         self.gate.silent = "silent" in self.faults
         if name == "cut":
             await self._cut()
-        self.on_fault(name, args)
+        self.faults_changed()
 
     async def heal(self, name: str) -> list[str]:
         """Take a fault away, or `all`; returns those that were there."""
@@ -99,16 +99,14 @@ class Device:
             self.gate.silent = "silent" in self.faults
             if fault == "cut":
                 await self._restore()
-            self.on_heal(fault)
+        if gone:
+            self.faults_changed()
         if name == "all":
             self.forced.clear()
         return gone
 
-    def on_fault(self, name: str, args: dict[str, Any]) -> None:
-        """What this device does when a fault of its own comes."""
-
-    def on_heal(self, name: str) -> None:
-        """What this device does when it goes."""
+    def faults_changed(self) -> None:
+        """A fault came or went: make the device behave as `faults` now says."""
 
     def on_reboot(self) -> None:
         """Power came back."""

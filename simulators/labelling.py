@@ -51,6 +51,8 @@ class Labelling:
         self.offset_sigma_mm = 0.25
         self.misprints = 0
         """How many of the next labels come out wrong."""
+        self.misprinting = False
+        """All of them do."""
 
     def load(self, content: Print, labels: int = 5000) -> None:
         """Put a roll on; the camera reads its leader, so what is loaded is seen before the first label is applied."""
@@ -94,7 +96,7 @@ class Labelling:
 
     def _print(self) -> tuple[Print, bool]:
         assert self.content is not None
-        if self.misprints <= 0:
+        if self.misprints <= 0 and not self.misprinting:
             return self.content, True
-        self.misprints -= 1
+        self.misprints = max(0, self.misprints - 1)
         return replace(self.content, uid=self.content.uid[:-1] + "?"), False

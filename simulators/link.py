@@ -58,7 +58,7 @@ class _Session(asyncio.Protocol):
         if not self._door.gate.silent:
             self._talker.feed(data)
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # asyncio calls it so
         self._door.transports.discard(self._transport)
         self._door.talkers.discard(self._talker)
 

@@ -1,4 +1,4 @@
-"""Modbus as a server answers it: PDU in, PDU out, and the two framings.  No I/O.  (Modbus Application Protocol V1.1b3)"""
+"""Modbus as a server answers it: PDU in, PDU out, and two framings.  No I/O.  Source: Application Protocol V1.1b3."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _GAP_S: Final = 0.05
 """RTU: a pause this long ends a frame; wide, because a pty and a busy loop jitter."""
 
 
-class ModbusFault(Exception):
+class ModbusError(Exception):
     """Answered with an exception code."""
 
     def __init__(self, code: int) -> None:
@@ -33,11 +33,11 @@ class Bank(Protocol):
     """Function codes it understands."""
 
     def read(self, address: int, count: int) -> Sequence[int]:
-        """ModbusFault where there is no such register."""
+        """ModbusError where there is no such register."""
         ...
 
     def write(self, address: int, words: Sequence[int]) -> None:
-        """ModbusFault where it cannot be written or the value is refused."""
+        """ModbusError where it cannot be written or the value is refused."""
         ...
 
 
@@ -46,25 +46,25 @@ def answer(pdu: bytes, bank: Bank) -> bytes:
     function = pdu[0]
     try:
         if function not in bank.functions:
-            raise ModbusFault(ILLEGAL_FUNCTION)
+            raise ModbusError(ILLEGAL_FUNCTION)
         return _HANDLERS[function](pdu, bank)
-    except ModbusFault as fault:
+    except ModbusError as fault:
         return bytes((function | 0x80, fault.code))
 
 
 def _read(pdu: bytes, bank: Bank) -> bytes:
     if len(pdu) != 5:
-        raise ModbusFault(ILLEGAL_VALUE)
+        raise ModbusError(ILLEGAL_VALUE)
     address, count = struct.unpack(">HH", pdu[1:])
     if not 1 <= count <= _MOST_READ:
-        raise ModbusFault(ILLEGAL_VALUE)
+        raise ModbusError(ILLEGAL_VALUE)
     words = bank.read(address, count)
     return bytes((pdu[0], 2 * count)) + struct.pack(f">{count}H", *words)
 
 
 def _write_one(pdu: bytes, bank: Bank) -> bytes:
     if len(pdu) != 5:
-        raise ModbusFault(ILLEGAL_VALUE)
+        raise ModbusError(ILLEGAL_VALUE)
     address, word = struct.unpack(">HH", pdu[1:])
     bank.write(address, (word,))
     return pdu
@@ -72,10 +72,10 @@ def _write_one(pdu: bytes, bank: Bank) -> bytes:
 
 def _write_many(pdu: bytes, bank: Bank) -> bytes:
     if len(pdu) < 6:
-        raise ModbusFault(ILLEGAL_VALUE)
+        raise ModbusError(ILLEGAL_VALUE)
     address, count, size = struct.unpack(">HHB", pdu[1:6])
     if not 1 <= count <= _MOST_WRITTEN or size != 2 * count or len(pdu) != 6 + size:
-        raise ModbusFault(ILLEGAL_VALUE)
+        raise ModbusError(ILLEGAL_VALUE)
     bank.write(address, struct.unpack(f">{count}H", pdu[6:]))
     return pdu[:5]
 

@@ -1,4 +1,4 @@
-"""The weighing cell and its pan: settling, noise, draught, tare.  Pure; works in wall time whatever the plant's speed."""
+"""The weighing cell and its pan: settling, noise, draught, tare.  Pure; lives in wall time, whatever the speed."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Final
 
 from simulators.device import Device
 from simulators.link import PtyDoor, TcpDoor
-from simulators.modbus import ILLEGAL_ADDRESS, ILLEGAL_VALUE, ModbusFault, RtuTalker, TcpTalker
+from simulators.modbus import ILLEGAL_ADDRESS, ILLEGAL_VALUE, ModbusError, RtuTalker, TcpTalker
 from simulators.plant import Plant
 
 UNIT: Final = 1
@@ -89,19 +89,14 @@ class Reservoir(Device):
         }
         return {**values, **self._held, **{tag: float(value) for tag, value in self.forced.items()}}
 
-    def on_fault(self, name: str, args: dict[str, Any]) -> None:
-        if name == "frozen":
-            self._held = self.values()
-        elif name == "sensor_break":
-            self._held.setdefault("temperature", self.values()["temperature"])
-        self._couple()
-
-    def on_heal(self, name: str) -> None:
-        if name == "frozen" or (name == "sensor_break" and "frozen" not in self.faults):
+    def faults_changed(self) -> None:
+        now = self.values()
+        if "frozen" in self.faults:
+            self._held = self._held if len(self._held) > 1 else now
+        elif "sensor_break" in self.faults:
+            self._held = {"temperature": now["temperature"]}
+        else:
             self._held = {}
-        self._couple()
-
-    def _couple(self) -> None:
         self._oil.element_ok = "heater_failure" not in self.faults
         # on an input error the real controller falls back to zero output: the oil cools behind a steady number
         self._oil.sensor_ok = "sensor_break" not in self.faults
@@ -110,7 +105,7 @@ class Reservoir(Device):
         """Holding registers."""
         wanted = range(address, address + count)
         if not _READABLE.issuperset(wanted):
-            raise ModbusFault(ILLEGAL_ADDRESS)
+            raise ModbusError(ILLEGAL_ADDRESS)
         image = self._image()
         return [image.get(register, 0) for register in wanted]
 
@@ -118,12 +113,12 @@ class Reservoir(Device):
         """Setpoint (2160), control mode (1880) and wire unit (2490); the rest is read-only."""
         registers = range(address, address + len(words))
         if not _WRITABLE.issuperset(registers):
-            raise ModbusFault(ILLEGAL_ADDRESS)
+            raise ModbusError(ILLEGAL_ADDRESS)
         image = {**self._image(), **dict(zip(registers, words, strict=True))}
         setpoint_cel = self._from_wire(words_float(image[2160], image[2161]))
         mode, unit_code = image[1880], image[2490]
         if not 0.0 <= setpoint_cel <= HIGHEST_CEL or mode not in (AUTO, OFF) or unit_code not in (FAHRENHEIT, CELSIUS):
-            raise ModbusFault(ILLEGAL_VALUE)
+            raise ModbusError(ILLEGAL_VALUE)
         if {2160, 2161} & set(registers):
             self._oil.setpoint_cel = setpoint_cel
         self._oil.enabled = mode == AUTO

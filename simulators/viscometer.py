@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Final
 
 from simulators.device import Device
 from simulators.link import TcpDoor
-from simulators.modbus import ILLEGAL_ADDRESS, ModbusFault, TcpTalker
+from simulators.modbus import ILLEGAL_ADDRESS, ModbusError, TcpTalker
 from simulators.plant import Plant
 
 UNIT: Final = 1
@@ -95,15 +95,15 @@ class Viscometer(Device):
         """Input registers."""
         wanted = range(address, address + count)
         if not _READABLE.issuperset(wanted):
-            raise ModbusFault(ILLEGAL_ADDRESS)
+            raise ModbusError(ILLEGAL_ADDRESS)
         if address == DEVICE_ERROR:
             return [self.status & (GENERAL_ERROR | HARDWARE)]
         image = self._image()
         return image[address - FIRST : address - FIRST + count]
 
-    def write(self, address: int, words: Sequence[int]) -> None:
-        """There is nothing to write; function 06 and 16 never get here."""
-        raise ModbusFault(ILLEGAL_ADDRESS)
+    def write(self, address: int, words: Sequence[int]) -> None:  # noqa: ARG002  # the bank's shape
+        """There is nothing to write; functions 06 and 16 never get here."""
+        raise ModbusError(ILLEGAL_ADDRESS)
 
     def _image(self) -> list[int]:
         values, status = self.values(), self.status

@@ -1,0 +1,214 @@
+"""One OPC UA server on asyncua, with the small namespace 0 and a cable that can be cut or struck dumb."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from asyncua import ua
+from asyncua.server.binary_server_asyncio import BinaryServer, OPCUAProtocol
+from asyncua.server.internal_server import InternalServer
+from asyncua.server.server import Server
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+
+from simulators import core_nodes
+from simulators.certificate import application_certificate
+from simulators.link import Gate
+from simulators.ua_edge import BAD_STATE_NOT_ACTIVE, OBJECTS_FOLDER, VALUE, Untrusted, bad, good, node_id
+
+Written = Callable[[Any], Awaitable[None]]
+_POLICIES: Final = [ua.SecurityPolicyType.NoSecurity, ua.SecurityPolicyType.Basic256Sha256_SignAndEncrypt]
+
+
+class _SmallServer(InternalServer):
+    """asyncua's core with the reduced namespace 0."""
+
+    async def load_standard_address_space(self, shelf_file: Path | None = None) -> None:  # noqa: ARG002  # its shape
+        core_nodes.fill(self)
+
+
+class _Muffler:
+    """A transport that swallows what the server says while the gate is shut."""
+
+    def __init__(self, transport: asyncio.Transport, gate: Gate) -> None:
+        self._transport, self._gate = transport, gate
+
+    def write(self, data: bytes) -> None:
+        if not self._gate.silent:
+            self._transport.write(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
+class _Protocol(OPCUAProtocol):
+    """One client's connection."""
+
+    gate: Gate
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        muffled: Any = _Muffler(transport, self.gate)
+        super().connection_made(muffled)
+
+    def data_received(self, data: bytes) -> None:
+        if not self.gate.silent:
+            super().data_received(data)
+
+
+class _Listener(BinaryServer):
+    """The listener, able to close and open again without losing the address space."""
+
+    gate: Gate
+
+    def _make_protocol(self) -> OPCUAProtocol:
+        protocol = _Protocol(self.iserver, self._policies, self.clients, self.closing_tasks, self.limits)
+        protocol.gate = self.gate
+        return protocol
+
+    async def shut(self) -> None:
+        """Refuse new connections and break the open ones."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        for transport in tuple(self.iserver.asyncio_transports):
+            transport.abort()
+        await asyncio.sleep(0)
+
+    async def reopen(self) -> None:
+        """Listen again on the same port.  OSError if someone else took it."""
+        if self._server is None:
+            loop = asyncio.get_running_loop()
+            self._server = await loop.create_server(self._make_protocol, self.hostname, self.port)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a server lives."""
+
+    host: str
+    port: int
+    folder: Path
+    """Run folder: certificate and key are kept here."""
+    trust: Path | None = None
+    """Folder of trusted client certificates (DER); None: every client certificate is accepted."""
+
+
+class OpcUaLink:
+    """A server and its nodes; also the cable (`Link`)."""
+
+    def __init__(self, name: str, place: Place, gate: Gate) -> None:
+        self.name, self.host, self.port, self.gate = name, place.host, place.port, gate
+        self.uri = f"urn:linegate:sim:{name}"
+        self.certificate, self._key = application_certificate(place.folder, name, f"{self.uri}:server")
+        self._trust = place.trust
+        self._shown: dict[ua.NodeId, Any] = {}
+        self._types: dict[ua.NodeId, ua.VariantType] = {}
+        self._listener: _Listener | None = None
+        self.index = 0
+
+    async def build(self, populate: Callable[[OpcUaLink], Awaitable[None]]) -> None:
+        """Make the address space; nothing listens yet."""
+        self.server = Server(iserver=_SmallServer())
+        await self.server.init()
+        self.server.set_server_name(f"Simulated {self.name}")
+        await self.server.set_application_uri(f"{self.uri}:server")
+        self.server.set_security_policy(_POLICIES)
+        await self.server.load_certificate(self.certificate)
+        await self.server.load_private_key(self._key)
+        self.server.set_certificate_validator(self._validate)
+        self.index = await self.server.register_namespace(self.uri)
+        self._space = self.server.iserver.aspace
+        await populate(self)
+
+    async def open(self) -> None:
+        """Listen.  OSError if the port is taken."""
+        if self._listener is not None:
+            await self._listener.reopen()
+            return
+        self.server.set_endpoint(f"opc.tcp://{self.host}:{self.port}/")
+        await self.server._setup_server_nodes()  # noqa: SLF001  # Server.start, but with a listener of our own
+        listener = _Listener(self.server.iserver, self.host, self.port, self.server.limits)
+        listener.gate = self.gate
+        listener.set_policies(self.server._policies)  # noqa: SLF001
+        await listener.start()
+        self._listener = self.server.bserver = listener
+        self.port = listener.port
+        await self.server.iserver.start()
+
+    async def cut(self) -> None:
+        if self._listener is not None:
+            await self._listener.shut()
+
+    async def close(self) -> None:
+        """Stop the server for good.  Safe if it never opened."""
+        if self._listener is not None:
+            await self._listener.shut()
+            if self._listener.cleanup_task is not None:
+                self._listener.cleanup_task.cancel()
+            time_task, self.server.iserver.time_task = self.server.iserver.time_task, None
+            if time_task is not None:  # it sleeps a second at a time: do not wait for it
+                time_task.cancel()
+        await self.server.iserver.stop()
+
+    @property
+    def address(self) -> str:
+        return f"opc.tcp://{self.host}:{self.port}/"
+
+    def node(self, path: str) -> ua.NodeId:
+        """String node id in this server's own namespace."""
+        return node_id(path, self.index)
+
+    async def folder(self, path: str, parent: ua.NodeId | None = None) -> ua.NodeId:
+        """An object to hold nodes; `Filler.Status` hangs under `Filler` when that exists."""
+        above = parent or node_id(OBJECTS_FOLDER)
+        node = self.node(path)
+        name = ua.QualifiedName(path.rpartition(".")[2], self.index)
+        await self.server.get_node(above).add_object(node, name)
+        return node
+
+    async def variable(
+        self, path: str, parent: ua.NodeId, kind: ua.VariantType, value: Any, written: Written | None = None
+    ) -> ua.NodeId:
+        """A variable; with `written` clients may write it, and it is told each value after the write."""
+        node = self.node(path)
+        name = ua.QualifiedName(path.rpartition(".")[2], self.index)
+        made = await self.server.get_node(parent).add_variable(node, name, ua.Variant(value, kind))
+        self._types[node], self._shown[node] = kind, value
+        if written is not None:
+            await made.set_writable()
+            self._listen(node, written)
+        return node
+
+    def _listen(self, node: ua.NodeId, written: Written) -> None:
+        async def told(_: int, data: ua.DataValue) -> None:
+            value = data.Value.Value if data.Value is not None else None
+            if value != self._shown.get(node):
+                self._shown[node] = value
+                await written(value)
+
+        self._space.add_datachange_callback(node, VALUE, told)
+
+    async def show(self, node: ua.NodeId, value: Any) -> None:
+        """Publish a value if it changed; None publishes Bad_StateNotActive."""
+        if node in self._shown and self._shown[node] == value and type(self._shown[node]) is type(value):
+            return
+        self._shown[node] = value
+        data = bad(BAD_STATE_NOT_ACTIVE) if value is None else good(value, self._types.get(node))
+        await self._space.write_attribute_value(node, VALUE, data)
+
+    def typed(self, node: ua.NodeId, kind: ua.VariantType) -> None:
+        """Tell of a variable made elsewhere, so that `show` can write it."""
+        self._types[node] = kind
+
+    async def _validate(self, certificate: x509.Certificate, _: ua.ApplicationDescription) -> None:
+        """All certificates, or only those in the trust folder (DER)."""
+        if self._trust is None:
+            return
+        der = certificate.public_bytes(serialization.Encoding.DER)
+        if not any(path.read_bytes() == der for path in self._trust.glob("*.der")):
+            raise Untrusted

@@ -1,0 +1,201 @@
+"""What filler and labeller share: a PackML machine behind an OPC UA server, in both dialects, with a heartbeat.
+
+Two dialects: the companion model's methods, and PackTags (`Command.CntrlCmd` is obeyed when `CmdChangeRequest` turns
+TRUE, which the machine then takes back).  The controller counts `Heartbeat.Out` each second; when the gateway has ever
+written `Heartbeat.In` and it stops changing for two seconds, the controller holds the machine by itself.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final
+
+from asyncua import ua
+
+from simulators.device import Device, UnknownError, Value
+from simulators.opcua_server import OpcUaLink, Place
+from simulators.packml import Command, Machine, State
+from simulators.packml_nodes import Companion
+from simulators.plant import Plant
+
+HEARTBEAT_LIMIT_S: Final = 2.0
+PRODUCE: Final = 1
+_HALTING: Final = frozenset({Command.HOLD, Command.STOP, Command.ABORT, Command.SUSPEND})
+_KIND: Final[dict[type, ua.VariantType]] = {
+    bool: ua.VariantType.Boolean,
+    int: ua.VariantType.Int32,
+    float: ua.VariantType.Double,
+    str: ua.VariantType.String,
+}
+
+
+@dataclass(frozen=True)
+class Halt:
+    """A command to stand still, as the machine met it.  `mono_ns` is CLOCK_MONOTONIC, comparable on one computer."""
+
+    device: str
+    how: str
+    mono_ns: int
+    time_ns: int
+    applied: bool
+    state: int
+    """The state it was met in."""
+
+
+class PackmlDevice(Device):
+    """A machine; subclasses name their values and what a running machine does."""
+
+    title: ClassVar[str]
+    """First part of every node id: `Filler`, `Labeller`."""
+    nodes: ClassVar[Mapping[str, str]]
+    """Tag -> node path below the title, in the order they are published."""
+    own_faults: ClassVar = {"lying": frozenset(), "jam": frozenset()}
+
+    def __init__(self, plant: Plant, place: Place) -> None:
+        super().__init__()
+        self.plant = plant
+        self.machine = Machine(self._changed)
+        self.link = OpcUaLink(self.name, place, self.gate)
+        self.links = (self.link,)
+        self.halts: list[Halt] = []
+        self.notes: list[str] = []
+        """What the controller did by itself, and why."""
+        self._companion = Companion(self.link, self.title, self.remote)
+        self._beat_out = 0
+        self._beat_due_s = 1.0
+        self._beat_in: int | None = None
+        self._beat_age_s = 0.0
+        self._command = 0
+
+    def values(self) -> dict[str, Value]:
+        """The values of `nodes`, by tag."""
+        raise NotImplementedError
+
+    def running_changed(self, running: bool) -> None:
+        """The machine entered or left Execute."""
+
+    async def start(self) -> None:
+        await self.link.build(self._populate)
+        await super().start()
+
+    async def stop(self) -> None:
+        await super().stop()
+        await self.link.close()
+
+    def addresses(self) -> dict[str, str]:
+        return {"url": self.link.address, "certificate": str(self.link.certificate), "namespace": self.link.uri}
+
+    def truth(self) -> dict[str, Any]:
+        return {
+            "state": int(self.machine.state),
+            "state_name": self.machine.state.name.capitalize(),
+            "heartbeat_in": self._beat_in,
+            "heartbeat_out": self._beat_out,
+            "notes": self.notes,
+            **self.values(),
+        }
+
+    async def step(self, dt_s: float) -> None:
+        self.machine.step(dt_s)
+        self._watch(dt_s)
+        if self.machine.state is State.EXECUTE and "jam" in self.faults:
+            self._hold_myself("jam")
+        await self.publish()
+
+    async def publish(self) -> None:
+        """Write what changed to the nodes; nothing while frozen."""
+        if "frozen" in self.faults:
+            return
+        shown = {**self.values(), **self.forced}
+        for tag, node in self._by_tag.items():
+            await self.link.show(node, shown[tag])
+        await self.link.show(self._out, self._beat_out)
+        await self._companion.show(self.machine.state)
+
+    async def force(self, tag: str, value: Value | None) -> None:
+        if value is not None and tag in self.tags:
+            value = type(self.values()[tag])(value)
+        await super().force(tag, value)
+        await self.publish()
+
+    def remote(self, command: Command, how: str) -> bool:
+        """A command over the network; True: answered Good.  A lying controller says Good and does nothing."""
+        lying = "lying" in self.faults
+        state = int(self.machine.state)
+        applied = not lying and self.machine.command(command)
+        if command in _HALTING:
+            self.halts.append(Halt(self.name, how, time.monotonic_ns(), time.time_ns(), applied, state))
+        return applied or lying
+
+    def operator(self, action: str) -> bool:
+        try:
+            command = Command[action.upper()]
+        except KeyError:
+            keys = ", ".join(key.name.lower() for key in Command)
+            raise UnknownError(f"{self.name} has no key {action!r}; it has {keys}") from None
+        return self.machine.command(command)
+
+    def on_reboot(self) -> None:
+        self._beat_in, self._beat_out = None, 0
+        self.machine.reboot()
+
+    def _changed(self, state: State) -> None:
+        self.running_changed(state is State.EXECUTE)
+
+    def _hold_myself(self, why: str) -> None:
+        if self.machine.command(Command.HOLD):
+            self.notes.append(why)
+
+    def _watch(self, dt_s: float) -> None:
+        self._beat_due_s -= dt_s
+        if self._beat_due_s <= 0:
+            self._beat_due_s += 1.0
+            self._beat_out = (self._beat_out + 1) % 65536
+        self._beat_age_s += dt_s
+        if self._beat_in is not None and self._beat_age_s > HEARTBEAT_LIMIT_S and self.machine.state is State.EXECUTE:
+            self._hold_myself("heartbeat lost")
+
+    async def _populate(self, link: OpcUaLink) -> None:
+        root = await link.folder(self.title)
+        folders = {path.partition(".")[0] for path in self.nodes.values()} | {"Command", "Heartbeat"}
+        homes = {name: await link.folder(f"{self.title}.{name}", root) for name in sorted(folders)}
+        values = self.values()
+        self._by_tag = {}
+        for tag, path in self.nodes.items():
+            home = homes[path.partition(".")[0]]
+            written = self._setpoint if tag == "dose_setpoint" else None
+            kind = _KIND[type(values[tag])]
+            self._by_tag[tag] = await link.variable(f"{self.title}.{path}", home, kind, values[tag], written)
+        await self._populate_commands(link, homes)
+        await self._companion.build()
+        await self.publish()
+
+    async def _populate_commands(self, link: OpcUaLink, homes: Mapping[str, ua.NodeId]) -> None:
+        int32, boolean, uint16 = ua.VariantType.Int32, ua.VariantType.Boolean, ua.VariantType.UInt16
+        command, beat = homes["Command"], homes["Heartbeat"]
+        await link.variable(f"{self.title}.Command.CntrlCmd", command, int32, 0, self._cntrl_cmd)
+        path = f"{self.title}.Command.CmdChangeRequest"
+        self._request = await link.variable(path, command, boolean, value=False, written=self._change_request)
+        await link.variable(f"{self.title}.Heartbeat.In", beat, uint16, 0, self._beat)
+        self._out = await link.variable(f"{self.title}.Heartbeat.Out", beat, uint16, 0)
+
+    async def _cntrl_cmd(self, value: object) -> None:
+        self._command = int(value) if isinstance(value, int) else 0
+
+    async def _change_request(self, value: object) -> None:
+        if value is not True:
+            return
+        if self._command in Command.__members__.values():
+            command = Command(self._command)
+            self.remote(command, f"CntrlCmd {command.name.capitalize()}")
+        await self.link.show(self._request, value=False)
+        await self.publish()
+
+    async def _beat(self, value: object) -> None:
+        self._beat_in = int(value) if isinstance(value, int) else None
+        self._beat_age_s = 0.0
+
+    async def _setpoint(self, value: object) -> None:
+        """Only the filler has one."""
