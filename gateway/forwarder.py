@@ -28,7 +28,6 @@ from gateway.world import World
 log = structlog.get_logger()
 
 RECORDS_AT_ONCE: Final = 64
-SCANS_AT_ONCE: Final = 64
 HISTORY_AT_ONCE: Final = 100
 """10,000 values of 100-tag scans: some 10 ms, so an alarm waits less than 100 ms behind it (DESIGN 4)."""
 LIVE_LIMIT: Final = 2000
@@ -37,6 +36,8 @@ BACKOFF_S: Final = 0.25
 BACKOFF_CAP_S: Final = 10.0
 """A sink that is back is found again within so long (BARS R17)."""
 LATE_CHECK_S: Final = 1.0
+LOOK_S: Final = 1.0
+"""Without any news the store is asked again for what is pending: what was put there last shows a little later."""
 
 
 class SinkStatus(msgspec.Struct, frozen=True):
@@ -88,7 +89,8 @@ class Forwarder:
         self._tell_watermark = ports.on_acknowledged
         self._ports = msgspec.structs.replace(ports, on_acknowledged=self._acknowledged)
         self._records = RecordLanes(name, evidence, acknowledges=config.acknowledges)
-        self._scans = ScanLanes(name, telemetry, ports.identity.boot_id, LIVE_LIMIT)
+        self._scans = ScanLanes(name, telemetry, LIVE_LIMIT)
+        self._live_due_s = 0.0
         self._wake = asyncio.Event()
         self._counts: Counter[str] = Counter()
         self._reasons: set[str] = set()
@@ -114,7 +116,7 @@ class Forwarder:
             unhanded=self._records.unhanded if self._config.wants_records else 0,
             unacknowledged=self._records.unacknowledged,
             live=self._scans.live,
-            holes=self._scans.holes,
+            holes=len(self._scans.holes()),
             late=self._late,
         )
 
@@ -155,8 +157,7 @@ class Forwarder:
             lost = asyncio.ensure_future(sink.closed())
             lost.add_done_callback(lambda _: self._wake.set())
             stack.push_async_callback(_end, lost)
-            self._records.rewind()
-            self._records.late_from = None
+            await self._records.start()
             if self._config.wants_scans:
                 self._scans.start()
             stack.callback(self._scans.stop)
@@ -181,8 +182,12 @@ class Forwarder:
             self._check_late()
 
     async def _idle(self) -> None:
+        """Until there is something to do, or time to look again."""
+        waits = [LATE_CHECK_S] if self._records.late_from is not None else []
+        waits += [max(0.0, self._live_due_s - self._now())] if self._scans.live else []
+        waits += [LOOK_S] if self._config.wants_scans and not self._scans.live else []
         try:
-            async with asyncio.timeout(LATE_CHECK_S if self._records.late_from is not None else None):
+            async with asyncio.timeout(min(waits, default=None)):
                 await self._wake.wait()
         except TimeoutError:
             return
@@ -196,15 +201,27 @@ class Forwarder:
                     await self._hand_over(sink, records, "records")
                     settled(self._now())
                     return True
-        if self._scans.live:
-            scans, confirmed = self._scans.next_live(SCANS_AT_ONCE)
-        elif self._scans.holes:
-            stored, confirmed = await self._scans.next_history(HISTORY_AT_ONCE)
-            scans = list(stored)
+        if self._scans.live and self._live_is_due():
+            scans, confirmed = self._scans.next_live(self._config.scans_at_once)
+        elif self._config.wants_scans and (stored := await self._scans.next_history(HISTORY_AT_ONCE)):
+            scans, confirmed = stored
         else:
             return False
         await self._hand_over(sink, scans, "scans")
         confirmed()
+        return True
+
+    def _live_is_due(self) -> bool:
+        """Where scans are gathered, the first one to come sets the time."""
+        gather_s = self._config.gather_s
+        if not gather_s or self._scans.live >= self._config.scans_at_once:
+            return True
+        now_s = self._now()
+        if not self._live_due_s:
+            self._live_due_s = now_s + gather_s
+        if now_s < self._live_due_s:
+            return False
+        self._live_due_s = 0.0
         return True
 
     async def _hand_over(self, sink: Sink, items: Sequence[Record | Scan], what: str) -> None:
@@ -229,7 +246,9 @@ class Forwarder:
         if self._up:
             return
         self._up = True
-        text = f"{self.name} is connected; {self._records.unhanded} record(s) and {self._scans.holes} gap(s) follow"
+        text = (
+            f"{self.name} is connected; {self._records.unhanded} record(s) and {len(self._scans.holes())} gap(s) follow"
+        )
         log.info("sink is back", sink=self.name, address=self._config.address(), next=text)
         self.on_turn(self.name, True, text)
 

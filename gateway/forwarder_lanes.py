@@ -16,8 +16,8 @@ RESEND_S: Final = 2.0
 """An acknowledgement that moves nothing, so long after a hand-over, is the MES saying: this is all I have."""
 RECORD_LANES: Final = (Lane.ALARMS, Lane.EVIDENCE)
 
-Range = tuple[str, int, int]
-"""Boot id, first and last sequence number: scans, both ends included."""
+Span = tuple[int, int]
+"""First and last position of stored scans, both included."""
 
 
 class Cursor(Protocol):
@@ -33,27 +33,40 @@ class EvidenceStore(Protocol):
     """What a forwarder needs of gateway.store.evidence."""
 
     ledger_id: str
-    committed: int
-    """Newest committed index; -1 for none."""
+
+    @property
+    def committed(self) -> int:
+        """Newest committed index; -1 for none."""
+        ...
 
     async def read(self, after: int, limit: int, *, lanes: Collection[Lane] | None = None) -> Sequence[Record]: ...
-    def cursor(self, sink: str) -> Cursor: ...
-    def advance(self, sink: str, *, handed: Mapping[Lane, int] = ..., acknowledged: int | None = ...) -> None: ...
+    async def cursor(self, sink: str) -> Cursor: ...
+    def advance(
+        self, sink: str, *, handed: Mapping[Lane, int] | None = ..., acknowledged: int | None = ...
+    ) -> None: ...
     def listen(self, listener: Callable[[int], None]) -> Callable[[], None]: ...
 
 
+class Page(Protocol):
+    """A part of a range."""
+
+    @property
+    def scans(self) -> Sequence[Scan]: ...
+    @property
+    def positions(self) -> Sequence[int]: ...
+    @property
+    def upto(self) -> int: ...
+
+
 class TelemetryStore(Protocol):
-    """What a forwarder needs of gateway.store.telemetry."""
+    """What a forwarder needs of gateway.store.telemetry; positions grow for ever, across boots."""
 
-    def pending(self, sink: str) -> Sequence[Range]:
-        """Stored and not confirmed by this sink, oldest first."""
-        ...
+    base: int
+    """Position of this boot's seq 0."""
 
-    async def read(self, boot: str, first: int, last: int, limit: int) -> Sequence[Scan]:
-        """Stored scans of a range, in order, at most `limit`; what was shed is left out."""
-        ...
-
-    def confirm(self, sink: str, ranges: Sequence[Range]) -> None: ...
+    def pending(self, sink: str) -> Sequence[Span]: ...
+    async def read(self, first: int, last: int, limit: int) -> Page: ...
+    def confirm(self, sink: str, ranges: Sequence[Span]) -> None: ...
 
 
 class RecordLanes:
@@ -67,20 +80,26 @@ class RecordLanes:
         self._sink = sink
         self._store = store
         self._acknowledges = acknowledges
-        self._at: dict[Lane, int] = {}
         self._epoch = 0
         self._handed_s = float("-inf")
-        self.acknowledged = store.cursor(sink).acknowledged
+        self.acknowledged = -1
         self.late_from: float | None = None
         """Loop time since when handed records wait for the consumer's word; None: none do."""
-        self.rewind()
+        self._at: dict[Lane, int] = dict.fromkeys(RECORD_LANES, -1)
 
-    def rewind(self) -> None:
-        """Back to what is certain: the watermark, or what was handed over."""
+    async def start(self) -> None:
+        """A connection begins: from what is certain, the watermark or what was handed over."""
+        cursor = await self._store.cursor(self._sink)
+        self.acknowledged = cursor.acknowledged
+        self.late_from = None
+        if self._acknowledges:
+            self._rewind()
+        else:
+            self._at = {lane: cursor.handed.get(lane, -1) for lane in RECORD_LANES}
+
+    def _rewind(self) -> None:
         self._epoch += 1
-        cursor = self._store.cursor(self._sink)
-        for lane in RECORD_LANES:
-            self._at[lane] = self.acknowledged if self._acknowledges else cursor.handed.get(lane, -1)
+        self._at = dict.fromkeys(RECORD_LANES, self.acknowledged)
 
     def has(self, lane: Lane) -> bool:
         return self._store.committed > self._at[lane]
@@ -135,7 +154,8 @@ class RecordLanes:
         if upto == self.acknowledged and (not self.unacknowledged or now_s - self._handed_s < RESEND_S):
             return False
         self.acknowledged = max(upto, -1)
-        self.rewind()
+        self._store.advance(self._sink, acknowledged=self.acknowledged)
+        self._rewind()
         return True
 
     def _advance(self, upto: int, now_s: float) -> None:
@@ -146,76 +166,93 @@ class RecordLanes:
 
 
 class ScanLanes:
-    """Live scans in a small buffer; what it could not take, and what was stored before, as holes to be filled."""
+    """Live scans in a small buffer, and the stored ones behind them.
 
-    def __init__(self, sink: str, store: TelemetryStore, boot: str, limit: int) -> None:
+    What the buffer cannot take, and what comes while the sink is away, is simply never confirmed, so the store lists
+    it as pending.  History is what is pending before the oldest scan in the buffer.
+    """
+
+    def __init__(self, sink: str, store: TelemetryStore, limit: int) -> None:
         self._sink = sink
         self._store = store
-        self._boot = boot
         self._limit = limit
-        self._live: deque[Scan] = deque()
-        self._holes: deque[Range] = deque()
-        self._missing_from = 0
+        self._live: deque[tuple[int, Scan]] = deque()
+        """(first seq that this scan's confirmation covers, scan)."""
         self._seen = 0
-        self._covered = 0
+        self._unbroken = False
         self._open = False
+        self._page: deque[tuple[int, Scan]] = deque()
+        self._page_from = 0
+        self._page_upto = 0
 
     def start(self) -> None:
-        """The sink is there: what the store has is history, what comes from now on is live."""
-        self._live.clear()
-        self._missing_from = 0
-        self._holes = deque(self._store.pending(self._sink))
-        self._covered = self._seen
+        """The sink is there: what comes from now on is live."""
+        self.stop()
         self._open = True
 
     def stop(self) -> None:
         """The sink is away: the store keeps what comes."""
-        self._open = False
+        self._open = self._unbroken = False
         self._live.clear()
+        self._page.clear()
 
     def offer(self, scan: Scan) -> bool:
         """Take a live scan if there is room; the store has it in any case."""
+        first = self._seen + 1 if self._unbroken else scan.seq  # numbers between were never stored: ranges melt
         self._seen = scan.seq
-        if not self._open:
-            return False
-        if self._missing_from or len(self._live) >= self._limit:
-            self._missing_from = self._missing_from or scan.seq
-            return False
-        self._live.append(scan)
-        return True
+        self._unbroken = self._open and len(self._live) < self._limit
+        if self._unbroken:
+            self._live.append((first, scan))
+        return self._unbroken
 
     @property
     def live(self) -> int:
         return len(self._live)
 
-    @property
-    def holes(self) -> int:
-        return len(self._holes)
-
     def next_live(self, limit: int) -> tuple[list[Scan], Callable[[], None]]:
         """The oldest live scans, and what to call once they are settled."""
-        scans = [self._live.popleft() for _ in range(min(limit, len(self._live)))]
-        first, self._covered = self._covered + 1, scans[-1].seq
-        if self._missing_from and not self._live:
-            self._holes.append((self._boot, self._missing_from, self._seen))
-            self._missing_from, self._covered = 0, self._seen
+        taken = [self._live.popleft() for _ in range(min(limit, len(self._live)))]
+        base = self._store.base
 
         def settled() -> None:
-            # from the last one on: numbers between were never stored, and ranges melt together
-            self._store.confirm(self._sink, [(self._boot, first, scans[-1].seq)])
+            self._store.confirm(self._sink, _melted([(base + first, base + scan.seq) for first, scan in taken]))
 
-        return scans, settled
+        return [scan for _, scan in taken], settled
 
-    async def next_history(self, limit: int) -> tuple[Sequence[Scan], Callable[[], None]]:
-        """The oldest stored scans of the oldest hole, and what to call once they are settled.  StoreError."""
-        boot, first, last = self._holes[0]
-        scans = await self._store.read(boot, first, last, limit)
-        upto = scans[-1].seq if len(scans) >= limit else last
+    def holes(self) -> list[Span]:
+        """Stored, not confirmed, and before all that is live."""
+        floor = self._store.base + (self._live[0][0] if self._live else self._seen + 1)
+        return [(first, min(last, floor - 1)) for first, last in self._store.pending(self._sink) if first < floor]
+
+    async def next_history(self, limit: int) -> tuple[list[Scan], Callable[[], None]] | None:
+        """The oldest stored scans of the oldest hole, and what to call once they are settled.  StoreError.
+
+        None: there are none, all is delivered.
+        """
+        if not self._page:
+            holes = self.holes()
+            if not holes:
+                return None
+            first, last = holes[0]
+            page = await self._store.read(first, last, limit)
+            self._page.extend(zip(page.positions, page.scans, strict=True))
+            self._page_from, self._page_upto = first, page.upto
+        taken = [self._page.popleft() for _ in range(min(limit, len(self._page)))]
+        first, upto = self._page_from, taken[-1][0] if self._page else self._page_upto
+        self._page_from = upto + 1
 
         def settled() -> None:
-            self._store.confirm(self._sink, [(boot, first, upto)])
-            self._holes.popleft()
-            if upto < last:
-                self._holes.appendleft((boot, upto + 1, last))
+            self._store.confirm(self._sink, [(first, upto)])
 
-        return scans, settled
+        return [scan for _, scan in taken], settled
+
+
+def _melted(spans: Sequence[Span]) -> list[Span]:
+    """Neighbours as one; the spans are in order."""
+    melted = [spans[0]]
+    for first, last in spans[1:]:
+        if first == melted[-1][1] + 1:
+            melted[-1] = (melted[-1][0], last)
+        else:
+            melted.append((first, last))
+    return melted

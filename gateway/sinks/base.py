@@ -69,6 +69,16 @@ class SinkConfig(Frozen):
         """So long may records wait for the consumer's watermark, while it is connected, before that is an alarm."""
         return 30.0
 
+    @property
+    def gather_s(self) -> float:
+        """Live scans are gathered so long before one `deliver`; 0: each goes out at once."""
+        return 0.0
+
+    @property
+    def scans_at_once(self) -> int:
+        """Live scans in one `deliver`, at most."""
+        return 64
+
     def address(self) -> str:
         raise NotImplementedError
 

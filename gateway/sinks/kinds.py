@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gateway.sinks.base import SinkConfig
+from gateway.sinks.influx import InfluxConfig
 from gateway.sinks.mqtt import MqttConfig
 
-BUILT_IN: tuple[type[SinkConfig], ...] = (MqttConfig,)
+BUILT_IN: tuple[type[SinkConfig], ...] = (MqttConfig, InfluxConfig)
