@@ -91,15 +91,29 @@ class V1:
             body = gzip.compress(body, 1)
             headers["Content-Encoding"] = "gzip"
         try:
-            self._http.request("POST", self._target, body, headers)
-            response = self._http.getresponse()
-            answer = response.read().decode("utf-8", "replace")
+            status, answer = self._exchange(body, headers)
         except (OSError, http.client.HTTPException) as error:
             self._http.close()
             raise SinkError(f"{self._config.url}: {error or type(error).__name__}") from error
-        if response.status < HTTPStatus.MULTIPLE_CHOICES:
+        if status < HTTPStatus.MULTIPLE_CHOICES:
             return ""
-        return _verdict(self._config, response.status, answer)
+        return _verdict(self._config, status, answer)
+
+    def _exchange(self, body: bytes, headers: dict[str, str]) -> tuple[int, str]:
+        """One request; once more on a fresh connection where the server had hung up on the kept one meanwhile."""
+        kept = self._http.sock is not None
+        try:
+            return self._once(body, headers)
+        except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
+            self._http.close()
+            if not kept:
+                raise
+        return self._once(body, headers)
+
+    def _once(self, body: bytes, headers: dict[str, str]) -> tuple[int, str]:
+        self._http.request("POST", self._target, body, headers)
+        response = self._http.getresponse()
+        return response.status, response.read().decode("utf-8", "replace")
 
     def close(self) -> None:
         self._http.close()
