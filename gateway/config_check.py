@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import urlsplit
 
 from gateway import units
 from gateway.config_explain import hint
@@ -22,6 +23,7 @@ from gateway.errors import Problem
 from gateway.model import TagSpec
 from gateway.recipe import Plan, Recipe, Window
 from gateway.rules.base import RuleConfig
+from gateway.sinks.base import SinkConfig
 from gateway.units import duration_text
 
 _NUMBERS: Final = ("number", "decimal")
@@ -63,8 +65,8 @@ class Row:
 
 def cross(settings: Settings, recipes: Mapping[str, Recipe], broken: Iterable[str] = ()) -> list[Problem]:
     """Problems and warnings across the whole; `broken` are devices that are there but did not validate."""
-    found = [*_addresses(settings), *_waivers(settings), *_machine(settings)]
     opaque = set(broken)
+    found = [*_addresses(settings), *_waivers(settings), *_machine(settings), *_counters(settings, opaque)]
     for rule in settings.rules.values():
         seen: set[tuple[int, int, str, str]] = set()
         for problem in _rule(settings, rule, recipes, opaque):
@@ -117,26 +119,41 @@ def _rule(settings: Settings, rule: RawRule, recipes: Mapping[str, Recipe], opaq
             yield from _deadline(settings, rule, config)
 
 
-def _place(settings: Settings, rule: RawRule, value: str) -> Where:
-    """Where the rule writes this value; the rule itself if nowhere."""
+def _place(settings: Settings, rule: RawRule, word: str) -> Where:
+    """Where the rule writes this value, or this key; the rule itself if nowhere."""
     for where, scalar in settings.document.scalars(rule.where):
-        if scalar == value:
+        if scalar == word:
             return where
+        if word in where[2:]:
+            return where[: where.index(word, 2) + 1]
     return rule.where
 
 
 def _inputs(settings: Settings, rule: RawRule, config: RuleConfig, opaque: set[str]) -> Iterator[Problem]:
     for name in config.inputs():
-        device, slash, tag = name.partition("/")
-        where = _place(settings, rule, name)
-        if device in opaque:
-            continue
-        if device not in settings.tagsets:
-            known = set(settings.tagsets) | opaque
-            yield settings.document.problem(where, f"there is no device {device!r}{hint(device, known)}")
-        elif slash and tag not in settings.tagsets[device].index:
-            tags = settings.tagsets[device].tags
-            yield settings.document.problem(where, f"device {device} has no tag {tag!r}{hint(tag, tags)}")
+        yield from _tag(settings, _place(settings, rule, name), name, opaque)
+
+
+def _counters(settings: Settings, opaque: set[str]) -> Iterator[Problem]:
+    """What the batch counts must be tags, not whole devices."""
+    for meaning, name in settings.gateway.counters.items():
+        where: Where = ("gateway", "counters", meaning)
+        if "/" not in name:
+            yield settings.document.problem(where, f"{name!r} names no tag; write device/tag")
+        else:
+            yield from _tag(settings, where, name, opaque)
+
+
+def _tag(settings: Settings, where: Where, name: str, opaque: set[str]) -> Iterator[Problem]:
+    device, slash, tag = name.partition("/")
+    if device in opaque:
+        return
+    if device not in settings.tagsets:
+        known = set(settings.tagsets) | opaque
+        yield settings.document.problem(where, f"there is no device {device!r}{hint(device, known)}")
+    elif slash and tag not in settings.tagsets[device].index:
+        tags = settings.tagsets[device].tags
+        yield settings.document.problem(where, f"device {device} has no tag {tag!r}{hint(tag, tags)}")
 
 
 def _halts(settings: Settings, rule: RawRule, config: RuleConfig, opaque: set[str]) -> Iterator[Problem]:
@@ -231,9 +248,9 @@ def _addresses(settings: Settings) -> Iterator[Problem]:
 
 def _ports(device: DriverConfig) -> Iterator[str]:
     """The serial port of a device, which nobody else may open."""
-    url = str(getattr(device, "url", ""))
-    if url.startswith("serial:"):
-        yield url.partition(":")[2].lstrip("/").partition("?")[0].join(("/", ""))
+    url = urlsplit(str(getattr(device, "url", "")))
+    if url.scheme == "serial":
+        yield url.path
 
 
 def _waivers(settings: Settings) -> Iterator[Problem]:
@@ -243,17 +260,27 @@ def _waivers(settings: Settings) -> Iterator[Problem]:
         where: Where = ("gateway", "console", "waiver")
         text = f"waived: the console listens on {console.host}: {console.waiver}"
         yield settings.document.problem(where, text, level="waiver")
-    for where, value in settings.document.scalars():
-        key = next((step for step in reversed(where) if isinstance(step, str)), "")
-        if len(where) > 1 and where[0] in {"devices", "sinks"} and key.startswith(_WAIVES) and value:
-            reason = "" if value is True else f": {value}"
-            yield settings.document.problem(where, f"waived: {key}{reason}", level="waiver")
+    for section, name, config in _configs(settings):
+        written = [way for way, value in settings.document.scalars((section, name)) if value and _waives(way)]
+        place = written[0] if written else (section, name)
+        own = getattr(config, "waivers", None)
+        texts = own() if own else [f"{way[-1]}: {settings.document.get(way)}" for way in written]
+        for text in texts:
+            yield settings.document.problem(place, f"waived: {text}", level="waiver")
+
+
+def _waives(way: Where) -> bool:
+    return str(way[-1]).startswith(_WAIVES)
+
+
+def _configs(settings: Settings) -> Iterator[tuple[str, str, DriverConfig | SinkConfig]]:
+    yield from (("devices", name, config) for name, config in settings.devices.items())
+    yield from (("sinks", name, config) for name, config in settings.sinks.items())
 
 
 def _machine(settings: Settings) -> Iterator[Problem]:
     """What the driver sees missing on this machine now: it may come, so it is a warning."""
-    for section, configs in (("devices", settings.devices), ("sinks", settings.sinks)):
-        for name, config in configs.items():
-            preflight = getattr(config, "preflight", None)
-            for text in preflight() if preflight else ():
-                yield settings.document.problem((section, name, "url"), text, level="warning")
+    for section, name, config in _configs(settings):
+        preflight = getattr(config, "preflight", None)
+        for text in preflight() if preflight else ():
+            yield settings.document.problem((section, name, "url"), text, level="warning")

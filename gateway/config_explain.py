@@ -17,13 +17,18 @@ from gateway.errors import Problem
 from gateway.model import Json
 
 _KEYS_SHOWN: Final = 12
+_TELLING: Final = 3
+"""Letters of a word that is part of another: `thc` of `thc_percent`."""
 
 
 def hint(word: object, known: Iterable[str]) -> str:
     """`; did you mean 'x'?` for the nearest known word; else the known words where they are few; else nothing."""
     words = sorted(set(known))
     by_lower = {known_word.lower(): known_word for known_word in words}
-    close = difflib.get_close_matches(str(word).lower(), by_lower, n=1, cutoff=0.6)
+    given = str(word).lower()
+    close = difflib.get_close_matches(given, by_lower, n=1, cutoff=0.6)
+    if not close and len(given) >= _TELLING:
+        close = [known_word for known_word in by_lower if given in known_word or known_word in given][:1]
     if close:
         return f"; did you mean {by_lower[close[0]]!r}?"
     if words and len(words) <= _KEYS_SHOWN:
@@ -34,11 +39,14 @@ def hint(word: object, known: Iterable[str]) -> str:
 def explain(
     error: ValidationError, document: Document, prefix: Where, model: type[BaseModel], *, skip: Sequence[Where] = ()
 ) -> list[Problem]:
-    """Problems of one model that was validated from the document's data at `prefix`; none at or below `skip`."""
+    """Problems of one model that was validated from the document's data at `prefix`.
+
+    `skip`: ways whose values are not known yet; nothing is said of them, but of keys that are unknown.
+    """
     found: dict[tuple[Where, bool], list[str]] = {}
     for details in error.errors(include_url=False):
         where, at_key = _locate(details, document, prefix)
-        if any(where[: len(skipped)] == skipped for skipped in skip):
+        if details["type"] != "extra_forbidden" and any(where[: len(way)] == way for way in skip):
             continue
         message = _message(details, model)
         if message not in found.setdefault((where, at_key), []):

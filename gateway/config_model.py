@@ -68,7 +68,9 @@ class GatewayConfig(Frozen):
     recipes: Path = Path("recipes")
     """Folder of recipe files; relative to the file's own folder."""
     console: ConsoleConfig = ConsoleConfig()
-    counters: dict[Literal["units", "rejects", "labels", "labels_damaged", "tray", "position"], str] = {}
+    counters: dict[Literal["units", "rejects", "labels", "labels_damaged", "tray", "position"], str] = Field(
+        default_factory=dict
+    )
     """What the batch counts: meaning -> tag, as `units: filler/units`."""
     telemetry_cap_mb: int = Field(1024, ge=16)
     """Largest telemetry store, MiB; beyond it the oldest batches are shed, each with a record of the gap."""
