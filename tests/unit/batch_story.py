@@ -174,7 +174,7 @@ def check_body(check: Check, sample: Sample | None = None, suspects: tuple[str, 
 def _strings(value: Any, key: str = "") -> Any:
     if isinstance(value, dict):
         return {name: _strings(inner, name) for name, inner in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, (list, tuple)):
         return [_strings(inner) for inner in value]
     numeric = key == "value" or key.endswith("_ns")
     return str(value) if numeric and isinstance(value, (int, float)) else value
@@ -202,7 +202,7 @@ def viscosity(t: float) -> float:
 
 
 def dose(t: float) -> Decimal:
-    drift = 0.000021 * max(0.0, 60 - temperature(t)) ** 3.6
+    drift = 1.15e-7 * max(0.0, 60 - temperature(t)) ** 6
     return Decimal(f"{1.0012 - drift * (1 if t < FILLER_ON else 0) + 0.0042 * math.sin(t * 12.9898):.4f}")
 
 
