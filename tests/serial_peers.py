@@ -1,0 +1,373 @@
+"""Far ends for the Modbus and balance drivers: real sockets and ptys, canned logic, faults at the test's word."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pty
+import struct
+import tty
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from gateway.drivers.balance import BalanceConfig
+from gateway.drivers.modbus import ModbusConfig
+
+Answer = Callable[[bytes], bytes]
+
+
+class Line:
+    """A far end on TCP or on a pty: takes bytes, gives answers, keeps them back, breaks off."""
+
+    def __init__(self, hear: Callable[[bytes], list[bytes]]) -> None:
+        self._hear = hear
+        self._kept: list[bytes] | None = None
+        self.heard = b""
+
+    def take(self, data: bytes) -> None:
+        self.heard += data
+        for answer in self._hear(data):
+            if self._kept is None:
+                self.send(answer)
+            else:
+                self._kept.append(answer)
+
+    def send(self, data: bytes) -> None:
+        raise NotImplementedError
+
+    async def mute(self) -> None:
+        self._kept = []
+
+    async def unmute(self) -> None:
+        kept, self._kept = self._kept or [], None
+        for answer in kept:
+            self.send(answer)
+
+    async def cut(self) -> None:
+        raise NotImplementedError
+
+    async def heal(self) -> None:
+        raise NotImplementedError
+
+
+class TcpLine(Line):
+    """One listening port; the newest connection is the one that is talked to."""
+
+    def __init__(self, hear: Callable[[bytes], list[bytes]]) -> None:
+        super().__init__(hear)
+        self.port = 0
+        self._server: asyncio.Server | None = None
+        self.transports: list[asyncio.Transport] = []
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    async def heal(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: _Door(self), "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def cut(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        for transport in self.transports:
+            transport.abort()
+        self.transports.clear()
+        await asyncio.sleep(0)
+
+    def send(self, data: bytes) -> None:
+        if self.transports:
+            self.transports[-1].write(data)
+
+
+class _Door(asyncio.Protocol):
+    def __init__(self, line: TcpLine) -> None:
+        self._line = line
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._line.transports.append(transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._line.take(data)
+
+
+class PtyLine(Line):
+    """The master's side of a pty; cut closes it: the serial port hangs up."""
+
+    def __init__(self, hear: Callable[[bytes], list[bytes]], path: Path) -> None:
+        super().__init__(hear)
+        self.path = path
+        self._master = -1
+
+    async def heal(self) -> None:
+        self._master, slave = pty.openpty()
+        tty.setraw(slave)
+        self.path.unlink(missing_ok=True)
+        self.path.symlink_to(os.ttyname(slave))
+        self._slave = slave  # kept open: the master must not hang up when nobody has opened the port yet
+        os.set_blocking(self._master, False)
+        asyncio.get_running_loop().add_reader(self._master, self._readable)
+
+    def _readable(self) -> None:
+        self.take(os.read(self._master, 4096))
+
+    async def cut(self) -> None:
+        if self._master < 0:
+            return
+        asyncio.get_running_loop().remove_reader(self._master)
+        os.close(self._master)
+        os.close(self._slave)
+        self._master = -1
+        self.path.unlink(missing_ok=True)
+
+    def send(self, data: bytes) -> None:
+        if self._master >= 0:
+            os.write(self._master, data)
+
+
+class Registers:
+    """A Modbus device's memory: what is not there answers 02; writes are seen."""
+
+    def __init__(self) -> None:
+        self.words: dict[tuple[str, int], int] = {}
+        self.writes: list[tuple[str, int, int]] = []
+        self.reads: list[tuple[str, int, int]] = []
+        self.on_write: Callable[[str, int, int], None] = lambda table, address, value: None
+        self.refuse: dict[int, int] = {}
+        """Function -> exception."""
+
+    def put(self, table: str, address: int, *words: int) -> None:
+        for at, word in enumerate(words, address):
+            self.words[table, at] = word
+
+    def put_f32(self, table: str, address: int, value: float, order: str = "big") -> None:
+        high, low = struct.unpack(">HH", struct.pack(">f", value))
+        self.put(table, address, *((high, low) if order == "big" else (low, high)))
+
+    def answer(self, pdu: bytes) -> bytes:
+        function, address, count = struct.unpack_from(">BHH", pdu)
+        if function in self.refuse:
+            return bytes((function | 0x80, self.refuse[function]))
+        if function in (1, 2, 3, 4):
+            return self._read(function, address, count)
+        if function in (5, 6):
+            self._write("coil" if function == 5 else "holding", address, count)
+            return pdu
+        values = struct.unpack_from(f">{count}H", pdu, 6) if function == 16 else ()
+        for at, value in enumerate(values, address):
+            self._write("holding", at, value)
+        return pdu[:5]
+
+    def _read(self, function: int, address: int, count: int) -> bytes:
+        table = {1: "coil", 2: "discrete", 3: "holding", 4: "input"}[function]
+        self.reads.append((table, address, count))
+        if any((table, at) not in self.words for at in range(address, address + count)):
+            return bytes((function | 0x80, 2))
+        words = [self.words[table, at] for at in range(address, address + count)]
+        if function in (1, 2):
+            packed = sum(1 << bit for bit, word in enumerate(words) if word).to_bytes((count + 7) // 8, "little")
+            return bytes((function, len(packed))) + packed
+        return struct.pack(f">BB{count}H", function, 2 * count, *words)
+
+    def _write(self, table: str, address: int, value: int) -> None:
+        self.writes.append((table, address, value))
+        self.on_write(table, address, value)
+
+
+class TcpServant:
+    """MBAP around a memory."""
+
+    def __init__(self, registers: Registers) -> None:
+        self.registers = registers
+        self._buffer = b""
+
+    def hear(self, data: bytes) -> list[bytes]:
+        self._buffer += data
+        answers = []
+        while len(self._buffer) >= 7:
+            size = 6 + int.from_bytes(self._buffer[4:6], "big")
+            frame, self._buffer = self._buffer[:size], self._buffer[size:]
+            pdu = self.registers.answer(frame[7:])
+            answers.append(frame[:4] + (len(pdu) + 1).to_bytes(2, "big") + frame[6:7] + pdu)
+        return answers
+
+
+def slow_crc(data: bytes) -> bytes:
+    """CRC-16/MODBUS bit by bit: not the table the driver uses."""
+    crc = 0xFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ 0xA001 if crc & 1 else crc >> 1
+    return struct.pack("<H", crc)
+
+
+class RtuServant:
+    """RTU around a memory; requests are told apart by length and CRC."""
+
+    def __init__(self, registers: Registers, unit: int = 1) -> None:
+        self.registers = registers
+        self.unit = unit
+        self._buffer = b""
+
+    def hear(self, data: bytes) -> list[bytes]:
+        self._buffer += data
+        if len(self._buffer) < 8:
+            return []
+        size = 9 + self._buffer[6] if self._buffer[1] in (15, 16) else 8
+        frame, self._buffer = self._buffer[:size], self._buffer[size:]
+        assert slow_crc(frame[:-2]) == frame[-2:]
+        reply = frame[:1] + self.registers.answer(frame[1:-2])
+        return [reply + slow_crc(reply)]
+
+
+class ModbusPeer:
+    """A machine on Modbus: numbers, a text, flags, a state register that follows the hold coil."""
+
+    def __init__(self, kind: str, path: Path) -> None:
+        self.registers = Registers()
+        self.kind = kind
+        self.line: TcpLine | PtyLine
+        if kind == "tcp":
+            self.line = TcpLine(TcpServant(self.registers).hear)
+        elif kind == "rtu+tcp":
+            self.line = TcpLine(RtuServant(self.registers).hear)
+        else:
+            self.line = PtyLine(RtuServant(self.registers).hear, path)
+        self.registers.on_write = self._written
+        self._turn = 0
+        self._lies = False
+        self._running = True
+        self._fill()
+        self.mute, self.unmute, self.cut, self.heal = self.line.mute, self.line.unmute, self.line.cut, self.line.heal
+
+    def _written(self, table: str, address: int, value: int) -> None:
+        if (table, address) == ("coil", 5) and value and not self._lies:
+            self._running = False
+        self._fill()
+
+    def _fill(self) -> None:
+        memory = self.registers
+        memory.put_f32("holding", 10, 20.5 + self._turn)
+        memory.put_f32("input", 20, 86.0 + self._turn, "little")
+        memory.put("holding", 12, 65535 - self._turn)
+        memory.put("holding", 14, 123 + self._turn)
+        memory.put("holding", 30, *struct.unpack(">3H", f"BATCH{self._turn}".encode()))
+        memory.put("holding", 40, 3 if self._turn % 2 else 0)
+        memory.put("discrete", 3, self._turn % 2)
+        memory.put("holding", 50, 6 if self._running else 11)
+
+    @property
+    def expected(self) -> Mapping[str, Any]:
+        return {
+            "pressure": 20.5 + self._turn,
+            "temperature": (86.0 + self._turn - 32) / 1.8,
+            "offset": -1 - self._turn,
+            "speed": (123 + self._turn) / 10,
+            "batch": f"BATCH{self._turn}",
+            "second_bit": bool(self._turn % 2),
+            "door": bool(self._turn % 2),
+            "state": 6 if self._running else 11,
+        }
+
+    def config(self, **changes: Any) -> ModbusConfig:
+        line = self.line
+        url = f"serial://{line.path}?baudrate=115200" if isinstance(line, PtyLine) else f"{self.kind}://{line.address}"
+        given: dict[str, Any] = {
+            "driver": "modbus",
+            "url": url,
+            "period": "100ms",
+            "timeout": "1s",
+            "tags": {
+                "pressure": {"address": 10, "type": "f32"},
+                "temperature": {
+                    "address": 20,
+                    "type": "f32",
+                    "table": "input",
+                    "word_order": "little",
+                    "device_unit": "[degF]",
+                    "unit": "Cel",
+                },
+                "offset": {"address": 12, "type": "i16"},
+                "speed": {"address": 14, "scale": 0.1, "unit": "/min"},
+                "batch": {"address": 30, "type": "ascii", "length": 6},
+                "second_bit": {"address": 40, "bit": 1},
+                "door": {"address": 3, "table": "discrete"},
+                "state": {"address": 50},
+            },
+            "halt": {
+                "write": {"coil": 5, "value": True},
+                "confirm": {"tag": "state", "in": [10, 11]},
+                "release": {"coil": 5, "value": False},
+            },
+            "heartbeat": {"register": 100},
+            "beat": "500ms",
+        }
+        return ModbusConfig.model_validate({**given, **changes})
+
+    async def change(self) -> None:
+        self._turn += 1
+        self._fill()
+
+    async def spoil(self) -> str:
+        del self.registers.words["holding", 14]
+        return "speed"
+
+    async def lie(self) -> None:
+        self._lies = True
+
+    async def run(self) -> None:
+        self._running = True
+        self._fill()
+
+    @property
+    def held(self) -> bool:
+        return not self._running
+
+    @property
+    def writes(self) -> list[tuple[str, int, int]]:
+        return self.registers.writes
+
+
+class BalancePeer:
+    """A balance that speaks MT-SICS."""
+
+    def __init__(self, kind: str, path: Path) -> None:
+        self.line: TcpLine | PtyLine = TcpLine(self.hear) if kind == "tcp" else PtyLine(self.hear, path)
+        self._buffer = b""
+        self._turn = 0
+        self.weight = "S S      1.0120 g"
+        self.asked: list[str] = []
+        self.mute, self.unmute, self.cut, self.heal = self.line.mute, self.line.unmute, self.line.cut, self.line.heal
+
+    def hear(self, data: bytes) -> list[bytes]:
+        *lines, self._buffer = (self._buffer + data).split(b"\r\n")
+        return [self._answer(line.decode("ascii")) for line in lines]
+
+    def _answer(self, line: str) -> bytes:
+        self.asked.append(line)
+        answers = {"SI": self.weight, "I4": 'I4 A "B0123"', "I2": 'I2 A "XS205DU Excellence 220.0000 g"'}
+        return answers.get(line, "ES").encode() + b"\r\n"
+
+    @property
+    def expected(self) -> Mapping[str, Any]:
+        return {"net": Decimal(self.weight.split()[2])}
+
+    def config(self, **changes: Any) -> BalanceConfig:
+        line = self.line
+        url = f"serial://{line.path}?baudrate=9600" if isinstance(line, PtyLine) else f"tcp://{line.address}"
+        return BalanceConfig.model_validate(
+            {"driver": "balance", "url": url, "period": "100ms", "timeout": "1s", **changes}
+        )
+
+    async def change(self) -> None:
+        self._turn += 1
+        self.weight = f"S S      1.0{self._turn:02d}0 g"
+
+    async def spoil(self) -> str:
+        self.weight = "S +"
+        return "net"
