@@ -116,7 +116,8 @@ def _text(value: str) -> bytes:
     return struct.pack(">H", len(encoded)) + encoded
 
 
-def _varint(number: int) -> bytes:
+def varint(number: int) -> bytes:
+    """MQTT's variable byte integer (1.5.5)."""
     out = bytearray()
     while True:
         number, low = divmod(number, 128)
@@ -136,4 +137,4 @@ def publish_properties(
         body += b"\x09" + struct.pack(">H", len(correlation)) + correlation
     for name, value in (user or {}).items():
         body += b"\x26" + _text(name) + _text(value)
-    return Packed(_varint(len(body)) + body)
+    return Packed(varint(len(body)) + body)

@@ -1,11 +1,10 @@
 """One MQTT 5 connection: a paho client driven by the asyncio loop, with no thread and no queue of its own.
 
-    publish() -> paho writes the socket at once -> PUBACK -> add_reader -> loop_read() -> on_publish -> Handover
+    publish() -> batch -> one write at the end of this turn of the loop -> PUBACK -> add_reader -> read() -> Handover
 
-Each link is a fresh paho client that is thrown away with its connection.  paho keeps what it could not send and sends
-it later although publish() had returned rc 4: with the client gone there is no second copy, and our window (never more
-than the broker's Receive Maximum) is the only limit in flight.  paho's own limit is off: it walks all messages at each
-acknowledgement.
+Each link is a fresh client that is thrown away with its connection, and no message of ours enters paho's own queue:
+paho keeps what it could not send and sends it later although publish() had returned rc 4.  The window (never more than
+the broker's Receive Maximum) is the only limit in flight.
 """
 
 from __future__ import annotations
@@ -16,16 +15,16 @@ import functools
 import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import msgspec
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
-from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from gateway.errors import SinkError
 from gateway.sinks.encode import Packed
+from gateway.sinks.mqtt_paho import Paho
 
 REFUSED: Final = 0x80
 """Reason codes from here on are refusals (MQTT 5, 2.4); 0x10 says nobody subscribes, which is no refusal."""
@@ -128,6 +127,7 @@ class Link:
         self._subscribed: dict[int, asyncio.Future[list[int]]] = {}
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self._writing = False
+        self._flushing = False
         self._fd = -1
         self._timer: asyncio.TimerHandle | None = None
         self.error: SinkError | None = None
@@ -137,13 +137,11 @@ class Link:
         self._largest = 1 << 28
         self._client = self._make_client()
 
-    def _make_client(self) -> Client:
+    def _make_client(self) -> Paho:
         dial = self._dial
-        client = Client(
+        client = Paho(
             CallbackAPIVersion.VERSION2, dial.client_id, protocol=MQTTProtocolVersion.MQTTv5, reconnect_on_failure=False
         )
-        client.max_inflight_messages_set(0)
-        client.max_queued_messages_set(0)
         client.connect_timeout = dial.timeout_s
         if dial.username is not None:
             client.username_pw_set(dial.username, dial.password)
@@ -153,7 +151,7 @@ class Link:
             client.will_set(dial.will_topic, dial.will_payload, qos=1, retain=True)
         client.on_connect = self._connected
         client.on_disconnect = self._disconnected
-        client.on_publish = self._acknowledged
+        client.acknowledged = self._acknowledged
         client.on_subscribe = self._granted
         client.on_message = self._received
         client.on_socket_close = self._closing
@@ -180,6 +178,7 @@ class Link:
         sock = self._client.socket()
         if rc != MQTTErrorCode.MQTT_ERR_SUCCESS or sock is None:
             raise SinkError(f"cannot reach the broker {dial.where}: {MQTTErrorCode(rc).name}")
+        self._client.prompt()
         self._fd = sock.fileno()
         self._loop.add_reader(self._fd, self._readable)
         self._watch_writes()
@@ -231,10 +230,10 @@ class Link:
     # -- paho's side -----------------------------------------------------------------------------
 
     def _readable(self) -> None:
-        rc = self._client.loop_read()
+        rc = self._client.read()
         sock = self._client.socket()
         while not rc and isinstance(sock, ssl.SSLSocket) and sock.pending():
-            rc = self._client.loop_read()
+            rc = self._client.read()
         if rc:
             self._fail(SinkError(f"lost the broker {self._dial.where}: {MQTTErrorCode(rc).name}"))
         elif self._client.want_write():
@@ -248,7 +247,7 @@ class Link:
             self._watch_writes()
 
     def _watch_writes(self) -> None:
-        """Paho writes at once; the loop watches only for what the socket would not take."""
+        """Written at once; the loop watches only for what the socket would not take."""
         wants = self._client.want_write()
         if wants == self._writing or self._fd < 0:
             return
@@ -279,10 +278,12 @@ class Link:
     def _closing(self, _client: Client, _data: object, _sock: object) -> None:
         self._unwatch()
 
-    def _acknowledged(self, _client: Client, _data: object, mid: int, reason: Any, _properties: object) -> None:
-        handover, position = self._waiting.pop(mid)
-        handover.settle(position, reason.value)
-        self._make_room()
+    def _acknowledged(self, mid: int, code: int) -> None:
+        waiting = self._waiting.pop(mid, None)
+        if waiting is not None:
+            handover, position = waiting
+            handover.settle(position, code)
+            self._make_room()
 
     def _granted(self, _client: Client, _data: object, mid: int, reasons: Any, _properties: object) -> None:
         future = self._subscribed.pop(mid, None)
@@ -329,19 +330,29 @@ class Link:
     def publish(  # what a PUBLISH has
         self, handover: Handover, position: int, topic: str, payload: bytes, properties: Packed, *, retain: bool = False
     ) -> None:
-        """One PUBLISH at QoS 1, written at once.  Call only with room.  SinkError: the link is lost."""
+        """One PUBLISH at QoS 1, written when this turn of the loop ends.  Call only with room.  SinkError: lost."""
         if self.error is not None:
             raise self.error
         handover.expect()
-        if len(payload) + len(topic) + len(properties.pack()) + _HEADER_ROOM > self._largest:
+        name = topic.encode()
+        if len(payload) + len(name) + len(properties.pack()) + _HEADER_ROOM > self._largest:
             handover.settle(position, _LOCAL_TOO_LARGE)
             return
-        info = self._client.publish(topic, payload, 1, retain, cast("Properties", properties))
-        if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
-            self._fail(SinkError(f"lost the broker {self._dial.where}: {MQTTErrorCode(info.rc).name}"))
-            raise SinkError(f"lost the broker {self._dial.where}: {MQTTErrorCode(info.rc).name}")
-        self._waiting[info.mid] = (handover, position)
-        self._watch_writes()
+        mid = self._client.enqueue(name, payload, properties, retain=retain)
+        self._waiting[mid] = (handover, position)
+        if not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        if self.error is not None:
+            return
+        rc = self._client.flush()
+        if rc:
+            self._fail(SinkError(f"lost the broker {self._dial.where}: {MQTTErrorCode(rc).name}"))
+        else:
+            self._watch_writes()
 
     async def send(self, topic: str, payload: bytes, properties: Packed, *, retain: bool = False) -> int:
         """Publish one message and wait for its reason code."""
