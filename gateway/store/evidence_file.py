@@ -173,14 +173,11 @@ class EvidenceFile:
 
         Leaves `tree` and `last_hash` as of the newest record.  Raises Damaged or apsw.Error.
         """
-        small = self.db.used_bytes() <= _WHOLE_BYTES
-        check = "integrity_check" if small or whole else "quick_check"
-        if small or whole:
-            said = self.db.connection.execute(f"PRAGMA {check}(1)").get
-            if said != "ok":
-                raise Damaged(f"{check}: {said}", 0)
+        whole = whole or self.db.used_bytes() <= _WHOLE_BYTES
+        if whole and (said := self.db.connection.execute("PRAGMA integrity_check(1)").get) != "ok":
+            raise Damaged(f"integrity check: {said}", 0)
         signed = [seen for seen in (_read_note(verifier, self.newest_checkpoint()), tip) if seen is not None]
-        self._replay(verifier, 0 if small or whole else self.count() - _TAIL_RECORDS, signed)
+        self._replay(verifier, 0 if whole else self.count() - _TAIL_RECORDS, signed)
         for seen in signed:
             if seen.size > self.tree.size:
                 raise Damaged(f"{seen.size} records were signed, {self.tree.size} are here", self.tree.size)
