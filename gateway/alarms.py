@@ -84,9 +84,8 @@ def raised(previous: Alarm | None, verdict: Verdict, wall_ns: int) -> Alarm:
     more severe is not acknowledged.
     """
     assert verdict.severity is not Severity.NORMAL, "a normal verdict clears"
-    if previous is not None and verdict.fleeting and not is_acknowledged(previous):
-        if verdict.severity < previous.severity:
-            return previous
+    if previous is not None and _covered(previous, verdict):
+        return previous
     if previous is not None and not verdict.fleeting and is_active(previous) and verdict.severity <= previous.severity:
         return msgspec.structs.replace(previous, **_facts(verdict))
     state = previous.state if previous else AlarmState.NORMAL
@@ -98,6 +97,10 @@ def raised(previous: Alarm | None, verdict: Verdict, wall_ns: int) -> Alarm:
         cleared_ns=wall_ns if verdict.fleeting else None,
         **_facts(verdict),
     )
+
+
+def _covered(previous: Alarm, verdict: Verdict) -> bool:
+    return verdict.fleeting and verdict.severity < previous.severity and not is_acknowledged(previous)
 
 
 def cleared(alarm: Alarm, wall_ns: int) -> Alarm:

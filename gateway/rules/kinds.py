@@ -3,5 +3,9 @@
 from __future__ import annotations
 
 from gateway.rules.base import RuleConfig
+from gateway.rules.limit import LimitConfig
+from gateway.rules.match import MatchConfig
+from gateway.rules.sampling import SamplingConfig
+from gateway.rules.stale import StaleConfig
 
-BUILT_IN: tuple[type[RuleConfig], ...] = ()
+BUILT_IN: tuple[type[RuleConfig], ...] = (LimitConfig, StaleConfig, SamplingConfig, MatchConfig)

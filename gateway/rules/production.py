@@ -86,12 +86,12 @@ class Production:
     def prove(self, unit_no: int | None) -> None:
         """A good check vouches for everything up to this unit."""
         self._good_unit = max(self._good_unit, unit_no if unit_no is not None else self.units or 0)
-        self._trays = self._unproven()
+        self._trays = self._unproven() if self._counts else self._trays[-1:]
 
     def _unproven(self) -> list[tuple[str, int]]:
-        """Trays from the one that the first unproven unit lies in; without a counter, the last one."""
+        """Trays from the one that the first unproven unit lies in; without a counter, all since the last proof."""
         if not self._counts:
-            return self._trays[-1:] if self._good_unit else list(self._trays)
+            return self._trays
         passed = [place for place, (_, first) in enumerate(self._trays) if first <= self._good_unit + 1]
         return self._trays[passed[-1] :] if passed else list(self._trays)
 

@@ -1,0 +1,281 @@
+"""Rule kind `sampling`: the checks of a plan fall due, are taken, are judged, or are missed.
+
+    fill-weight: {kind: sampling, plan: recipe.plans.every_100, weight: balance/net, count: filler/units,
+                  running: filler/state, tray: filler/tray, halt: filler, missed: alarm}
+
+Due by running time or at each n-th unit of the batch.  A take binds the next stable weight, an entry brings the rest.
+Exactly at a limit passes; the first sample that fails ends the check and halts at once.  After a recorded
+recalibration the next units are all weighed (verification) before the plan goes on; checks that fall due meanwhile
+wait their turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Final, Literal
+
+from pydantic import Field, model_validator
+
+from gateway.model import Check, Entry, Finding, Json, Priority, Sample, Scan, Severity, TagSet, Verdict
+from gateway.recipe import Plan
+from gateway.rules.base import NOTHING, Closure, RuleConfig, RuleContext
+from gateway.rules.checks import Checks, Terms
+from gateway.rules.inputs import S_NS, locate, unusable
+from gateway.rules.pan import EMPTY_BELOW, Pan, Take
+from gateway.rules.production import Production
+from gateway.rules.work import Standard, standard
+from gateway.units import Duration
+
+KEEP_EVERY_NS: Final = 5 * S_NS
+"""Running time alone is worth keeping this often: a kill -9 makes a check late by no more."""
+
+
+class SamplingConfig(RuleConfig):
+    needs_batch = True
+
+    kind: Literal["sampling"] = "sampling"
+    plan: Plan
+    weight: str | None = None
+    """The balance's tag, where a characteristic is weighed."""
+    count: str | None = None
+    """The machine's unit counter."""
+    running: str | None = None
+    """The machine's state; without it the machine counts as running as long as the batch does."""
+    running_states: tuple[int, ...] = (6,)
+    """PackML Execute."""
+    tray: str | None = None
+    """The tray in the machine; without it trays are counted by their size."""
+    missed: Literal["alarm", "halt"] = "alarm"
+    """What a check means that was not done in time."""
+    alarm: Priority = Priority.HIGH
+    settle_s: Duration = Field(5.0, alias="settle", gt=0)
+    """A reading that is not stable for so long is recorded as one that was never judged."""
+    take_within_s: Duration = Field(120.0, alias="take_within", gt=0)
+    """A take lapses if no weight follows it."""
+
+    @model_validator(mode="after")
+    def _works(self) -> SamplingConfig:
+        weighed = [each.name for each in self.plan.characteristics if each.source == "weighing"]
+        if weighed and self.weight is None:
+            raise ValueError(f"{weighed[0]} is weighed: name the balance's tag in `weight`")
+        if self.plan.every_units is not None and self.count is None:
+            raise ValueError("the plan counts units: name the counter's tag in `count`")
+        if self.plan.grace_units is not None and self.count is None:
+            raise ValueError("the plan's grace counts units: name the counter's tag in `count`")
+        if self.missed == "halt" and not self.halt:
+            raise ValueError("missed is halt, but there is no device to halt: name it in `halt`")
+        names = [each.name for each in self.plan.characteristics]
+        if len(set(names)) != len(names):
+            raise ValueError("two characteristics of the plan have the same name")
+        return self
+
+    def inputs(self) -> tuple[str, ...]:
+        return tuple(name for name in (self.weight, self.count, self.running, self.tray) if name is not None)
+
+    def build(self, name: str, context: RuleContext) -> SamplingJudge:
+        """ValueError: no such tag, or the plan's limits do not fit the balance."""
+        return SamplingJudge(name, self, context)
+
+
+class SamplingJudge:
+    """Reads the machine, watches the pan, and leaves the checks to its desk."""
+
+    def __init__(self, name: str, config: SamplingConfig, context: RuleContext) -> None:
+        self.name = name
+        self.dirty = False
+        self._config = config
+        self._batch = context.batch
+        self._count = locate(context, config.count) if config.count else None
+        self._running = locate(context, config.running) if config.running else None
+        self._tray = locate(context, config.tray) if config.tray else None
+        weight = locate(context, config.weight) if config.weight else None
+        spec = weight[0].specs[weight[1]] if weight else None
+        self._standards = {each.name: standard(each, spec) for each in config.plan.characteristics}
+        self._production = Production(
+            context.batch, context.tray_size, counts=self._count is not None, tray_tag=self._tray is not None
+        )
+        self._production.running = self._running is None
+        self._checks = Checks(_terms(name, config, context), self._standards, self._production)
+        self.pan: Pan | None = None
+        if weight is not None:
+            targets = [_target(each) for each in self._standards.values() if each.weighed]
+            empty_below = EMPTY_BELOW * min(targets, default=Decimal(0))
+            self._seat(Pan(*weight, empty_below, round(config.settle_s * S_NS)))
+        every_s = config.plan.every_s
+        self._every_ns = None if every_s is None else round(every_s * S_NS)
+        self._next_ns = self._every_ns or 0
+        self._next_unit = config.plan.every_units or 0
+        self._kept_ns = 0
+
+    # -- the Judge contract -----------------------------------------------------------------------
+
+    @staticmethod
+    def group(judges: Sequence[SamplingJudge], tagset: TagSet) -> PanGroup | None:
+        members = [judge for judge in judges if judge.weighs_on is tagset]
+        return PanGroup(members) if members else None
+
+    def plan(self, tagset: TagSet) -> Closure | None:
+        """The machine's tags; the pan is looked at by the group."""
+        if self.weighs_on is tagset:
+            return PanGroup([self]).scan
+        return self.machine if self.reads(tagset) else None
+
+    @property
+    def weighs_on(self) -> TagSet | None:
+        return self.pan.tagset if self.pan is not None else None
+
+    def reads(self, tagset: TagSet | None) -> bool:
+        """Are the machine's tags on it?"""
+        return any(place is not None and place[0] is tagset for place in (self._count, self._running, self._tray))
+
+    def tick(self, now_ns: int, wall_ns: int) -> Sequence[Finding]:
+        if self.pan is not None:
+            self.pan.expire(now_ns)
+        self._pass_time(now_ns, wall_ns)
+        return self._follow(now_ns, wall_ns)
+
+    def enter(self, entry: Entry, now_ns: int, wall_ns: int) -> Sequence[Finding]:
+        """A take, a value, a recalibration.  Refused: no such check or characteristic, wrong unit, armed already."""
+        self.dirty = True
+        self._pass_time(now_ns, wall_ns)
+        return self._checks.enter(entry, now_ns, wall_ns)
+
+    def bind(self, take: Take, sample: Sample, scan: Scan) -> Sequence[Finding]:
+        """The pan has the weight that a take waited for."""
+        self.dirty = True
+        return self._checks.bind(take, sample, scan)
+
+    def current(self) -> Verdict | None:
+        return self._checks.standing
+
+    def checks(self) -> Sequence[Check]:
+        return self._checks.open()
+
+    def dump(self) -> Json:
+        return {
+            "batch": self._batch,
+            "next_ns": self._next_ns,
+            "next_unit": self._next_unit,
+            "production": self._production.dump(),
+            **self._checks.dump(),
+        }
+
+    def load(self, state: Json) -> None:
+        """Goes on where it was, if it is still the same batch."""
+        if not state or state["batch"] != self._batch:
+            return
+        self._next_ns, self._next_unit = state["next_ns"], state["next_unit"]
+        self._production.load(state["production"])
+        self._kept_ns = self._production.produced_ns
+        self._checks.load(state)
+
+    # -- the machine ------------------------------------------------------------------------------
+
+    def machine(self, scan: Scan, now_ns: int) -> Sequence[Finding]:
+        """Units, trays, running or not; then what fell due by it."""
+        production = self._production
+        self._pass_time(now_ns, scan.time_ns)
+        made = 0
+        if self._count is not None and self._count[0] is scan.tagset and unusable(scan, self._count[1]) is None:
+            first = production.units is None
+            made = production.count(int(scan.values[self._count[1]]))  # type: ignore[arg-type]
+            self.dirty = self.dirty or first
+        if self._tray is not None and self._tray[0] is scan.tagset:
+            tray = scan.values[self._tray[1]]
+            if isinstance(tray, str) and production.see_tray(tray, made):
+                self.dirty = True
+        if self._running is not None and self._running[0] is scan.tagset and unusable(scan, self._running[1]) is None:
+            running = scan.values[self._running[1]] in self._config.running_states
+            self.dirty = self.dirty or running is not production.running
+            production.running = running
+        return self._follow(now_ns, scan.time_ns)
+
+    def _pass_time(self, now_ns: int, wall_ns: int) -> None:
+        production = self._production
+        production.pass_time(now_ns, wall_ns, self._every_ns or 0)
+        if production.produced_ns - self._kept_ns >= KEEP_EVERY_NS:
+            self._kept_ns, self.dirty = production.produced_ns, True
+
+    def _follow(self, now_ns: int, wall_ns: int) -> Sequence[Finding]:
+        """What is due by now, in its order, and what is overdue."""
+        found: list[Finding] = []
+        units, plan = self._production.units or 0, self._config.plan
+        while self._every_ns is not None and self._production.produced_ns >= self._next_ns:
+            self._next_ns += self._every_ns
+            self._checks.fall_due(None, now_ns, wall_ns, found)
+        while plan.every_units is not None and units >= self._next_unit:
+            due, self._next_unit = self._next_unit, self._next_unit + plan.every_units
+            self._checks.fall_due(due, now_ns, wall_ns, found)
+        self._checks.follow(now_ns, wall_ns, found)
+        if not found:
+            return NOTHING
+        self.dirty = True
+        return found
+
+    def _seat(self, pan: Pan) -> None:
+        self.pan = self._checks.pan = pan
+        if self not in pan.members:
+            pan.members.append(self)
+
+    def share(self, pan: Pan) -> None:
+        """Weigh on the same pan as others; what was armed or on it goes along."""
+        mine = self.pan
+        if mine is None or mine is pan:
+            return
+        if mine.take is not None and mine.take.rule == self.name:
+            pan.restore(mine.take, round(self._config.take_within_s * S_NS))
+        pan.free = pan.free and mine.free
+        pan.empty_below = min(pan.empty_below, mine.empty_below)
+        self._seat(pan)
+
+
+class PanGroup:
+    """Sampling rules on one balance: a weighing is one rule's, and is recorded once."""
+
+    def __init__(self, members: Sequence[SamplingJudge]) -> None:
+        self.members = tuple(members)
+        pans: dict[int, Pan] = {}
+        for judge in members:
+            if judge.pan is not None:
+                judge.share(pans.setdefault(judge.pan.position, judge.pan))
+        self._scans = [judge.machine for judge in members if judge.reads(judge.weighs_on)]
+        self._scans += [pan.scan for pan in pans.values()]
+
+    def scan(self, scan: Scan, now_ns: int) -> Sequence[Finding]:
+        found: Sequence[Finding] = NOTHING
+        for look in self._scans:
+            new = look(scan, now_ns)
+            if new:
+                found = (*found, *new)
+        return found
+
+    def tick(self, now_ns: int, wall_ns: int) -> Sequence[Finding]:
+        found: Sequence[Finding] = NOTHING
+        for judge in self.members:
+            new = judge.tick(now_ns, wall_ns)
+            if new:
+                found = (*found, *new)
+        return found
+
+
+def _target(standard: Standard) -> Decimal:
+    """About what a full pan weighs."""
+    within = standard.within
+    assert within is not None
+    ends = [Decimal(end) for end in (within.low, within.high) if end is not None]
+    return Decimal(within.target) if within.target is not None else sum(ends, Decimal(0)) / max(len(ends), 1)
+
+
+def _terms(name: str, config: SamplingConfig, context: RuleContext) -> Terms:
+    return Terms(
+        rule=name,
+        plan=config.plan,
+        halts=config.halt,
+        missed=Severity.HALT if config.missed == "halt" else Severity.ALARM,
+        priority=config.alarm,
+        advice=config.text,
+        take_within_ns=round(config.take_within_s * S_NS),
+        verification_units=context.verification_units,
+        tray_size=context.tray_size,
+    )
