@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from gateway import units
 from gateway.config_explain import hint
-from gateway.config_model import SPECIMEN_BATCH, RawRule, Settings, resolve_rule
+from gateway.config_model import NUMBERS, SPECIMEN_BATCH, RawRule, Settings, expand, resolve_rule
 from gateway.config_yaml import Where
 from gateway.drivers.base import DriverConfig
 from gateway.errors import Problem
@@ -26,7 +26,6 @@ from gateway.rules.base import RuleConfig
 from gateway.sinks.base import SinkConfig
 from gateway.units import duration_text
 
-_NUMBERS: Final = ("number", "decimal")
 _WAIVES: Final = ("waive", "allow_")
 """Keys under which drivers and sinks take the reason why a rule of safety does not hold here."""
 
@@ -88,7 +87,8 @@ def worst_case(settings: Settings, recipe: Recipe | None = None) -> list[Row]:
 
 
 def _rows(settings: Settings, name: str, config: RuleConfig) -> Iterator[Row]:
-    inputs = {tag.partition("/")[0] for tag in config.inputs()}
+    each = expand(name, config, settings.tagsets).values()
+    inputs = {tag.partition("/")[0] for one in each for tag in one.inputs()}
     measured = [(device, settings.devices[device]) for device in inputs if device in settings.devices]
     if not measured:
         return
@@ -112,11 +112,23 @@ def _rule(settings: Settings, rule: RawRule, recipes: Mapping[str, Recipe], opaq
             text = "there is no recipe to try this rule with; put one into gateway.recipes"
             yield settings.document.problem(rule.where, text, key=True, level="warning")
         if config is not None:
-            yield from _inputs(settings, rule, config, opaque)
-            yield from _halts(settings, rule, config, opaque)
-            yield from _windows(settings, rule, config)
-            yield from _compiles(settings, rule, config, recipe, opaque)
-            yield from _deadline(settings, rule, config)
+            yield from _whole(settings, rule, config, recipe, opaque)
+
+
+def _whole(
+    settings: Settings, rule: RawRule, config: RuleConfig, recipe: Recipe | None, opaque: set[str]
+) -> Iterator[Problem]:
+    """One rule as it will judge."""
+    yield from _halts(settings, rule, config, opaque)
+    yield from _deadline(settings, rule, config)
+    each = list(expand(rule.name, config, settings.tagsets).values())
+    if not each and not opaque:
+        yield settings.document.problem((*rule.where, "input"), "no device or tag matches this pattern")
+    for one in each:
+        yield from _inputs(settings, rule, one, opaque)
+        yield from _windows(settings, rule, one)
+    for one in each[:1]:
+        yield from _compiles(settings, rule, one, recipe, opaque)
 
 
 def _place(settings: Settings, rule: RawRule, word: str) -> Where:
@@ -185,7 +197,7 @@ def _windows(settings: Settings, rule: RawRule, config: RuleConfig) -> Iterator[
                 where = (*where, "unit")
             text = f"{config.inputs()[0]} is in {tags[0].unit}, the limits are in {window.unit}: {error}"
             yield settings.document.problem(where, text)
-        if tags[0].kind not in _NUMBERS:
+        if tags[0].kind not in NUMBERS:
             text = f"{config.inputs()[0]} is {tags[0].kind}; limits need a number"
             yield settings.document.problem((*rule.where, way), text)
 

@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal, cast
@@ -19,12 +20,14 @@ from gateway.config_yaml import Document, Where
 from gateway.drivers.base import DriverConfig
 from gateway.errors import ConfigError, Problem
 from gateway.model import Json, TagSet
-from gateway.recipe import Frozen, Recipe
+from gateway.recipe import Frozen, Recipe, Window
 from gateway.rules.base import RuleConfig, RuleContext
 from gateway.sinks.base import SinkConfig
 
 _REFERENCE: Final = re.compile(r"^(recipe|batch)((?:\.[A-Za-z0-9_-]+)+)$")
 _SAFE_INTEGER: Final = 2**53 - 1
+NUMBERS: Final = ("number", "decimal")
+"""Kinds of tags that limits can judge."""
 LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
 SPECIMEN_BATCH: Final[Mapping[str, Json]] = {
@@ -43,7 +46,7 @@ class ConsoleConfig(Frozen):
     """The page and the HTTP API for the line's own PC."""
 
     host: str = "127.0.0.1"
-    port: int = Field(4880, ge=0, le=65535)
+    port: int = Field(8377, ge=0, le=65535)
     """0: any free port."""
     waiver: str = ""
     """Why the console may listen beyond this machine: a sentence; shown as a warning at every start."""
@@ -138,7 +141,7 @@ class Settings:
         return recipes
 
     def build_rules(self, recipe: Recipe | None, batch: Mapping[str, Json] | None) -> dict[str, RuleConfig]:
-        """Rules with their references resolved.  Those that need a recipe or a batch that is None are left out.
+        """Rules, references resolved and patterns expanded.  Those that need a recipe or batch not given are left out.
 
         ConfigError: a reference leads nowhere, or what it leads to does not fit; at the rule's line.
         """
@@ -148,7 +151,7 @@ class Settings:
             config, wrong = resolve_rule(rule, self.document, recipe, batch)
             problems += wrong
             if config is not None:
-                built[rule.name] = config
+                built.update(expand(rule.name, config, self.tagsets))
         if problems:
             raise ConfigError(problems)
         return built
@@ -196,6 +199,31 @@ def resolve_rule(
             replace(problem, message=with_recipe + problem.message)
             for problem in explain(error, document, rule.where, rule.model)
         ]
+
+
+def expand(name: str, config: RuleConfig, tagsets: Mapping[str, TagSet]) -> dict[str, RuleConfig]:
+    """A rule whose `input` is a pattern (`*/temperature`, `press-*`) is one rule for each tag or device that matches.
+
+    They are called `name.device.tag`.  Limits look at numbers only: what is text is passed over.
+    """
+    pattern = getattr(config, "input", None)
+    if not isinstance(pattern, str) or not set(pattern) & set("*?["):
+        return {name: config}
+    found = _matching(pattern, tagsets, numbers=any(isinstance(value, Window) for _, value in config))
+    return {f"{name}.{match.replace('/', '.')}": config.model_copy(update={"input": match}) for match in found}
+
+
+def _matching(pattern: str, tagsets: Mapping[str, TagSet], *, numbers: bool) -> list[str]:
+    device, slash, tag = pattern.partition("/")
+    devices = [tagset for name, tagset in tagsets.items() if fnmatchcase(name, device)]
+    if not slash:
+        return [tagset.device for tagset in devices]
+    return [
+        full
+        for tagset in devices
+        for spec, full in zip(tagset.specs, tagset.names, strict=True)
+        if fnmatchcase(spec.name, tag) and (spec.kind in NUMBERS or not numbers)
+    ]
 
 
 def _follow(reference: str, recipe: Recipe | None, batch: Mapping[str, Json] | None) -> Any:

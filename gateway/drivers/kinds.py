@@ -5,8 +5,9 @@ Only configurations are imported here: a kind's heavy library is imported inside
 
 from __future__ import annotations
 
+from gateway.drivers.balance import BalanceConfig
 from gateway.drivers.base import DriverConfig
 from gateway.drivers.modbus import ModbusConfig
 from gateway.drivers.opcua import OpcUaConfig
 
-BUILT_IN: tuple[type[DriverConfig], ...] = (ModbusConfig, OpcUaConfig)
+BUILT_IN: tuple[type[DriverConfig], ...] = (BalanceConfig, ModbusConfig, OpcUaConfig)

@@ -61,7 +61,7 @@ def test_settings_are_what_the_file_says(write: Write) -> None:
 
     assert settings.gateway.id == "gw1"
     assert settings.gateway.state_dir == path.parent / "state"
-    assert settings.gateway.console.port == 4880
+    assert settings.gateway.console.port == 8377
     assert settings.tagsets["reservoir"].names == ("reservoir/temperature", "reservoir/name")
     assert settings.tagsets["reservoir"].units == ("Cel", "1")
     assert settings.periods_s == {"reservoir": 0.25, "filler": 1.0}
@@ -299,6 +299,34 @@ def test_rules_fit_their_devices(write: Write, written: tuple[str, str, str], pr
     tag, unit, more = written
 
     assert said(write(HOT.format(input=tag, unit=unit, more=more))) == [problem]
+
+
+def test_a_pattern_is_a_rule_for_each_match(write: Write) -> None:
+    """One rule may stand over many tags: each judges for itself, under a name of its own; text is passed over."""
+    settings = read(write("rules:\n  all: {kind: within, input: '*/*e*', limits: {unit: Cel, high: 66}}\n"))
+
+    rules = settings.build_rules(None, None)
+
+    assert {name: rule.inputs() for name, rule in rules.items()} == {
+        "all.reservoir.temperature": ("reservoir/temperature",),
+        "all.filler.forbidden": ("filler/forbidden",),
+    }
+
+
+def test_a_pattern_that_matches_nothing_is_said(write: Write) -> None:
+    """A rule that would judge nothing is a mistake; a unit that fits only some of its tags is one as well."""
+    path = write(
+        "rules:\n  none: {kind: within, input: 'r*/zz*', limits: {unit: Cel, high: 66}}\n"
+        "  some: {kind: within, input: '*/*', limits: {unit: Cel, high: 66}}\n"
+    )
+
+    assert said(path) == [
+        "'r*/zz*' <- rules.none.input: no device or tag matches this pattern",
+        (
+            "Cel <- rules.some.limits.unit: filler/units is in {count}, the limits are in Cel: "
+            "{count} (number) does not convert to Cel (temperature)"
+        ),
+    ]
 
 
 def test_counters_are_tags(write: Write) -> None:
