@@ -73,6 +73,8 @@ class Control:
         """One request, one answer; what is wrong with it is said, never raised."""
         try:
             request = json.loads(line)
+            if not isinstance(request, dict):
+                raise UnknownError("a request is one JSON object")
             verb = request.pop("do")
             if verb not in self._verbs:
                 raise UnknownError(f"no verb {verb!r}; there are {', '.join(self._verbs)}")

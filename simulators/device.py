@@ -73,7 +73,11 @@ class Device:
         if value is None:
             self.forced.pop(tag, None)
         else:
-            self.forced[tag] = value
+            self.forced[tag] = self.coerce(tag, value)
+
+    def coerce(self, tag: str, value: Value) -> Value:  # noqa: ARG002  # machines have texts too
+        """A forced value as the type `tag` has.  ValueError if it cannot be."""
+        return float(value)
 
     async def fault(self, name: str, args: dict[str, Any]) -> None:
         """Bring a fault on.  UnknownError: no such fault, or arguments it does not take."""

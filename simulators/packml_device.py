@@ -115,10 +115,11 @@ class PackmlDevice(Device):
         await self._companion.show(self.machine.state)
 
     async def force(self, tag: str, value: Value | None) -> None:
-        if value is not None and tag in self.tags:
-            value = type(self.values()[tag])(value)
         await super().force(tag, value)
         await self.publish()
+
+    def coerce(self, tag: str, value: Value) -> Value:
+        return type(self.values()[tag])(value)
 
     def remote(self, command: Command, how: str) -> bool:
         """A command over the network; True: answered Good.  A lying controller says Good and does nothing."""
