@@ -30,8 +30,16 @@ class Finding(msgspec.Struct, frozen=True):
         """Stable for the same records: `check.missed:142`; kind and text where no record stands for it."""
         return f"{self.kind}:{self.indexes[0]}" if self.indexes else f"{self.kind}:{self.text}"
 
+    @property
+    def grave(self) -> bool:
+        """A deviation; the others are things to have seen."""
+        return self.kind.partition(".")[0] in _GRAVE
+
     def to_json(self) -> dict[str, Json]:
         return {"id": self.id, "kind": self.kind, "text": self.text, "indexes": [str(one) for one in self.indexes]}
+
+
+_GRAVE: Final = frozenset({"check", "halt", "verification", "step", "count", "batch", "tray", "alarm"})
 
 
 def findings(records: Iterable[Payload]) -> list[Finding]:

@@ -6,6 +6,7 @@ import itertools
 import math
 import statistics
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 from html import escape
 from typing import Final
 
@@ -16,7 +17,7 @@ from gateway.batch.records import clock, lasted
 Point = tuple[int, float | None]
 """(Unix ns, value); None: the value was bad."""
 
-WIDTH, LEFT, RIGHT, TOP, BOTTOM = 1000, 58, 96, 30, 24
+WIDTH, LEFT, RIGHT, TOP, BOTTOM = 1000, 52, 122, 30, 24
 MOST_POINTS: Final = 1600
 """More are drawn as the lowest and highest of each bucket: no peak is lost."""
 
@@ -98,7 +99,7 @@ class Canvas:
 
 def trend(
     title: str, points: Sequence[Point], limits: Sequence[Limit], span: tuple[int, int], *,
-    halts: Sequence[Span] = (), marks: Sequence[Mark] = (), height: int = 190,
+    halts: Sequence[Span] = (), marks: Sequence[Mark] = (), height: int = 166,
 ) -> str:  # fmt: skip
     """A tag over the run, broken where nothing or nothing good came."""
     values = [value for _, value in points if value is not None]
@@ -121,7 +122,7 @@ def trend(
 
 def control(
     title: str, dots: Sequence[Dot], limits: Sequence[Limit], span: tuple[int, int], *,
-    halts: Sequence[Span] = (), marks: Sequence[Mark] = (), missed: Sequence[Mark] = (), height: int = 270,
+    halts: Sequence[Span] = (), marks: Sequence[Mark] = (), missed: Sequence[Mark] = (), height: int = 260,
 ) -> str:  # fmt: skip
     """The fill-weight chart: every sample, each plan's limits, failed ones crossed, missed checks below."""
     canvas = Canvas(span, _levels([*(dot.value for dot in dots), *(limit.value for limit in limits)]), height)
@@ -131,7 +132,7 @@ def control(
     for dot in dots:
         canvas.add(_dot(canvas.x(dot.time_ns), canvas.y(dot.value), dot))
     for one in missed:
-        x, y = canvas.x(one.time_ns), canvas.floor - 7
+        x, y = canvas.x(one.time_ns), canvas.floor - 24
         told = f"<title>{escape(one.text)}</title>"
         canvas.add(f'<rect class="missed" x="{x - 4}" y="{y - 4}" width="8" height="8">{told}</rect>')
         canvas.text("missed-text", x + 8, y + 4, one.label)
@@ -219,10 +220,12 @@ def _gap(canvas: Canvas, gap: Span) -> None:
 
 
 def _axes(canvas: Canvas) -> None:
-    for value in _ticks(canvas.low, canvas.high, 5):
+    levels = _ticks(canvas.low, canvas.high, 5)
+    places = max((-int(Decimal(f"{value:g}").normalize().as_tuple().exponent) for value in levels), default=0)
+    for value in levels:
         y = canvas.y(value)
         canvas.line("grid", LEFT, y, WIDTH - RIGHT, y)
-        canvas.text("tick-y", LEFT - 7, y + 3.5, f"{value:g}")
+        canvas.text("tick-y", LEFT - 7, y + 3.5, f"{value:.{max(0, places)}f}")
     for time in _time_ticks(canvas.since, canvas.until):
         x = canvas.x(time)
         canvas.line("tick", x, canvas.floor, x, canvas.floor + 4)

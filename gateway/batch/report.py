@@ -92,7 +92,14 @@ def _explained(log: Log, records: Sequence[Payload]) -> list[view.Row]:
     closed = log.last("batch.closed")
     reasons = {one["id"]: one["reason"] for one in closed["body"]["findings"]} if closed else {}
     return [
-        {"id": one.id, "kind": one.kind, "text": one.text, "indexes": one.indexes, "reason": reasons.get(one.id, "")}
+        {
+            "id": one.id,
+            "kind": one.kind,
+            "text": one.text,
+            "indexes": one.indexes,
+            "reason": reasons.get(one.id, ""),
+            "grave": one.grave,
+        }
         for one in findings(records)
     ]
 

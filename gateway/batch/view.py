@@ -31,6 +31,11 @@ def stamp(value: Json) -> str:
     return NONE if value is None else clock(int(value))
 
 
+def precise(value: int | None) -> str:
+    """A stamp to a tenth of a millisecond."""
+    return NONE if value is None else f"{clock(value)[:8]}.{value % 1_000_000_000 // 100_000:04d}"
+
+
 def took(duration_ns: int | None) -> str:
     return NONE if duration_ns is None else lasted(duration_ns)
 
@@ -130,7 +135,7 @@ def _halt(number: int, story: HaltStory) -> Row:
         "device": story.body["device"],
         "rule": story.body["rule"],
         "text": story.requested["body"]["text"],
-        "stamps": [(word, story.stamp(word)) for word in ("sampled", "judged", "commanded", "confirmed")],
+        "stamps": [(word, precise(story.stamp(word))) for word in ("sampled", "judged", "commanded", "confirmed")],
         "judging": took(story.took_ns("sampled", "judged")),
         "commanding": took(story.took_ns("judged", "commanded")),
         "confirming": took(story.took_ns("commanded", "confirmed")),

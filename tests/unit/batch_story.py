@@ -413,7 +413,7 @@ def _recovered(story: Story) -> None:
         unit="Cel",
     )
     for number in range(4, 9):
-        judged_check(story, "one-in-100", number, 166 + number * 0.4, 1, why="verification", taken_s=158 + 2.2 * number)
+        judged_check(story, "one-in-100", number, 164 + number * 0.4, 1, why="verification", taken_s=158 + 2.2 * number)
     story.add(178, "verification.ended", {"rule": "one-in-100", "units": "5"})
     count_to(story, 182)
     judged_check(story, "five-in-15", 4, 183, 5)
