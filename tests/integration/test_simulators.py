@@ -304,6 +304,21 @@ async def test_cut_and_healed_without_restart(sim: Sim, line: Client) -> None:
         assert await _state(client) == 2
 
 
+def test_a_cut_serial_line_hangs_up_and_comes_back(sim: Sim, line: Client) -> None:
+    """An open port fails when the line is cut; the same path works again once it is healed."""
+    path = sim.addresses["balance"]["serial"]
+    with serial.Serial(path, 9600, timeout=2) as port:
+        line.do("fault", device="balance", name="cut")
+        with pytest.raises(serial.SerialException):
+            port.read(1)
+    with pytest.raises(serial.SerialException):
+        serial.Serial(path, 9600)
+    line.do("heal", device="balance", name="cut")
+    with serial.Serial(path, 9600, timeout=2) as port:
+        port.write(b"I4\r\n")
+        assert port.readline() == b'I4 A "B123456789"\r\n'
+
+
 async def test_silent_accepts_and_never_answers(sim: Sim, line: Client) -> None:
     """A silent balance takes the connection and the command, and says nothing."""
     line.do("fault", device="balance", name="silent")
