@@ -90,7 +90,6 @@ def raised(previous: Alarm | None, verdict: Verdict, wall_ns: int) -> Alarm:
         return msgspec.structs.replace(previous, **_facts(verdict))
     state = previous.state if previous else AlarmState.NORMAL
     return Alarm(
-        rule=verdict.rule,
         occurrence=previous.occurrence + 1 if previous else 1,
         state=TRANSITIONS[state, AlarmEvent.FLASH if verdict.fleeting else AlarmEvent.RAISE],
         raised_ns=wall_ns,
@@ -115,8 +114,8 @@ def acknowledged(alarm: Alarm, occurrence: int, person: str, comment: str, wall_
     if occurrence != alarm.occurrence:
         raise Refused(
             "another_occurrence",
-            f"alarm {alarm.rule} is at occurrence {alarm.occurrence} by now, you saw {occurrence}: {alarm.text} "
-            "Look again first.",
+            f"alarm {alarm.rule} is at occurrence {alarm.occurrence} by now, you saw {occurrence}: "
+            f"{alarm.text.rstrip('.')}. Look again first.",
             occurrence=alarm.occurrence,
         )
     state = TRANSITIONS.get((alarm.state, AlarmEvent.ACK))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from fractions import Fraction
 from math import isfinite
 from typing import Final
 
@@ -17,6 +18,7 @@ Number = float | Decimal
 """Decimal for tags that bring decimals as text, float for all others."""
 
 S_NS: Final = 1_000_000_000
+_SIMPLE: Final = 10_000_000
 _SILENT_UNITS: Final = frozenset({"1", "{count}", ""})
 
 
@@ -75,17 +77,24 @@ def bounds(window: Window, spec: TagSpec) -> Bounds:
 
 def difference(value: Decimal, unit: str, spec: TagSpec) -> Number:
     """A deadband or tolerance, as the tag speaks: scaled, never shifted."""
-    factor = Decimal(f"{linear(unit, spec.unit)[0]:.12g}")
-    scaled = value if factor == 1 else value * factor
+    zero = convert(Decimal(0), unit, spec.unit)
+    scaled = convert(value, unit, spec.unit) - zero
     return scaled if spec.kind == "decimal" else float(scaled)
 
 
+def convert(value: Decimal, source: str, target: str) -> Decimal:
+    """In exact fractions: 136.4 degF is 58 Cel and no hair less.  ValueError if the units do not convert."""
+    if source == target:
+        return value
+    # factors are simple fractions by definition, their floats are not: 5/9, 45359237/1600000 (an ounce in grams)
+    factor, offset = (Fraction(part).limit_denominator(_SIMPLE) for part in linear(source, target))
+    exact = Fraction(value) * factor + offset
+    return Decimal(exact.numerator) / Decimal(exact.denominator)
+
+
 def _as_tag(value: Decimal, unit: str, spec: TagSpec) -> Number:
-    if unit != spec.unit:
-        # 12 digits: conversion factors are exact by definition, their floats are not (1.8 and 32 for degF)
-        factor, offset = (Decimal(f"{part:.12g}") for part in linear(unit, spec.unit))
-        value = value * factor + offset
-    return value if spec.kind == "decimal" else float(value)
+    converted = convert(value, unit, spec.unit)
+    return converted if spec.kind == "decimal" else float(converted)
 
 
 def measure(value: Value, unit: str = "1") -> str:
@@ -111,9 +120,9 @@ def beyond(value: Value, limit: Number, unit: str, *, above: bool) -> str:
     return f"{said} is {'above' if above else 'below'} {bound}"
 
 
-def sentence(*parts: str) -> str:
-    """Parts that are not empty, as sentences."""
-    return " ".join(part if part.endswith(".") else f"{part}." for part in parts if part) if parts[1:] else parts[0]
+def sentence(what: str, advice: str = "") -> str:
+    """What is the matter, and what to do about it where the rule says so."""
+    return f"{what}. {advice.rstrip('.')}." if advice else what
 
 
 def seconds(ns: int) -> str:

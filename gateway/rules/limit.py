@@ -257,7 +257,7 @@ class LimitGroup:
                 else:
                     self.seen_ns = now_ns
                     return NOTHING
-            except TypeError:  # text or nothing where a number belongs: the judge says so
+            except (TypeError, ArithmeticError):  # text, nothing, Decimal NaN: the judge says so
                 pass
         return self._look(scan, now_ns)
 
@@ -270,7 +270,7 @@ class LimitGroup:
             try:
                 if position not in faults and low <= values[position] <= high:  # type: ignore[operator]
                     continue
-            except TypeError:  # costs nothing until raised
+            except (TypeError, ArithmeticError):  # costs nothing until raised
                 pass
             was_quiet = judge.quiet
             new = judge.see(scan, now_ns)

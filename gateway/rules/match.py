@@ -193,7 +193,7 @@ class MatchJudge:
                 f"{self._name}:unseen",  # an alarm of its own: it must not cover a wrong label
                 severity,
                 self._config.on,
-                sentence(text),
+                text,
                 self._unseen,
                 unit="{count}",
                 priority=Priority.LOW,

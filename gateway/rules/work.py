@@ -11,8 +11,8 @@ import msgspec
 from gateway.errors import Refused
 from gateway.model import Check, CheckState, Json, Priority, Sample, Severity, TagSpec, Value, Verdict
 from gateway.recipe import Characteristic, Plan
-from gateway.rules.inputs import Bounds, beyond, bounds, measure
-from gateway.units import duration_text, linear
+from gateway.rules.inputs import Bounds, beyond, bounds, convert, measure
+from gateway.units import duration_text
 
 VERIFICATION: Final = "verification"
 REQUEST: Final = "request"
@@ -65,10 +65,9 @@ class Standard(msgspec.Struct, frozen=True):
 
     def _converted(self, number: Decimal, unit: str) -> Decimal:
         try:
-            factor, offset = (Decimal(f"{part:.12g}") for part in linear(unit, self.unit))
+            return convert(number, unit, self.unit)
         except ValueError as error:
             raise Refused("wrong_unit", f"{self.name} is in {self.unit}: {error}") from None
-        return number * factor + offset
 
 
 def standard(characteristic: Characteristic, weight: TagSpec | None) -> Standard:
