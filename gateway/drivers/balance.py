@@ -14,7 +14,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from decimal import Context, Decimal, Inexact
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
 from gateway.drivers.base import DriverConfig
 from gateway.drivers.transport import Stream, StreamUrl, open_stream, parse_url, preflight
@@ -44,6 +44,8 @@ def _known_url(text: str) -> str:
 
 class BalanceConfig(DriverConfig):
     """A balance."""
+
+    model_config = ConfigDict(defer_build=True)  # built when first used: many lines have none
 
     driver: Literal["balance"] = "balance"
     dialect: Literal["mt-sics"] = "mt-sics"

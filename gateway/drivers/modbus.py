@@ -19,7 +19,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import cache, cached_property
 from typing import Annotated, Any, ClassVar, Final, Literal
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from gateway.drivers.base import DriverConfig
 from gateway.drivers.modbus_device import KINDS, ModbusDevice
@@ -61,6 +61,8 @@ class ModbusConfig(DriverConfig):
     """A Modbus device."""
 
     halts: ClassVar[bool] = True
+
+    model_config = ConfigDict(defer_build=True)  # built when first used: many lines have none
 
     driver: Literal["modbus"] = "modbus"
     url: Annotated[str, AfterValidator(_known_url)]

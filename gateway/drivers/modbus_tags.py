@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from gateway.drivers.wire import modbus as wire
 from gateway.drivers.wire.registers import CODES
@@ -22,7 +22,13 @@ Several = Annotated[tuple[_T, ...], BeforeValidator(lambda given: [given] if isi
 """One, or a list of them."""
 
 
-class Among(Frozen):
+class Lazy(Frozen):
+    """Its validator is built when first used: a line without Modbus devices does not pay for it."""
+
+    model_config = ConfigDict(defer_build=True)
+
+
+class Among(Lazy):
     """A tag that has to hold one value, or one of several: `{tag: state, equals: 11}`, `{tag: state, in: [9, 11]}`."""
 
     tag: str
@@ -40,14 +46,14 @@ class Among(Frozen):
         return frozenset(self.among) if self.equals is None else frozenset((self.equals,))
 
 
-class Bits(Frozen):
+class Bits(Lazy):
     """Bits of a status tag: any of them set means something for another tag."""
 
     tag: str
     mask: int = Field(ge=1)
 
 
-class ModbusTag(Frozen):
+class ModbusTag(Lazy):
     """Where a value stands and how it is read.
 
     value = (raw * scale + offset) in `device_unit`, converted to `unit`.
@@ -117,7 +123,7 @@ class ModbusTag(Frozen):
         return self.type in (None, *CODES)
 
 
-class Write(Frozen):
+class Write(Lazy):
     """The only writes there are: `{coil: 5, value: true}`, `{register: 1880, value: 62}`, or several values."""
 
     coil: int | None = Field(None, ge=0)
@@ -158,7 +164,7 @@ class Write(Frozen):
         return wire.write_register(unit, at, int(self.value))
 
 
-class HaltBy(Frozen):
+class HaltBy(Lazy):
     """How this machine is made to stand still, and by which of its own words we know that it does."""
 
     write: Write
@@ -169,7 +175,7 @@ class HaltBy(Frozen):
     """A machine that says of itself nothing but what was written to it: proves the write, not the standstill."""
 
 
-class Heartbeat(Frozen):
+class Heartbeat(Lazy):
     """The register our heartbeat counts in."""
 
     register_: int = Field(ge=0, alias="register")
