@@ -124,11 +124,12 @@ def _whole(
     each = list(expand(rule.name, config, settings.tagsets).values())
     if not each and not opaque:
         yield settings.document.problem((*rule.where, "input"), "no device or tag matches this pattern")
-    for one in each:
-        yield from _inputs(settings, rule, one, opaque)
-        yield from _windows(settings, rule, one)
-    for one in each[:1]:
-        yield from _compiles(settings, rule, one, recipe, opaque)
+    misfits = [
+        problem for one in each for problem in (*_inputs(settings, rule, one, opaque), *_windows(settings, rule, one))
+    ]
+    yield from misfits
+    if each and not misfits:
+        yield from _compiles(settings, rule, each[0], recipe, opaque)
 
 
 def _place(settings: Settings, rule: RawRule, word: str) -> Where:
@@ -185,8 +186,8 @@ def _halts(settings: Settings, rule: RawRule, config: RuleConfig, opaque: set[st
 
 def _windows(settings: Settings, rule: RawRule, config: RuleConfig) -> Iterator[Problem]:
     """Limits and the tag they judge must speak of the same kind of quantity."""
-    tags = [spec for name in config.inputs() if (spec := _spec(settings, name)) is not None]
-    if len(tags) != 1:
+    tags = [_spec(settings, name) for name in config.inputs()]
+    if len(tags) != 1 or tags[0] is None:
         return  # a rule over several tags says itself which window goes with which: see `_compiles`
     for way, window in _judging(config):
         try:
@@ -224,10 +225,8 @@ def _compiles(
     settings: Settings, rule: RawRule, config: RuleConfig, recipe: Recipe | None, opaque: set[str]
 ) -> Iterator[Problem]:
     """The rule's own word: what it cannot be built with, it says with a ValueError."""
-    for name in config.inputs():
-        device, slash, _ = name.partition("/")
-        if device in opaque or device not in settings.tagsets or (slash and _spec(settings, name) is None):
-            return  # said already
+    if any(name.partition("/")[0] in opaque for name in config.inputs()):
+        return
     try:
         config.build(rule.name, settings.rule_context(recipe, str(SPECIMEN_BATCH["number"])))
     except ValueError as error:

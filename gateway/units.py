@@ -72,11 +72,36 @@ UNITS: Final[dict[str, tuple[str, float, float]]] = {
 }
 
 
+_SAID: Final = {
+    "Cel": ("c", "degc", "°c", "celsius"),
+    "[degF]": ("f", "degf", "°f", "fahrenheit"),
+    "{count}": ("pcs", "units", "unit", "count", "pieces"),
+    "/min": ("rpm", "1/min", "min-1"),
+    "/s": ("hz", "1/s"),
+    "cP": ("cps", "cp"),
+    "mPa.s": ("mpas", "mpa*s", "mpa·s"),
+    "g/cm3": ("g/cc", "g/ml", "g/cm^3"),
+    "um": ("µm", "micron"),
+    "mL": ("ml",),
+    "N.m": ("nm",),
+    "%": ("percent", "pct"),
+}
+"""UCUM code -> what people write for it."""
+
+
+def _instead(unit: str) -> str:
+    """The UCUM code that was probably meant, else all of them."""
+    for code, said in _SAID.items():
+        if unit.lower() in {code.lower(), *said}:
+            return f"; write {code}"
+    return f"; known: {', '.join(sorted(UNITS))}"
+
+
 def linear(source: str, target: str) -> tuple[float, float]:
     """(factor, offset) so that target = source * factor + offset.  ValueError if they do not convert."""
     for unit in (source, target):
         if unit not in UNITS:
-            raise ValueError(f"{unit!r} is not a unit I know; known: {', '.join(sorted(UNITS))}")
+            raise ValueError(f"{unit!r} is not a unit I know{_instead(unit)}")
     (dim_a, factor_a, offset_a), (dim_b, factor_b, offset_b) = UNITS[source], UNITS[target]
     if dim_a != dim_b:
         raise ValueError(f"{source} ({dim_a}) does not convert to {target} ({dim_b})")
