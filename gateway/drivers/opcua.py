@@ -259,6 +259,9 @@ class OpcUaConfig(DriverConfig):
             return []
         return [f"{file} is not there" for file in self.security.own if not file.exists()]
 
+    def preload(self) -> None:
+        import gateway.drivers.opcua_device  # noqa: F401, PLC0415  # asyncua: 0.4 s and 40 MB, only if used
+
     def connect(self, name: str) -> AbstractAsyncContextManager[OpcUaDevice]:
         return self._connect(name)
 

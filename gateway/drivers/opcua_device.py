@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Final
 
 import msgspec
@@ -62,8 +62,9 @@ async def open_device(config: OpcUaConfig, name: str) -> AsyncIterator[OpcUaDevi
             yield device
         finally:
             listening.cancel()
-            with suppress(asyncio.CancelledError):  # anything else it died of is a bug, and is to be seen
-                await listening
+            await asyncio.wait({listening})
+            if not listening.cancelled():
+                listening.result()  # DeviceErrors are caught in there: whatever else it died of is a bug, to be seen
 
 
 class OpcUaDevice:

@@ -97,6 +97,8 @@ def _decode(data: bytes) -> Notice:
         head, at = data[at : at + 5], at + 5
         (size,) = _I32.unpack_from(data, at)
         at += 4
+        if not 0 <= size <= len(data) - at:
+            raise ValueError(f"a notification of {size} bytes does not fit into the message")
         if head == _DATA_CHANGE:
             _read_items(data, at, items)
         elif head == _STATUS_CHANGE:

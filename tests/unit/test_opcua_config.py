@@ -1,0 +1,128 @@
+"""What an OPC UA configuration may say."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from subprocess import run
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from gateway.drivers.opcua import OpcUaConfig
+
+OPEN = {"policy": "None", "mode": "None", "waiver": "bench without a network"}
+
+
+def config(**more: Any) -> OpcUaConfig:
+    given: dict[str, Any] = {
+        "driver": "opcua",
+        "url": "opc.tcp://10.0.0.1:4840",
+        "namespace": {"f": "urn:sim:filler"},
+        "security": OPEN,
+        **more,
+    }
+    return OpcUaConfig.model_validate(given)
+
+
+def test_tags_profile() -> None:
+    """The PackTags profile and a prefix give five tags; more stand beside them, and may change a profile's unit."""
+    made = config(
+        profile="packml-tags",
+        prefix="Filler",
+        tags={"dose": {"node": "f:Filler.Dose.Setpoint", "unit": "g"}, "speed": {"unit": "/s"}},
+    )
+    assert [(tag.name, tag.unit) for tag in made.tags()] == [
+        ("state", "1"),
+        ("mode", "1"),
+        ("speed", "/s"),
+        ("units", "{count}"),
+        ("rejects", "{count}"),
+        ("dose", "g"),
+    ]
+    assert str(made.tag_ref("units")) == "nsu=urn:sim:filler;s=Filler.Admin.ProdProcessedCount"
+    assert made.subscribes
+    assert not made.haltable()
+
+
+def test_companion_profile() -> None:
+    """The companion profile composes the state and can be halted by its methods."""
+    made = config(profile="packml-companion", root="f:Filler", halt={"action": "hold"})
+    assert made.nodes["state"].compose == "packml-state"
+    assert made.halt_place() == ("companion", "f:Filler")
+    assert made.haltable()
+
+
+def test_heartbeat_beats_each_second_by_default() -> None:
+    """Where there is a place for the heartbeat it is written."""
+    made = config(profile="packml-tags", prefix="Filler", heartbeat={"write": "f:Filler.Heartbeat.In"})
+    assert made.beat_s == 1.0
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"profile": "packml-tag", "prefix": "F"}, "nearest: packml-tags"),
+        ({"profile": "packml-tags"}, "needs `prefix:`"),
+        ({"profile": "packml-companion"}, "needs `root:`"),
+        ({}, "has no tags"),
+        ({"tags": {"a": {"node": "ns=2;s=A"}}}, "tags.a: .*may move"),
+        ({"tags": {"a": {"node": "g:A"}}}, "no namespace I know"),
+        ({"tags": {"a": {"node": "f:A"}}, "url": "http://x:1"}, "is no endpoint"),
+        ({"tags": {"a": {"node": "f:A"}}, "url": "opc.tcp://u:p@x:1"}, "write them under security"),
+        ({"tags": {"a": {"node": "f:A"}}, "halt": {}}, "say `dialect: tags`"),
+        ({"tags": {"a": {"node": "f:A"}}, "halt": {"dialect": "tags"}}, "needs `prefix:`"),
+        ({"tags": {"a": {"node": "f:A"}}, "halt": {"write": {"node": "f:W", "value": 1}}}, "proves nothing"),
+        (
+            {
+                "tags": {"a": {"node": "f:A"}},
+                "halt": {"write": {"node": "f:W", "value": 1}, "confirm": {"tag": "b", "in": [1]}},
+            },
+            "none of the tags",
+        ),
+        ({"tags": {"a": {"node": "f:A"}}, "heartbeat": {"write": "f:H", "read": "z"}}, "none of the tags"),
+        ({"tags": {"a": {"node": "f:A"}}, "beat": "1s"}, "beat needs"),
+        ({"tags": {"a": {"node": "f:A"}}, "security": {"policy": "None", "mode": "None"}}, "waiver"),
+        ({"tags": {"a": {"node": "f:A"}}, "security": {"policy": "None", "mode": "None", "waiver": " "}}, "waiver"),
+        ({"tags": {"a": {"node": "f:A"}}, "security": {"policy": "Basic256", "pki": "p"}}, "deprecated"),
+        ({"tags": {"a": {"node": "f:A"}}, "security": {}}, "needs our certificate"),
+        (
+            {"tags": {"a": {"node": "f:A"}}, "security": {"certificate": "c.der", "key": "c.pem"}},
+            "server's certificate is not checked",
+        ),
+        ({"tags": {"a": {"node": "f:A"}}, "security": {"policy": "None"}}, "belong together"),
+    ],
+)
+def test_refused(more: dict[str, Any], says: str) -> None:
+    """What cannot work, or is weak without a reason, is refused with what to do."""
+    with pytest.raises(ValidationError, match=says):
+        config(**more)
+
+
+def test_security_is_not_optional() -> None:
+    """A device without a word on security is refused."""
+    with pytest.raises(ValidationError, match="security"):
+        OpcUaConfig.model_validate({"driver": "opcua", "url": "opc.tcp://x:1", "tags": {"a": {"node": "i=1"}}})
+
+
+def test_waivers_are_shown() -> None:
+    """A waiver is listed with what it waives; a strong link has none."""
+    assert config(tags={"a": {"node": "f:A"}}).waivers() == [
+        "the link is neither signed nor encrypted (security None): bench without a network"
+    ]
+    assert config(tags={"a": {"node": "f:A"}}, security={"pki": "pki"}).waivers() == []
+
+
+def test_example_loads() -> None:
+    """The example beside the driver is a valid configuration of it."""
+    text = (Path(__file__).parents[2] / "config/examples/opcua.yaml").read_text()
+    for device in yaml.safe_load(text)["devices"].values():
+        OpcUaConfig.model_validate(device)
+
+
+def test_configuration_alone_loads_no_asyncua() -> None:
+    """A line that uses no OPC UA does not pay for the library."""
+    code = "import sys, gateway.drivers.opcua; sys.exit('asyncua' in sys.modules)"
+    assert run([sys.executable, "-c", code], check=False).returncode == 0
