@@ -112,7 +112,8 @@ class Packed:
 
 
 def _text(value: str) -> bytes:
-    encoded = value.encode()
+    """A broker hangs up on a NUL or a lone surrogate in a text (MQTT 5, 1.5.4): they are shown as what they are."""
+    encoded = value.replace("\0", "\ufffd").encode("utf-8", "replace")[:65535]
     return struct.pack(">H", len(encoded)) + encoded
 
 
