@@ -20,7 +20,7 @@ from gateway.config_model import NUMBERS, SPECIMEN_BATCH, RawRule, Settings, exp
 from gateway.config_yaml import Where
 from gateway.drivers.base import DriverConfig
 from gateway.errors import Problem
-from gateway.model import TagSpec
+from gateway.model import Json, TagSpec
 from gateway.recipe import Plan, Recipe, Window
 from gateway.rules.base import RuleConfig
 from gateway.sinks.base import SinkConfig
@@ -87,6 +87,8 @@ def worst_case(settings: Settings, recipe: Recipe | None = None) -> list[Row]:
 
 
 def _rows(settings: Settings, name: str, config: RuleConfig) -> Iterator[Row]:
+    if not config.halt:
+        return
     each = expand(name, config, settings.tagsets).values()
     inputs = {tag.partition("/")[0] for one in each for tag in one.inputs()}
     measured = [(device, settings.devices[device]) for device in inputs if device in settings.devices]
@@ -272,7 +274,7 @@ def _waivers(settings: Settings) -> Iterator[Problem]:
         text = f"waived: the console listens on {console.host}: {console.waiver}"
         yield settings.document.problem(where, text, level="waiver")
     for section, name, config in _configs(settings):
-        written = [way for way, value in settings.document.scalars((section, name)) if value and _waives(way)]
+        written = list(_waives(settings.document.get((section, name)), (section, name)))
         place = written[0] if written else (section, name)
         own = getattr(config, "waivers", None)
         texts = own() if own else [f"{way[-1]}: {settings.document.get(way)}" for way in written]
@@ -280,8 +282,13 @@ def _waivers(settings: Settings) -> Iterator[Problem]:
             yield settings.document.problem(place, f"waived: {text}", level="waiver")
 
 
-def _waives(way: Where) -> bool:
-    return str(way[-1]).startswith(_WAIVES)
+def _waives(data: Json, where: Where, depth: int = 2) -> Iterator[Where]:
+    """Keys that waive something, of the entry itself and of the mappings in it."""
+    for key, value in data.items():
+        if isinstance(value, dict) and depth > 1:
+            yield from _waives(value, (*where, key), depth - 1)
+        elif key.startswith(_WAIVES) and value:
+            yield (*where, key)
 
 
 def _configs(settings: Settings) -> Iterator[tuple[str, str, DriverConfig | SinkConfig]]:

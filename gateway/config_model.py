@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -19,7 +19,7 @@ from gateway.config_explain import explain, hint
 from gateway.config_yaml import Document, Where
 from gateway.drivers.base import DriverConfig
 from gateway.errors import ConfigError, Problem
-from gateway.model import Json, TagSet
+from gateway.model import Json, TagSet, TagSpec
 from gateway.recipe import Frozen, Recipe, Window
 from gateway.rules.base import RuleConfig, RuleContext
 from gateway.sinks.base import SinkConfig
@@ -119,9 +119,9 @@ class Settings:
     sinks: Mapping[str, SinkConfig]
     tagsets: Mapping[str, TagSet]
     hash: str
-    """SHA-256, hex, of the canonical JSON of all settings and tags, secrets as references, paths as written."""
+    """SHA-256, hex, of all settings as validated and all tags; secrets as references, paths as written."""
     rules_hash: str
-    """The same of the rules alone."""
+    """SHA-256, hex, of the rules' canonical JSON, references standing."""
     document: Document = field(repr=False)
     warnings: tuple[Problem, ...] = ()
 
@@ -213,6 +213,11 @@ def expand(name: str, config: RuleConfig, tagsets: Mapping[str, TagSet]) -> dict
     return {f"{name}.{match.replace('/', '.')}": config.model_copy(update={"input": match}) for match in found}
 
 
+def named(tagset: TagSet) -> Iterator[tuple[str, TagSpec]]:
+    """`device/tag` and its specification."""
+    return zip(tagset.names, tagset.specs, strict=True)
+
+
 def _matching(pattern: str, tagsets: Mapping[str, TagSet], *, numbers: bool) -> list[str]:
     device, slash, tag = pattern.partition("/")
     devices = [tagset for name, tagset in tagsets.items() if fnmatchcase(name, device)]
@@ -221,7 +226,7 @@ def _matching(pattern: str, tagsets: Mapping[str, TagSet], *, numbers: bool) -> 
     return [
         full
         for tagset in devices
-        for spec, full in zip(tagset.specs, tagset.names, strict=True)
+        for full, spec in named(tagset)
         if fnmatchcase(spec.name, tag) and (spec.kind in NUMBERS or not numbers)
     ]
 

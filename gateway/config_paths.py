@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import types
 import typing
@@ -25,13 +26,10 @@ def absolute(data: Json, model: type[BaseModel], folder: Path) -> Json:
     return data
 
 
-def as_written(data: Json, folder: Path) -> Json:
-    """The reverse, for hashes that do not depend on where the file lies."""
-    if isinstance(data, dict):
-        return {key: as_written(child, folder) for key, child in data.items()}
-    if isinstance(data, list):
-        return [as_written(child, folder) for child in data]
-    return data.removeprefix(f"{folder}{os.sep}") if isinstance(data, str) else data
+def as_written(text: str, folder: Path) -> str:
+    """JSON text with the folder taken out again, so that a hash does not depend on where the file lies."""
+    prefix = json.dumps(f"{folder}{os.sep}")[1:-1]
+    return text.replace(f'"{prefix}', '"')
 
 
 @cache

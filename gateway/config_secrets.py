@@ -5,10 +5,11 @@ Refused: blank and well-known values, files that everybody may read, secrets wri
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -39,9 +40,8 @@ class Secrets:
 
     def resolve(self, document: Document) -> None:
         """Replace references in the document's data; what cannot be is a problem of the document."""
-        for where, value in list(document.scalars()):
-            if isinstance(value, str):
-                self._one(document, where, value)
+        for where, value in list(_suspects(document.data, ())):
+            self._one(document, where, value)
 
     def hide(self, value: Json) -> Json:
         """The same JSON with each secret replaced by its reference."""
@@ -51,9 +51,10 @@ class Secrets:
             return [self.hide(child) for child in value]
         return self.scrub(value) if isinstance(value, str) else value
 
-    def scrub(self, text: str) -> str:
+    def scrub(self, text: str, *, escaped: bool = False) -> str:
+        """`escaped`: the text is JSON."""
         for secret, reference in self._references.items():
-            text = text.replace(secret, reference)
+            text = text.replace(json.dumps(secret, ensure_ascii=False)[1:-1] if escaped else secret, reference)
         return text
 
     def _one(self, document: Document, where: Where, value: str) -> None:
@@ -85,6 +86,16 @@ class Secrets:
             return path.read_text().removesuffix("\n")
         except OSError as error:
             raise ValueError(f"{name} cannot be read: {error.strerror}") from None
+
+
+def _suspects(data: Json, where: Where) -> Iterator[tuple[Where, str]]:
+    """Text that refers to a secret, or may be one; ways are made only for these, as files may hold 100,000 values."""
+    entries = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+    for step, value in entries:
+        if isinstance(value, dict | list):
+            yield from _suspects(value, (*where, step))
+        elif isinstance(value, str) and ("${" in value or "://" in value or _SECRET_KEY.search(str(step))):
+            yield (*where, step), value
 
 
 def _judge(secret: str, *, strict: bool) -> None:
