@@ -189,9 +189,9 @@ def _corrections(log: Log) -> Iterator[Finding]:
         body = record["body"]
         if body.get("supersedes"):
             change = (
-                f"{body['quantity']} {body['previous']} -> {body['value']} by {body['full_name'] or body['person']}"
+                f"{body['quantity']} {body['previous']} -> {body['value']} by {body.get('full_name') or record['by']}"
             )
-            yield Finding("entry.corrected", f"{change}: {body['comment']}", _at(record))
+            yield Finding("entry.corrected", f"{change}: {body.get('comment') or 'no reason'}", _at(record))
 
 
 def _gaps(log: Log) -> Iterator[Finding]:

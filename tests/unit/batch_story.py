@@ -549,3 +549,30 @@ def _after(story: Story) -> None:
         comment="with tray T-44 rejected",
     )
     story.change(END + 960, change)
+
+
+def clean() -> Story:
+    """A short batch in which nothing goes wrong: complete, reviewed, not closed yet."""
+    story = Story()
+    _before(story)
+    assert story.batch is not None
+    zero = Counters(units=88_210, rejects=4, labels=12_000)
+    story.change(0, lifecycle.start(story.batch, story.recipe, "ana", zero, at(0)))
+    count_to(story, 10)
+    judged_check(story, "five-in-15", 1, 30, 5)
+    count_to(story, 34)
+    judged_check(story, "one-in-100", 1, 33.4, 1, due_units=100)
+    story.add(36, "telemetry.root", {"root": "3fa9" * 16, "batches": "118", "first": "40112", "last": "42510"})
+    story.alarm_states.clear()
+    alarm(story, 40, "raised", "oil-temperature", text="oil temperature 54.9 Cel is below 55 Cel")
+    alarm(story, 42, "acknowledged", "oil-temperature", "tom", text="oil temperature 54.9 Cel is below 55 Cel")
+    alarm(story, 44, "cleared", "oil-temperature", text="oil temperature 56.0 Cel")
+    last = Counters(units=88_210 + 180, rejects=4 + 1, labels=12_000 + 178)
+    batch = story.change(60, lifecycle.complete(story.batch, story.recipe, "ana", last, at(60)))
+    enter(story, 70, ANA, "labels_returned", str(720 - 178), "{count}")
+    enter(story, 72, TOM, "units_destroyed", "1", "{count}", "seal test")
+    batch = enter(story, 74, TOM, "oil_remaining", "510.0", "g")
+    batch = story.change(80, lifecycle.sign(batch, story.recipe, "cleaning", ANA, "", at(80)))
+    story.change(90, lifecycle.sign(batch, story.recipe, "review", QUINN, "", at(90)))
+    _sorted(story)
+    return story

@@ -1,0 +1,315 @@
+"""Completeness: a clean record has no findings, and each planted omission gives exactly its own."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from batch_story import ANA, QUINN, Story, at, clean, halt, judged_check, recipe, told
+
+from gateway.batch import lifecycle
+from gateway.batch.checklist import checklist, keys
+from gateway.batch.complete import findings
+from gateway.batch.counts import CountEntry
+from gateway.batch.records import Log, lasted, moment
+
+Records = list[dict[str, Any]]
+
+
+@pytest.fixture
+def story() -> Story:
+    return clean()
+
+
+def kinds(records: Records) -> list[str]:
+    return [one.kind for one in findings(records)]
+
+
+def without(records: Records, *wanted: str, **body: Any) -> Records:
+    """The records, without those of a kind (and with such a body)."""
+    return [
+        one
+        for one in records
+        if not (one["kind"] in wanted and all(one["body"].get(key) == value for key, value in body.items()))
+    ]
+
+
+def test_a_clean_batch_has_no_findings(story: Story) -> None:
+    """Nothing missing, nothing said: and with nothing said it can be closed without a reason."""
+    assert findings(story.records) == []
+    assert story.batch is not None
+    lifecycle.close(story.batch, story.recipe, "released", QUINN, findings(story.records), at(100))
+
+
+def test_the_order_of_records_does_not_matter(story: Story) -> None:
+    """Findings go by index, not by where a record stands in the file."""
+    assert findings(list(reversed(told().records))) == findings(told().records)
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "found"),
+    [
+        ("check.judged", {"id": "one-in-100#1"}, ["check.open"]),
+        ("alarm.acknowledged", {}, ["alarm.unacknowledged"]),
+        ("alarm.cleared", {}, ["alarm.open"]),
+        ("batch.signed", {"step": "setup"}, ["step.unsigned"]),
+        ("batch.signed", {"step": "line-clearance", "meaning": "verified"}, ["step.unsigned"]),
+        ("batch.signed", {"step": "review"}, ["step.unsigned"]),
+    ],
+)
+def test_each_record_left_out_is_missed(story: Story, kind: str, body: dict[str, Any], found: list[str]) -> None:
+    """Take one record out and completeness names what it stood for."""
+    records = without(story.records, kind, **body)
+
+    assert len(records) < len(story.records)
+    assert kinds(records) == found
+
+
+def plant_late(story: Story) -> None:
+    for record in story.records:
+        if record["kind"] == "check.judged" and record["body"]["id"] == "five-in-15#1":
+            record["body"]["late"] = True
+
+
+def plant_missed(story: Story) -> None:
+    due = next(one for one in story.records if one["kind"] == "check.due")
+    story.add(70, "check.missed", copy.deepcopy(due["body"]) | {"state": "missed"})
+
+
+def plant_failed(story: Story) -> None:
+    for record in story.records:
+        if record["kind"] == "check.judged" and record["body"]["id"] == "one-in-100#1":
+            record["body"].update(state="failed", text="weight 0.94 g is below 0.95 g")
+
+
+def plant_superseded_alarm(story: Story) -> None:
+    body = {"alarm": "viscosity", "priority": "medium", "text": "thick", "state": "unack"}
+    story.add(45, "alarm.raised", body | {"occurrence": 1})
+    story.add(46, "alarm.raised", body | {"occurrence": 2})
+
+
+def plant_gap(story: Story) -> None:
+    story.add(50, "device.lost", {"device": "balance", "reason": "no answer"})
+    story.add(53.5, "device.connected", {"device": "balance"})
+
+
+def plant_gap_to_the_end(story: Story) -> None:
+    story.add(50, "device.lost", {"device": "balance", "reason": "no answer"})
+
+
+def plant_gap_outside(story: Story) -> None:
+    story.add(-100, "device.lost", {"device": "balance", "reason": "no answer"})
+    story.add(-90, "device.connected", {"device": "balance"})
+
+
+def plant_restart(story: Story) -> None:
+    story.add(50, "gateway.started", {"version": "0.1", "boot": "b2"})
+
+
+def plant_start_before(story: Story) -> None:
+    story.add(-300, "gateway.started", {"version": "0.1", "boot": "b1"})
+
+
+def plant_counter_reset(story: Story) -> None:
+    story.add(50, "counter.stepped", {"counter": "units", "before": "88300", "after": "2", "total": "92"})
+
+
+def plant_suspect(story: Story) -> None:
+    assert story.batch is not None
+    story.change(95, lifecycle.suspect(story.batch, ["T-41"], "weight 0.94 g"))
+
+
+def plant_decided_suspect(story: Story) -> None:
+    plant_suspect(story)
+    assert story.batch is not None
+    story.change(96, lifecycle.dispose_tray(story.batch, "T-41", "released", QUINN, "weighed again"))
+
+
+def plant_correction(story: Story) -> None:
+    assert story.batch is not None
+    entry = CountEntry("units_destroyed", Decimal(1), "{count}", "seen by two persons", supersedes=4)
+    story.change(95, lifecycle.entered(story.batch, story.recipe, entry, ANA, at(95)))
+
+
+def plant_imbalance(story: Story) -> None:
+    assert story.batch is not None
+    entry = CountEntry("labels_damaged", Decimal(9), "{count}")
+    story.change(95, lifecycle.entered(story.batch, story.recipe, entry, ANA, at(95)))
+
+
+def plant_open_halt(story: Story) -> None:
+    halt(story, 50, "requested", "filler", "r", text="weight", sampled=str(at(50)), judged=str(at(50)))
+    halt(story, 50.1, "confirmed", "filler", "r", text="weight", sampled=str(at(50)), judged=str(at(50)))
+
+
+def plant_failed_halt(story: Story) -> None:
+    plant_open_halt(story)
+    halt(story, 52, "failed", "filler", "r", text="weight")
+    halt(story, 55, "released", "filler", "r", by="tom", text="weight", reason="stopped by hand")
+
+
+def plant_unsynchronised(story: Story) -> None:
+    story.records[3]["context"] = story.records[3]["context"] | {"clock": "unsynchronised"}
+
+
+def plant_unnamed_tray(story: Story) -> None:
+    body = {"tray": "unseen-1-9", "state": "unseen", "first_unit": "1", "last_unit": "9", "seen": False, "suspect": []}
+    story.add(50, "batch.tray", body)
+
+
+@pytest.mark.parametrize(
+    ("plant", "found"),
+    [
+        (plant_late, ["check.late"]),
+        (plant_missed, ["check.missed"]),
+        (plant_failed, ["check.failed"]),
+        (plant_superseded_alarm, ["alarm.unacknowledged", "alarm.open"]),
+        (plant_gap, ["device.gap"]),
+        (plant_gap_to_the_end, ["device.gap"]),
+        (plant_gap_outside, []),
+        (plant_restart, ["gateway.restarted"]),
+        (plant_start_before, []),
+        (plant_counter_reset, ["counter.stepped"]),
+        (plant_suspect, ["tray.suspect"]),
+        (plant_decided_suspect, []),
+        (plant_unnamed_tray, ["tray.unseen"]),
+        (plant_correction, ["entry.corrected"]),
+        (plant_imbalance, ["count.unreconciled"]),
+        (plant_open_halt, ["halt.open"]),
+        (plant_failed_halt, ["halt.failed"]),
+        (plant_unsynchronised, ["clock.unsynchronised"]),
+        (lambda story: story.add(50, "clock.stepped", {"step": "-7200000000000"}), ["clock.stepped"]),
+        (lambda story: story.add(50, "telemetry.shed", {"first": "1", "last": "9"}), ["telemetry.shed"]),
+        (lambda story: story.add(50, "store.quarantined", {"text": "telemetry.db"}), ["store.quarantined"]),
+        (lambda story: story.add(50, "verification.started", {"rule": "one-in-100"}), ["verification.open"]),
+    ],
+)
+def test_each_planted_fault_is_found(story: Story, plant: Callable[[Story], Any], found: list[str]) -> None:
+    """Late, missed, failed, open, away, stepped, shed, suspect, corrected, unreconciled: each gives its finding."""
+    plant(story)
+
+    assert kinds(story.records) == found
+
+
+def test_texts_carry_the_numbers(story: Story) -> None:
+    """A reviewer reads how long, since when and why."""
+    plant_gap(story)
+    plant_imbalance(story)
+
+    texts = [one.text for one in findings(story.records)]
+    assert texts == [
+        "labels: -9 off (-1.25 %), limit within 1.0 % of issued",
+        "balance was away for 3.5 s, 09:00:50.0 to 09:00:53.5 UTC: no answer",
+    ]
+
+
+def test_checks_never_asked_for_are_missed() -> None:
+    """A plan that asked for too few checks, or for none, is found from the recipe and the count."""
+    records = clean().records
+
+    assert kinds([one for one in records if one["body"].get("rule") != "one-in-100"]) == ["check.absent"]
+    few = clean()
+    for record in few.records:
+        if record["body"].get("units_filled"):
+            record["body"]["units_filled"] = "399"
+    assert findings(few.records)[0].text == "the recipe's plan every_100 asked for 1 checks; 399 units call for 3"
+
+
+def test_a_batch_without_an_end_is_incomplete(story: Story) -> None:
+    """A record that ends in mid-run says so, and what cannot be known is not invented."""
+    records = without(story.records, "batch.completed")
+    records = [one for one in records if "reconciliation" not in one["body"]]
+
+    assert "batch.incomplete" in kinds(records)
+
+
+def test_an_empty_record_is_no_crash() -> None:
+    """No records, no findings to rest on: but the checklist says that everything is missing."""
+    assert findings([]) == []
+    assert all(item.missing for item in checklist([]) if item.key in {"master", "dates", "checks", "disposition"})
+
+
+def test_findings_have_stable_ids() -> None:
+    """The same records give the same ids, so that a reason given stays with its finding."""
+    ids = [one.id for one in findings(told().records)]
+
+    assert ids == [one.id for one in findings(told().records)]
+    assert len(set(ids)) == len(ids)
+
+
+def test_the_story_of_the_heater() -> None:
+    """The demo's batch shows its failed check, missed check, correction and gap, and nothing else."""
+    assert kinds(told().records) == ["check.failed", "check.missed", "entry.corrected", "device.gap"]
+
+
+def test_halt_stamps_come_from_the_first_confirmation() -> None:
+    """Reaction times are those of the first confirmation, even if the halt was asserted again later."""
+    log = Log(told().records)
+
+    first = log.halts[0]
+    assert (first.halt, first.took_ns("sampled", "confirmed")) == ("filler:one-in-100", 48_700_000)
+    assert first.released is not None
+
+
+def test_an_alarm_that_comes_back_is_another_story() -> None:
+    """Occurrences begin at 1 again once an alarm was over and seen; they are not run together."""
+    story = Story()
+    for second in (1, 5):
+        for offset, word, state in ((0, "raised", "unack"), (1, "cleared", "rtn_unack"), (2, "acknowledged", "normal")):
+            body = {"alarm": "a", "occurrence": 1, "priority": "low", "text": "t", "state": state}
+            story.add(second + offset, f"alarm.{word}", body)
+
+    assert [len(one.indexes) for one in Log(story.records).alarms] == [3, 3]
+
+
+def test_the_checklist_tells_watching_from_people() -> None:
+    """Every item of 21 CFR 211.188(b) is there; what the story did is answered, by machine and by person."""
+    items = {item.key: item for item in checklist(told().records)}
+    cites = " ".join(item.cite for item in items.values())
+
+    assert [number for number in range(1, 14) if f"(b)({number})" not in cites] == []
+    assert [item.key for item in items.values() if item.missing] == []
+    assert items["checks"].automatic
+    assert items["label-proof"].automatic
+    assert items["label-proof"].person
+    assert not items["weights"].automatic
+
+
+def test_the_checklist_says_what_nobody_signed() -> None:
+    """A recipe whose steps cover nothing leaves those items missing."""
+    records = told().records
+    for record in records:
+        record["body"].pop("covers", None)
+    missing = {item.key: item.missing for item in checklist(records) if item.missing}
+
+    assert missing["area-before"] == "nobody signed a step that covers area-before"
+    assert set(missing) == {"components-verified", "area-before", "area-after", "label-proof", "examination"}
+    assert set(missing) <= set(keys())
+
+
+def test_the_recipe_of_the_record_is_the_recipe() -> None:
+    """batch.ordered holds the whole master record: it reads back as the same recipe."""
+    log = Log(clean().records)
+
+    assert recipe().model_validate(log.recipe) == recipe()
+
+
+def test_times_and_durations_are_said_plainly() -> None:
+    """What a reviewer reads: UTC with a tenth of a second, and durations in the unit they need."""
+    assert moment(at(0.25)) == "2026-03-14 09:00:00.2 UTC"
+    assert [lasted(int(s * 1e9)) for s in (0.0487, 3.4, 125, 3840, -7200)] == [
+        "48.7 ms", "3.4 s", "2 min 5 s", "1 h 4 min", "-2 h 0 min",
+    ]  # fmt: skip
+
+
+def test_a_check_done_after_it_was_missed_is_one_finding(story: Story) -> None:
+    """Missed and done late is said in one sentence, not two."""
+    plant_missed(story)
+    check = judged_check(story, "five-in-15", 1, 75, 5, late=True)
+
+    (only,) = findings(story.records)
+    assert (only.kind, check.late) == ("check.missed", True)
+    assert only.text.endswith("was missed and done late")
