@@ -58,10 +58,10 @@ class Production:
         return True
 
     def _first_unit(self, made: int) -> int:
-        """Where the new tray began: at the boundary passed since the last look, else as early as it can have."""
+        """Where the new tray began: at the first boundary since the last look, else as early as it can have."""
         units = self.units or 0
-        boundary = units - units % self._tray_size
-        return boundary + 1 if boundary >= units - made else max(1, units - made + 1)
+        boundary = -(-(units - made) // self._tray_size) * self._tray_size
+        return boundary + 1 if boundary <= units else units - made + 1
 
     # -- what it means ----------------------------------------------------------------------------
 
