@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -123,3 +124,34 @@ def test_the_schema_lets_rules_refer_and_durations_name_their_unit() -> None:
     limit = whole["$defs"]["LimitConfig"]["properties"]
     assert {"type": "string", "pattern": r"^(recipe|batch)\."} in limit["limits"]["anyOf"]
     assert "ms|s|min|h|d" in json.dumps(whole["$defs"]["ModbusConfig"]["properties"]["period"])
+
+
+JUNK: list[Json] = [None, 0, -1, 3.5, 10**30, "", "x", "recipe.plans", "batch.uid", [], {}, [[]], {"": {}}, True]
+JUNK += ["*/*", "a/b/c", "${file:/}", "5s", "-5s", "tcp://[::1", "serial://", "°C", "a" * 5000]
+
+
+def ways(data: Json, way: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    entries = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+    return [way, *(below for step, child in entries for below in ways(child, (*way, step)))]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_spoilt_line_is_never_a_traceback(seed: int, tmp_path: Path) -> None:
+    """Whatever stands in place of any value of the line and its recipe, there is an answer."""
+    dice = random.Random(seed)
+    line = yaml.safe_load(LINE.read_text())
+    recipe = yaml.safe_load((ROOT / "config" / "recipes" / "vape-1g.yaml").read_text())
+    for document in (line, line, recipe):
+        *above, last = dice.choice(ways(document)[1:])
+        for step in above:
+            document = document[step]  # noqa: PLW2901  # walks down
+        document[last] = dice.choice(JUNK)
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "one.yaml").write_text(yaml.safe_dump(recipe))
+    path = tmp_path / "line.yaml"
+    path.write_text(yaml.safe_dump(line, sort_keys=False))
+
+    report = check(path)
+
+    assert (report.settings is None) == bool(report.problems)
+    assert all(problem.line >= 1 and problem.message for problem in report.problems)
