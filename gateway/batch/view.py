@@ -86,12 +86,19 @@ def figures(log: Log) -> list[tuple[str, str, str]]:
 
 
 def checks(log: Log) -> list[Row]:
-    return [_check(story) for story in sorted(log.checks, key=lambda story: int(story.body["due_ns"]))]
+    plain = _weighed_names(log.recipe)
+    return [_check(story, plain) for story in sorted(log.checks, key=lambda story: int(story.body["due_ns"]))]
 
 
-def _check(story: CheckStory) -> Row:
+def _weighed_names(recipe: Json) -> set[str]:
+    """Characteristics that need no name beside their value: a weight in grams says what it is."""
+    characteristics = [one for plan in recipe.get("plans", {}).values() for one in plan["characteristics"]]
+    return {one["name"] for one in characteristics if one.get("source") == "weighing"}
+
+
+def _check(story: CheckStory, plain: set[str]) -> Row:
     body = story.body
-    samples = [_sample(sample) for sample in body.get("samples", ())]
+    samples = [_sample(sample, plain) for sample in body.get("samples", ())]
     took_ns = int(story.judged["time"]) - int(body["due_ns"]) if story.judged else None
     return {
         "id": story.check,
@@ -110,9 +117,9 @@ def _check(story: CheckStory) -> Row:
     }
 
 
-def _sample(sample: Json) -> Row:
+def _sample(sample: Json, plain: set[str]) -> Row:
     return {
-        "name": sample["characteristic"],
+        "name": "" if sample["characteristic"] in plain else sample["characteristic"],
         "value": amount(sample["value"], sample["unit"]),
         "passed": sample["passed"],
         "unit_no": sample.get("unit_no"),
