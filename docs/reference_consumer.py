@@ -66,12 +66,17 @@ class Consumer:
         if reason.is_failure:
             self._alarm(f"the broker refused us: {reason}")
             return
-        client.subscribe([(f"{self.path}/event/#", 1), (f"{self.path}/checkpoint", 1)])
+        client.subscribe(
+            [(f"{self.path}/event/#", 1), (f"{self.path}/checkpoint", 1), (f"{self.path}/state/gateway", 1)]
+        )
         self._told.clear()  # say it again: whatever we lost while away is sent again
 
     def _received(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
         if message.topic == f"{self.path}/checkpoint":
             self.checkpoint = message.payload.decode()
+            return
+        if message.topic == f"{self.path}/state/gateway":
+            self.upto.setdefault(json.loads(message.payload)["ledger"], -1)  # say -1 of a ledger we have nothing of
             return
         user = dict(getattr(message.properties, "UserProperty", []))
         self.take(bytes(message.payload), user.get("hash", ""))

@@ -180,6 +180,10 @@ class Forwarder:
                 self._found()
                 await self._idle()
             self._check_late()
+            if self._records.send_again(self._now()):
+                log.warning(
+                    "the consumer has less than it was given: again", sink=self.name, records=self._records.unhanded
+                )
 
     async def _idle(self) -> None:
         """Until there is something to do, or time to look again."""
@@ -275,8 +279,7 @@ class Forwarder:
         if not self._config.acknowledges:
             return
         before = self._records.acknowledged
-        if self._records.acknowledge(mark, self._now()):
-            log.warning("the consumer came back with less; sending again", sink=self.name, after=mark.committed_upto)
+        self._records.acknowledge(mark, self._now())
         self._wake.set()
         if self._records.acknowledged > before:
             self._tell_watermark(mark)

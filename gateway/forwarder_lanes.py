@@ -13,7 +13,7 @@ from gateway.model import Lane, Record, Scan, Watermark
 log = structlog.get_logger()
 
 RESEND_S: Final = 2.0
-"""An acknowledgement that moves nothing, so long after a hand-over, is the MES saying: this is all I have."""
+"""An acknowledgement that moves nothing, and none that does for so long: the MES says that this is all it has."""
 RECORD_LANES: Final = (Lane.ALARMS, Lane.EVIDENCE)
 
 Span = tuple[int, int]
@@ -81,7 +81,7 @@ class RecordLanes:
         self._store = store
         self._acknowledges = acknowledges
         self._epoch = 0
-        self._handed_s = float("-inf")
+        self._asked_s: float | None = None
         self.acknowledged = -1
         self.late_from: float | None = None
         """Loop time since when handed records wait for the consumer's word; None: none do."""
@@ -99,6 +99,7 @@ class RecordLanes:
 
     def _rewind(self) -> None:
         self._epoch += 1
+        self._asked_s = None
         self._at = dict.fromkeys(RECORD_LANES, self.acknowledged)
 
     def has(self, lane: Lane) -> bool:
@@ -129,17 +130,16 @@ class RecordLanes:
         self._at[lane] = upto
         if not some:
             return
-        self._handed_s = now_s
         if not self._acknowledges:
             self._store.advance(self._sink, handed={lane: upto})
         elif self.late_from is None and self.unacknowledged > 0:
             self.late_from = now_s
 
-    def acknowledge(self, mark: Watermark, now_s: float) -> bool:
-        """The consumer's word.  True: it has come back with less than it was given, and gets it again."""
+    def acknowledge(self, mark: Watermark, now_s: float) -> None:
+        """The consumer's word.  With less than it said before, it gets the rest again at once."""
         if mark.ledger_id != self._store.ledger_id:
             log.warning("an acknowledgement of another ledger was ignored", sink=self._sink, ledger=mark.ledger_id)
-            return False
+            return
         if mark.committed_upto > self._store.committed:
             log.error(
                 "the consumer has committed more than this ledger holds: records were lost here",
@@ -150,16 +150,23 @@ class RecordLanes:
         upto = min(mark.committed_upto, self._store.committed)
         if upto > self.acknowledged:
             self._advance(upto, now_s)
+        elif upto < self.acknowledged:
+            self.acknowledged = upto
+            self._store.advance(self._sink, acknowledged=upto)
+            self._rewind()
+        elif self.unacknowledged and self._asked_s is None:
+            self._asked_s = now_s
+
+    def send_again(self, now_s: float) -> bool:
+        """Has the consumer said that it has no more than that, and nothing else since?  Then from there again."""
+        if self._asked_s is None or now_s - self._asked_s < RESEND_S:
             return False
-        if upto == self.acknowledged and (not self.unacknowledged or now_s - self._handed_s < RESEND_S):
-            return False
-        self.acknowledged = max(upto, -1)
-        self._store.advance(self._sink, acknowledged=self.acknowledged)
         self._rewind()
         return True
 
     def _advance(self, upto: int, now_s: float) -> None:
         self.acknowledged = upto
+        self._asked_s = None
         self._at = {lane: max(at, upto) for lane, at in self._at.items()}
         self.late_from = now_s if self.unacknowledged > 0 else None
         self._store.advance(self._sink, acknowledged=upto)

@@ -272,8 +272,9 @@ class Link:
         if not self._ready.done():
             self._ready.set_result(None)
 
-    def _disconnected(self, _client: Client, _data: object, _flags: object, reason: Any, _properties: object) -> None:
-        self._fail(SinkError(f"lost the broker {self._dial.where}: {reason}"))
+    def _disconnected(self, _client: Client, _data: object, flags: Any, reason: Any, _properties: object) -> None:
+        why = f"it said: {reason}" if flags.is_disconnect_packet_from_server else "the connection broke"
+        self._fail(SinkError(f"lost the broker {self._dial.where}: {why}"))
 
     def _closing(self, _client: Client, _data: object, _sock: object) -> None:
         self._unwatch()
