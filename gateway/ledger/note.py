@@ -116,9 +116,12 @@ def _refuse_bad_text(text: str) -> None:
 
 def _unbase64(text: str, what: str) -> bytes:
     try:
-        return base64.b64decode(text, validate=True)
+        raw = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         raise VerifyError(f"{what} is not base64") from None
+    if base64.b64encode(raw).decode() != text:
+        raise VerifyError(f"{what} is not canonical base64")
+    return raw
 
 
 class Checkpoint(msgspec.Struct, frozen=True):

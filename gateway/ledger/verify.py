@@ -14,10 +14,9 @@ import base64
 import json
 import zipfile
 import zlib
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -34,8 +33,7 @@ class BadEvidence(Exception):  # noqa: N818  # the word an auditor reads
         self.index = index
 
 
-@dataclass
-class Report:
+class Report(NamedTuple):
     """What a bundle that holds says.  Records `first` to `last`; `size` and `root` by its last checkpoint."""
 
     ledger: str

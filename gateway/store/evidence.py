@@ -314,10 +314,23 @@ class Evidence:
             before=before,
             payloads=[record.payload for record in records],
             hashes=[record.hash for record in records],
-            checkpoints=await self._run(lambda: self._file.checkpoints(first, end)),
+            checkpoints=await self._run(partial(self._do_checkpoints, first, end)),
             made_ns=self._world.time_ns(),
             extra=extra,
         )
+
+    def _do_checkpoints(self, first: int, end: int) -> list[tuple[int, str]]:
+        """Those within a span; the last one must hold, a damaged one before it is left out."""
+        notes = self._file.checkpoints(first, end)
+        self._signer.verifier.verify(notes[-1][1])
+        return [(size, note) for size, note in notes if self._holds(note)]
+
+    def _holds(self, note: str) -> bool:
+        try:
+            self._signer.verifier.verify(note)
+        except VerifyError:
+            return False
+        return True
 
     def _write_bundle(self, path: Path, bundle: Bundle) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -33,6 +33,8 @@ _WHOLE_BYTES: Final = 256 * 2**20
 _TAIL_RECORDS: Final = 200_000
 """Of larger ones, so many records."""
 
+_LANES: Final = frozenset(Lane)
+
 StateRow = tuple[str, str, bytes | None]
 """Kind, key, JSON; None deletes."""
 
@@ -177,27 +179,40 @@ class EvidenceFile:
         if whole and (said := self.db.connection.execute("PRAGMA integrity_check(1)").get) != "ok":
             raise Damaged(f"integrity check: {said}", 0)
         signed = [seen for seen in (_read_note(verifier, self.newest_checkpoint()), tip) if seen is not None]
+        self._hold_state()
         self._replay(verifier, 0 if whole else self.count() - _TAIL_RECORDS, signed)
         for seen in signed:
             if seen.size > self.tree.size:
                 raise Damaged(f"{seen.size} records were signed, {self.tree.size} are here", self.tree.size)
+            if self.frontier_at(seen.size).root() != seen.root:
+                raise Damaged(f"the records below {seen.size} are not those that were signed", 0)
 
     def count(self) -> int:
         found = self.db.connection.execute("SELECT max(idx) FROM record").get
         return 0 if found is None else int(found) + 1
 
+    def _hold_state(self) -> None:
+        for kind, key, value, seen in self.db.connection.execute("SELECT kind, key, value, mark FROM state"):
+            if seen != mark(kind, key, value):
+                raise Damaged(f"state {kind} {key} is not what was written", self.count())
+
     def _replay(self, verifier: Verifier, start: int, signed: Sequence[Checkpoint]) -> None:
         ledger, roots = self.meta().get("ledger_id", ""), {seen.size: seen.root for seen in signed}
         self.tree = self._frontier_below(start, verifier) if start > 0 else Tree()
         digest: bytes | None = None if self.tree.size else bytes(32)
+        sql = "SELECT size, frontier FROM checkpoint WHERE size > ? ORDER BY size"
+        frontiers = iter(self.db.connection.execute(sql, (self.tree.size,)))
+        size, frontier = next(frontiers, (-1, b""))
         sql = f"SELECT {_COLUMNS} FROM record WHERE idx >= ? ORDER BY idx"  # noqa: S608  # names of ours
         for row in self.db.connection.execute(sql, (self.tree.size,)):
             record = _record(*row)
             self._hold_record(record, ledger, digest)
             digest = record.hash
             self.tree.append(digest)
-            if self.tree.size in roots and self.tree.root() != roots[self.tree.size]:
-                raise Damaged(f"the records below {self.tree.size} are not those that were signed", 0)
+            if self.tree.size == size:
+                if self.tree.dump() != frontier or self.tree.root() != roots.get(size, self.tree.root()):
+                    raise Damaged(f"the records below {size} are not those that were signed", 0)
+                size, frontier = next(frontiers, (-1, b""))
         self.last_hash = digest or self._newest_hash()
 
     def _frontier_below(self, start: int, verifier: Verifier) -> Tree:
@@ -229,7 +244,7 @@ class EvidenceFile:
 def _record(  # noqa: PLR0917  # a row
     index: int, kind: str, batch: str | None, time_ns: int, lane: int, digest: bytes, payload: bytes
 ) -> Record:
-    if leaf_hash(payload) != digest:
+    if leaf_hash(payload) != digest or lane not in _LANES:
         raise Damaged(f"record {index} is not what was written", index)
     return Record(index, kind, batch, time_ns, Lane(lane), digest, payload)
 

@@ -112,7 +112,7 @@ class _Opener:
             return self._quarantine(str(damage), damage.first, tip)
         except _NOT_DAMAGE:
             raise
-        except (apsw.Error, VerifyError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (apsw.Error, VerifyError, msgspec.MsgspecError, ValueError) as error:
             return self._quarantine(f"{type(error).__name__}: {error}", 0, tip)
 
     def _existing(self, tip: Checkpoint | None) -> Opened:
@@ -180,7 +180,7 @@ class _Opener:
             ledger_id = file.meta().get("ledger_id", "")
             records = file.count()
             state.extend(row for row in file.state() if row[0] != "cursor")
-        except apsw.Error as error:
+        except (apsw.Error, UnicodeDecodeError) as error:
             log.warning("damaged file read in part", reason=str(error), state_rows=len(state))
         finally:
             file.db.abandon()
