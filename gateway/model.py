@@ -219,6 +219,8 @@ class Asked(msgspec.Struct, frozen=True):
     source: str
     """weighing or entry."""
     unit: str
+    n: int
+    """How many samples; a count of defects is one for all units looked at."""
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -243,7 +245,7 @@ class Check(msgspec.Struct, frozen=True):
     closed_ns: int | None = None
     text: str = ""
     asks: tuple[Asked, ...] = ()
-    """Each of these n times."""
+    """All of it, done or not."""
 
 
 class CheckChange(msgspec.Struct, frozen=True):

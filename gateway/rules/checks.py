@@ -16,6 +16,7 @@ import msgspec
 
 from gateway.errors import Refused
 from gateway.model import (
+    Asked,
     Check,
     CheckChange,
     CheckState,
@@ -119,9 +120,14 @@ class Checks:
             due_units=due_units,
             tray=self._production.tray_of(due_units),
             text=self._wanted(asked),
+            asks=tuple(self._asked(name, n) for name, n in asked.items()),
         )
         found.append(CheckChange("due", check))
         return Work(check, asked, now_ns, wall_ns)
+
+    def _asked(self, name: str, n: int) -> Asked:
+        source = "weighing" if name in self._weighed else "entry"
+        return Asked(name, source, self._standards[name].unit, n)
 
     def _id(self, number: int) -> str:
         return f"{self._terms.rule}#{number}"

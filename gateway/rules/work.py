@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from gateway.errors import Refused
-from gateway.model import Check, CheckState, Json, Priority, Sample, Severity, TagSpec, Value, Verdict
+from gateway.model import Asked, Check, CheckState, Json, Priority, Sample, Severity, TagSpec, Value, Verdict
 from gateway.recipe import Characteristic, Plan
 from gateway.rules.inputs import Bounds, beyond, bounds, convert, measure
 from gateway.units import duration_text
@@ -145,7 +145,8 @@ def load_work(state: Json, standards: Mapping[str, Standard]) -> Work | None:
         return None
     row = dict(state["check"])
     samples = tuple(Sample(**{**each, "value": _value(each, standards)}) for each in row.pop("samples"))
-    check = Check(**{**row, "state": CheckState(row["state"]), "samples": samples})
+    asks = msgspec.convert(row.pop("asks"), tuple[Asked, ...])
+    check = Check(**{**row, "state": CheckState(row["state"]), "samples": samples, "asks": asks})
     return Work(check, state["asked"], None, state["since_wall_ns"])
 
 
