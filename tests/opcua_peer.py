@@ -7,9 +7,11 @@ Browse names, state numbers and state node ids are typed off the nodeset Opc.Ua.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -103,6 +105,16 @@ class Peer:
         self.server.subscribe_server_callback(CallbackType.PreWrite, self._note_writes)
         await self.server.start()
         await self.to(self.state)
+
+    async def reset(self) -> None:
+        """As it was after start: the next test's machine."""
+        self.behave, self.deaf, self.stale_inner = "obey", set(), False
+        for name, (value, _) in VALUES.items():
+            await self.nodes[name].set_writable()
+            await self.put(name, value)
+        await self.to(4)
+        self.writes.clear()
+        self.calls.clear()
 
     async def stop(self) -> None:
         for task in self._tasks:
@@ -231,11 +243,124 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@asynccontextmanager
-async def peer(port: int = 0, strangers: int = 0, **start: Any) -> AsyncIterator[Peer]:
-    machine = Peer(port, strangers)
-    await machine.start(**start)
+class Remote:
+    """A peer on a loop and thread of its own: the standard address space takes seconds to build, so tests share one.
+
+    Attributes are the peer's; its coroutines run over there and are awaited here.
+    """
+
+    def __init__(self, peer: Peer) -> None:
+        self.__dict__["peer"] = peer
+        self.__dict__["loop"] = asyncio.new_event_loop()
+        self.__dict__["thread"] = threading.Thread(target=self.loop.run_forever, daemon=True)
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self.peer, name)
+        if not inspect.iscoroutinefunction(found):
+            return found
+        return lambda *args, **more: self.run(found(*args, **more))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self.peer, name, value)
+
+    def run(self, work: Any) -> asyncio.Future[Any]:
+        """Run a coroutine on the peer's loop; awaitable here."""
+        return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self.loop))
+
+    def later(self, delay_s: float, state: int) -> None:
+        """Have the machine go to a state by itself."""
+        self.loop.call_soon_threadsafe(self.loop.call_later, delay_s, self.peer.spawn_to, state)
+
+
+class Cable:
+    """A TCP line to the server, on the peer's own loop: it may lose bytes, keep the answers back, or be cut."""
+
+    def __init__(self, remote: Remote) -> None:
+        self._remote = remote
+        self._target = remote.peer.port
+        self.port = free_port()
+        self.dead = False
+        """Bytes get lost, both ways, and nobody is told: a pulled plug."""
+        self._kept: list[tuple[asyncio.StreamWriter, bytes]] | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._server: asyncio.Server | None = None
+
+    @property
+    def open(self) -> int:
+        return len(self._writers) // 2
+
+    async def heal(self) -> None:
+        self.dead, self._kept = False, None
+        if self._server is None:
+            self._server = await self._remote.run(asyncio.start_server(self._serve, "127.0.0.1", self.port))
+
+    async def mute(self) -> None:
+        self._kept = []
+
+    async def unmute(self) -> None:
+        await self._remote.run(self._release())
+
+    async def cut(self) -> None:
+        await self._remote.run(self._break())
+
+    async def _release(self) -> None:
+        kept, self._kept = self._kept or [], None
+        for writer, data in kept:
+            writer.write(data)
+
+    async def _break(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        for writer in self._writers:
+            writer.transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", self._target)
+        self._writers |= {writer, back}
+        answers = asyncio.create_task(self._pump(there, writer, True))
+        try:
+            await self._pump(reader, back, False)
+        finally:
+            answers.cancel()
+            self._writers -= {writer, back}
+            back.close()
+            writer.close()
+
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, answers: bool) -> None:
+        with suppress(ConnectionError):
+            while data := await source.read(65536):
+                if answers and self._kept is not None:
+                    self._kept.append((sink, data))
+                elif not self.dead:
+                    sink.write(data)
+
+
+@contextmanager
+def peer(port: int = 0, strangers: int = 0, **start: Any) -> Iterator[Remote]:
+    """A running machine; gone when the block ends, or when `kill()` was called before."""
+    remote = Remote(Peer(port, strangers))
+    remote.thread.start()
+    asyncio.run_coroutine_threadsafe(remote.peer.start(**start), remote.loop).result(60)
     try:
-        yield machine
+        yield remote
     finally:
-        await machine.stop()
+        kill(remote)
+        remote.loop.close()
+
+
+def kill(remote: Remote) -> None:
+    """Stop the server and everything on its loop."""
+    if not remote.thread.is_alive():
+        return
+    asyncio.run_coroutine_threadsafe(_end(remote.peer), remote.loop).result(30)
+    remote.loop.call_soon_threadsafe(remote.loop.stop)
+    remote.thread.join(10)
+
+
+async def _end(machine: Peer) -> None:
+    await machine.stop()
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:  # the server leaves the loops of broken sessions behind
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)

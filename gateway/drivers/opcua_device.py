@@ -51,7 +51,7 @@ _DI: Final = "http://opcfoundation.org/UA/DI/"
 @asynccontextmanager
 async def open_device(config: OpcUaConfig, name: str) -> AsyncIterator[OpcUaDevice]:
     """Connect, look every node up, read everything once; subscribe where the configuration says so."""
-    async with open_link(config.url, config.security) as link:
+    async with open_link(name, config.url, config.security) as link:
         device = OpcUaDevice(config, link, name)
         await device.prepare()
         if not config.subscribes:
@@ -112,7 +112,7 @@ class OpcUaDevice:
         composed = await self._find_composed(names)
         if self._missing and not self._nodes:
             raise DeviceMisconfigured(
-                f"{self._link.url}: none of the tags is there: {next(iter(self._missing.values()))}"
+                f"{self._link.where}: none of the tags is there: {next(iter(self._missing.values()))}"
             )
         return composed
 
@@ -158,7 +158,7 @@ class OpcUaDevice:
     async def _needed(self, ref: NodeRef, what: str) -> NodeId:
         (node,) = await self._link.resolve([ref])
         if isinstance(node, str):
-            raise DeviceMisconfigured(f"{self._link.url}: {what}: {node}")
+            raise DeviceMisconfigured(f"{self._link.where}: {what}: {node}")
         return node
 
     async def _find_controller(self) -> Controller:
@@ -179,7 +179,7 @@ class OpcUaDevice:
     async def _companion_controller(self, root: NodeRef, motion: Motion) -> Controller:
         parts = await self._parts(root)
         if not any(parts):
-            raise DeviceMisconfigured(f"{self._link.url}: halt: no PackML state machine below {root}")
+            raise DeviceMisconfigured(f"{self._link.where}: halt: no PackML state machine below {root}")
         machine = MACHINES[motion.machine]
         target = await self._needed(_below(root, machine), "halt")
         (method,) = await self._link.resolve([_below(root, (*machine, motion.method))])
@@ -255,7 +255,7 @@ class OpcUaDevice:
     def _take(self, notice: Notice) -> None:
         self._heard_at = asyncio.get_running_loop().time()
         if notice.status:
-            raise DeviceError(f"{self._link.url}: the server ended the subscription: {status_name(notice.status)}")
+            raise DeviceError(f"{self._link.where}: the server ended the subscription: {status_name(notice.status)}")
         self._gathered += notice.items
         self._unfinished = self._unfinished + 1 if notice.more else 0
         if 0 < self._unfinished < MORE:
@@ -288,7 +288,7 @@ class OpcUaDevice:
 
     async def _poll_once(self) -> Reading:
         if not self._values.ready:
-            async with _budget(self._config.timeout_s, self._link.url):
+            async with _budget(self._config.timeout_s, self._link.where):
                 await self._read_all()
             return self._values.reading()
         return self._values.ready.popleft()
@@ -307,12 +307,12 @@ class OpcUaDevice:
 
     async def _prove_alive(self) -> None:
         """A dead link is an error, and so is a subscription that died while the server lives: never stale as fresh."""
-        async with _budget(self._config.timeout_s, self._link.url):
+        async with _budget(self._config.timeout_s, self._link.where):
             await self._link.read([ALIVE])
         silent_s = asyncio.get_running_loop().time() - self._heard_at
         if silent_s > self._silence_s:
             raise DeviceError(
-                f"{self._link.url} answers, but its subscription has been silent for {silent_s:.1f} s; "
+                f"{self._link.where} answers, but its subscription has been silent for {silent_s:.1f} s; "
                 "a keep-alive was due"
             )
 
@@ -322,7 +322,7 @@ class OpcUaDevice:
             return reading
         if asyncio.get_running_loop().time() > self._doubt_until:
             return reading
-        async with _budget(self._config.timeout_s, self._link.url):
+        async with _budget(self._config.timeout_s, self._link.where):
             seen = await self._controller.look()
         if not seen.still:
             return reading
@@ -339,8 +339,8 @@ class OpcUaDevice:
 
     async def halt(self, order: HaltOrder) -> HaltProof:  # noqa: ARG002  # every order asks the same of the machine
         if self._controller is None:
-            raise NotHeld(f"{self._link.url}: no `halt:` is configured")
-        proof, seen = await bring_to_rest(self._controller, self._config.halt_budget_s)
+            raise NotHeld(f"{self._link.where}: no `halt:` is configured")
+        proof, seen = await bring_to_rest(self._controller, self._config.halt_budget_s, self._name)
         self._note(seen)
         self._doubt_until = asyncio.get_running_loop().time() + 2 * self._publishing_s + AFTER_HALT_S
         return proof
@@ -351,11 +351,11 @@ class OpcUaDevice:
 
     async def beat(self, count: int) -> None:
         if self._heartbeat is None:
-            raise DeviceMisconfigured(f"{self._link.url}: no `heartbeat:` is configured")
+            raise DeviceMisconfigured(f"{self._link.where}: no `heartbeat:` is configured")
         node, kind = self._heartbeat
         refusal = await self._link.write(node, count % _MODULUS.get(kind.name, 65536), kind)
         if refusal:
-            raise DeviceError(f"{self._link.url}: heartbeat: {refusal}")
+            raise DeviceError(f"{self._link.where}: heartbeat: {refusal}")
 
 
 _MODULUS: Final = {"Boolean": 2, "SByte": 128, "Byte": 256, "Int16": 32768}
@@ -367,8 +367,8 @@ def _below(root: NodeRef, names: Sequence[str], rest: tuple[tuple[str, str], ...
 
 
 @asynccontextmanager
-async def _budget(seconds: float, url: str) -> AsyncIterator[None]:
+async def _budget(seconds: float, where: str) -> AsyncIterator[None]:
     """A time limit that speaks of the device."""
-    with edge(url):
+    with edge(where):
         async with asyncio.timeout(seconds):
             yield

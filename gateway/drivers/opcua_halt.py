@@ -50,7 +50,7 @@ class Controller(Protocol):
         ...
 
 
-async def bring_to_rest(controller: Controller, budget_s: float) -> tuple[HaltProof, Seen]:
+async def bring_to_rest(controller: Controller, budget_s: float, name: str) -> tuple[HaltProof, Seen]:
     """Look; command where it is taken; look until it stands still.  NotHeld names the state seen last.
 
     The command is given again only where the machine moved on into another state that takes it (a Hold refused
@@ -71,7 +71,7 @@ async def bring_to_rest(controller: Controller, budget_s: float) -> tuple[HaltPr
                 else:
                     await asyncio.sleep(LOOK_S)
     except TimeoutError:
-        raise NotHeld(_why(seen, asked, refusal, budget_s)) from None
+        raise NotHeld(f"{name}: {_why(seen, asked, refusal, budget_s)}") from None
 
 
 def _why(seen: Seen | None, asked: Seen | None, refusal: str, budget_s: float) -> str:

@@ -38,8 +38,9 @@ ua: Any = _ua  # its names are re-exported implicitly, so to the type checker mo
 NodeId = Any
 """A node id in the library's own type, good for one connection: its namespace index may move."""
 
-REQUEST_S: Final = 4.0
-"""One request while connecting; polls and halts have budgets of their own around it."""
+REQUEST_S: Final = 3.0
+"""One request while connecting; polls and halts have budgets of their own around it.  With the good-bye after a
+failed one still within the 5 s that a station gives a connect, so that our reason is the one that is seen."""
 CLOSE_S: Final = 1.0
 SESSION_MS: Final = 60_000
 """A session we lost is gone from the server a minute later; small controllers have room for three."""
@@ -75,9 +76,13 @@ def status_name(code: int) -> str:
 
 @contextmanager
 def edge(what: str) -> Iterator[None]:
-    """Library errors become DeviceError here, with one sentence; ours and everything unknown pass."""
+    """Library errors become DeviceError here, with one sentence and the device; ours get the device, bugs pass."""
     try:
         yield
+    except DeviceMisconfigured as exc:
+        if str(exc).startswith(what):
+            raise
+        raise DeviceMisconfigured(f"{what}: {exc}") from exc
     except TimeoutError as exc:
         raise DeviceError(f"{what}: no answer in time") from exc
     except ua.UaStatusCodeError as exc:
@@ -87,20 +92,21 @@ def edge(what: str) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def open_link(url: str, security: Security) -> AsyncIterator[Link]:
-    """Connect, with one session attempt that has ended before this returns or raises."""
+async def open_link(name: str, url: str, security: Security) -> AsyncIterator[Link]:
+    """Connect, with one session attempt that has ended before this returns or raises.  `name`: for error texts."""
+    where = f"{name} at {url}"
     client = Client(url, timeout=REQUEST_S, watchdog_intervall=_DAY_S, auto_reconnect=False)
     client.name = client.description = "Linegate"
     client.max_messagesize, client.max_chunkcount = MAX_MESSAGE, MAX_CHUNKS
     client.session_timeout = SESSION_MS
     try:
-        own = await _secure(client, url, security)
-        with _admitted(url, own), edge(url):
+        own = await _secure(client, url, where, security)
+        with _admitted(where, own), edge(where):
             await client.connect()
         _limit(client)
-        with edge(url):
+        with edge(where):
             namespaces = await client.get_namespace_array()
-        yield Link(client, url, namespaces)
+        yield Link(client, where, namespaces)
     finally:
         await _close(client)
 
@@ -125,7 +131,7 @@ def _limit(client: Client) -> None:
 # -- security ------------------------------------------------------------------------------------
 
 
-async def _secure(client: Client, url: str, security: Security) -> OwnCertificate | None:
+async def _secure(client: Client, url: str, where: str, security: Security) -> OwnCertificate | None:
     """Set up signing and encryption; the server's certificate is checked before a secure channel is opened."""
     if security.user:
         client.set_user(security.user)
@@ -136,12 +142,14 @@ async def _secure(client: Client, url: str, security: Security) -> OwnCertificat
     client.application_uri = own.application_uri  # servers compare it with the one in the certificate
     policy = getattr(security_policies, f"SecurityPolicy{security.policy.replace('_', '')}")
     mode = ua.MessageSecurityMode[security.mode]
-    with edge(url):
-        cert = load(security.server_certificate) if security.server_certificate else await _fetch(url, policy, mode)
-    if security.trusted is not None:
-        check_server(cert, security.trusted)
-        client.certificate_validator = _validator(security)
-    with edge(f"{url}: our certificate {own.certificate}"):
+    with edge(where):
+        cert = (
+            load(security.server_certificate) if security.server_certificate else await _fetch(url, where, policy, mode)
+        )
+        if security.trusted is not None:
+            check_server(cert, security.trusted)
+            client.certificate_validator = _validator(security)
+    with edge(f"{where}: our certificate {own.certificate}"):
         await client.set_security(
             policy,
             certificate=str(own.certificate),
@@ -171,7 +179,7 @@ def _validator(security: Security) -> Any:
     return validate
 
 
-async def _fetch(url: str, policy: Any, mode: Any) -> x509.Certificate:
+async def _fetch(url: str, where: str, policy: Any, mode: Any) -> x509.Certificate:
     """The server's certificate from GetEndpoints, over an unsecured channel as discovery always is."""
     client = Client(url, timeout=REQUEST_S)
     client.max_messagesize, client.max_chunkcount = MAX_MESSAGE, MAX_CHUNKS
@@ -180,7 +188,7 @@ async def _fetch(url: str, policy: Any, mode: Any) -> x509.Certificate:
         endpoints = await client.get_endpoints()
     except _LIBRARY as exc:
         raise DeviceError(
-            f"{url}: endpoints not to be had without security ({exc or type(exc).__name__}); if the server forbids "
+            f"{where}: endpoints not to be had without security ({exc or type(exc).__name__}); if the server forbids "
             "that, save its certificate to a file and name it as `server_certificate:`"
         ) from exc
     finally:
@@ -189,7 +197,7 @@ async def _fetch(url: str, policy: Any, mode: Any) -> x509.Certificate:
         if endpoint.SecurityMode == mode and endpoint.SecurityPolicyUri == policy.URI and endpoint.ServerCertificate:
             return x509.load_der_x509_certificate(_first(endpoint.ServerCertificate))
     offered = sorted({f"{_tail(e.SecurityPolicyUri)}/{e.SecurityMode.name.rstrip('_')}" for e in endpoints})
-    raise DeviceMisconfigured(f"{url}: no endpoint with this policy and mode; the server offers {', '.join(offered)}")
+    raise DeviceMisconfigured(f"{where}: no endpoint with this policy and mode; the server offers {', '.join(offered)}")
 
 
 def _first(chain: bytes) -> bytes:
@@ -202,7 +210,7 @@ def _tail(uri: str | None) -> str:
 
 
 @contextmanager
-def _admitted(url: str, own: OwnCertificate | None) -> Iterator[None]:
+def _admitted(where: str, own: OwnCertificate | None) -> Iterator[None]:
     """Say what to do where the server does not let us in."""
     try:
         yield
@@ -215,11 +223,16 @@ def _admitted(url: str, own: OwnCertificate | None) -> Iterator[None]:
             isinstance(cause, (AssertionError, ConnectionError)) or "Cert" in name or "Sec" in name
         ):
             raise DeviceMisconfigured(
-                f"{url}: the server refused the secure channel{f' ({name})' if name else ''}; it may not trust our "
+                f"{where}: the server refused the secure channel{f' ({name})' if name else ''}; it may not trust our "
                 f"certificate {own.thumbprint}: put {own.certificate} into the server's trust list"
             ) from exc
+        if own is not None and isinstance(cause, TimeoutError):
+            raise DeviceError(
+                f"{where}: no answer to a secured connection; the server may be away, or it does not trust "
+                f"{own.certificate}, or its certificate is another than the one we hold"
+            ) from exc
         if name in {"BadUserAccessDenied", "BadIdentityTokenRejected", "BadIdentityTokenInvalid"}:
-            raise DeviceMisconfigured(f"{url}: {name}: the server does not accept this user; check `user`") from exc
+            raise DeviceMisconfigured(f"{where}: {name}: the server does not accept this user; check `user`") from exc
         raise
 
 
@@ -229,8 +242,9 @@ def _admitted(url: str, own: OwnCertificate | None) -> Iterator[None]:
 class Link:
     """An open session.  Every method raises DeviceError if the link fails; refused items come back as status codes."""
 
-    def __init__(self, client: Client, url: str, namespaces: Sequence[str]) -> None:
-        self.url = url
+    def __init__(self, client: Client, where: str, namespaces: Sequence[str]) -> None:
+        self.where = where
+        """Device and address, for error texts."""
         self.namespaces = list(namespaces)
         self._session: Any = client.uaclient.session
         self._protocol: Any = client.uaclient.protocol
@@ -247,7 +261,7 @@ class Link:
         paths = [at for at, ref in enumerate(refs) if ref.path and isinstance(found[at], ua.NodeId)]
         for some in _portions(paths):
             asked = [self._browse_path(found[at], refs[at]) for at in some]
-            with edge(self.url):
+            with edge(self.where):
                 answers = await self._session.translate_browsepaths_to_nodeids(asked)
             for at, answer in zip(some, answers, strict=True):
                 found[at] = _target(answer, refs[at])
@@ -284,20 +298,20 @@ class Link:
                 TimestampsToReturn=ua.TimestampsToReturn.Source,
                 NodesToRead=[ua.ReadValueId(NodeId=node, AttributeId=ua.AttributeIds.Value) for node in some],
             )
-            with edge(self.url):
+            with edge(self.where):
                 answers = await self._session.read(request)
             items += [_item(first_handle + len(items) + at, answer) for at, answer in enumerate(answers)]
         return items
 
     async def read_raw(self, node: NodeId) -> Any:
         """One value in the library's own types; None where it is bad."""
-        with edge(self.url):
+        with edge(self.where):
             (answer,) = await self._session.read_attributes([node], ua.AttributeIds.Value)
         return answer.Value.Value if answer.Value is not None and answer.StatusCode.is_good() else None
 
     async def type_of(self, node: NodeId) -> Any:
         """The type a write must have: of the value, else of the DataType attribute.  DeviceMisconfigured if neither."""
-        with edge(self.url):
+        with edge(self.where):
             (value,) = await self._session.read_attributes([node], ua.AttributeIds.Value)
             if value.Value is not None and value.Value.Value is not None and value.StatusCode.is_good():
                 return value.Value.VariantType
@@ -307,19 +321,19 @@ class Link:
         if known and 0 < kind.Identifier <= ua.VariantType.Variant.value:
             return ua.VariantType(kind.Identifier)
         name = status_name(value.StatusCode.value)
-        raise DeviceMisconfigured(f"{self.url}: the type of {node.to_string()} cannot be read ({name}); give `type:`")
+        raise DeviceMisconfigured(f"{self.where}: the type of {node.to_string()} cannot be read ({name}); give `type:`")
 
     async def write(self, node: NodeId, value: Value, kind: Any) -> str:
         """Write the value alone, without status and time stamps; "" if the server took it, else the status name."""
         data = ua.DataValue(ua.Variant(_as(value, kind), kind), StatusCode=None)
-        with edge(self.url):
+        with edge(self.where):
             (status,) = await self._session.write_attributes([node], [data])
         return "" if status.is_good() else status_name(status.value)
 
     async def call(self, target: NodeId, method: NodeId) -> str:
         """Call a method without arguments; "" if the server took it, else the status name."""
         request = ua.CallMethodRequest(ObjectId=target, MethodId=method, InputArguments=[])
-        with edge(self.url):
+        with edge(self.where):
             (result,) = await self._session.call([request])
         return "" if result.StatusCode.is_good() else status_name(result.StatusCode.value)
 
@@ -333,7 +347,7 @@ class Link:
         request.Parameters.RequestedMaxKeepAliveCount = beats
         request.Parameters.RequestedLifetimeCount = max(3 * beats, math.ceil(LIFETIME_S / publishing_s))
         request.Parameters.PublishingEnabled = True
-        with edge(self.url):
+        with edge(self.where):
             body = await self._protocol.send_request(request)
             made = struct_from_binary(ua.CreateSubscriptionResponse, body).Parameters
         refused: dict[int, int] = {}
@@ -350,7 +364,7 @@ class Link:
             TimestampsToReturn=ua.TimestampsToReturn.Source,
             ItemsToCreate=[_to_watch(handle, node, sampling_s, queue) for handle, node in nodes],
         )
-        with edge(self.url):
+        with edge(self.where):
             results = await self._session.create_monitored_items(request)
         return {
             handle: result.StatusCode.value
@@ -365,7 +379,7 @@ class Link:
             request.Parameters.SubscriptionAcknowledgements = [
                 ua.SubscriptionAcknowledgement(SubscriptionId=subscription, SequenceNumber=sequence)
             ]
-        with edge(self.url):
+        with edge(self.where):
             body = await self._protocol.send_request(request, timeout=0)
             try:
                 notice = decode(bytes(body))

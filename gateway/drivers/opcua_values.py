@@ -200,19 +200,22 @@ def _fit(value: Value, kind: str) -> Value:
     return None
 
 
-def _apart(items: Sequence[Item]) -> list[list[Item]]:
+def _apart(items: Sequence[Item]) -> list[Sequence[Item]]:
     """Split where a tag changed twice, in the order in which the device says things happened.
 
-    Servers deliver a queue item by item, so the delivered order says nothing; the source timestamp does.  Where one
-    is missing, the delivered order has to do.
+    Servers deliver a queue item by item, so the delivered order says nothing; the source timestamp does.  Between
+    two values of one tag lies a boundary, and it lies at the longest pause between them: what a machine writes for
+    one unit it writes at once, whichever of its tags the notification happens to begin with.
     """
     ordered = sorted(items, key=lambda item: item[3]) if all(item[3] > 0 for item in items) else items
-    groups: list[list[Item]] = [[]]
-    seen: set[int] = set()
-    for item in ordered:
-        if item[0] in seen:
-            groups.append([])
-            seen.clear()
-        seen.add(item[0])
-        groups[-1].append(item)
+    groups: list[Sequence[Item]] = []
+    start, last = 0, dict[int, int]()
+    for at, item in enumerate(ordered):
+        before = last.get(item[0], -1)
+        if before >= start:
+            cut = max(range(before + 1, at + 1), key=lambda here: (ordered[here][3] - ordered[here - 1][3], here))
+            groups.append(ordered[start:cut])
+            start = cut
+        last[item[0]] = at
+    groups.append(ordered[start:])
     return groups

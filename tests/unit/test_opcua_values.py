@@ -79,6 +79,21 @@ def test_twice_is_two_readings_in_the_order_of_the_device() -> None:
     assert [reading.values[:2] for reading in tags.ready] == [(1, "u1"), (2, "u2")]
 
 
+def test_a_notification_that_begins_in_the_middle() -> None:
+    """Cut between a text and its count, the counts that follow still stand with their own texts."""
+    tags = values()
+    tags.take([(1, "u1", 0, 10)])
+    tags.take([(0, 1, 0, 11), (0, 2, 0, 111), (0, 3, 0, 211), (1, "u2", 0, 110), (1, "u3", 0, 210)])
+    assert [reading.values[:2] for reading in tags.ready] == [(None, "u1"), (1, "u1"), (2, "u2"), (3, "u3")]
+
+
+def test_without_times_the_delivered_order_counts() -> None:
+    """A device without time stamps: later values stand in later readings, and the last ones are last."""
+    tags = values()
+    tags.take([(0, 1, 0, 0), (1, "u1", 0, 0), (0, 2, 0, 0)])
+    assert [reading.values[:2] for reading in tags.ready] == [(1, "u1"), (2, "u1")]
+
+
 def test_a_full_backlog_is_counted() -> None:
     """Nobody polls: the oldest readings go, and are counted."""
     tags = values()
