@@ -30,7 +30,7 @@ from gateway.ledger.merkle import Tree, root_of
 from gateway.model import Scan, Value
 from gateway.store.plot import Downsampler
 from gateway.store.spans import Span, Spans
-from gateway.store.telemetry_file import BOOT_BITS, Batch, Shed, TelemetryFile
+from gateway.store.telemetry_file import BOOT_BITS, Batch, Shed, TelemetryFile, count, owed
 from gateway.store.telemetry_writer import Stored, TelemetryWriter
 from gateway.store.writer import Turn, Writer
 from gateway.world import World
@@ -183,6 +183,7 @@ class Telemetry:
 
     def attend(self, sinks: Collection[str]) -> None:
         """These sinks there are; what others had confirmed is forgotten.  A new one is owed all that is stored."""
+        self._thread.sinks = tuple(sinks)
         for gone in self._confirmed.keys() - set(sinks):
             del self._confirmed[gone]
             self._moved.discard(gone)
@@ -191,7 +192,10 @@ class Telemetry:
             self._confirmed.setdefault(sink, Spans())
 
     def pending(self, sink: str) -> list[Span]:
-        """Closed ranges this sink has not confirmed, oldest first, up to the newest scan that was flushed."""
+        """Closed ranges this sink has not confirmed, oldest first, up to the newest scan that was put."""
+        if self._group:
+            seqs = [scan.seq for scan in self._group]
+            self._extend(self.base + min(seqs), self.base + max(seqs))
         confirmed = self._confirmed.setdefault(sink, Spans())
         return [gap for ordinal in sorted(self._stored) for gap in confirmed.missing(*self._stored[ordinal])]
 
@@ -254,15 +258,16 @@ class Telemetry:
         self._unrooted += stored.batches
         self.degraded = stored.degraded
         for shed in stored.shed:
-            if shed.scans < 0:  # a whole file: its seqs are contiguous
-                shed = msgspec.structs.replace(shed, scans=self._count_upto(shed.last))  # noqa: PLW2901
-            self.shed_scans += shed.scans
-            owed = {sink: _count(spans.missing(shed.first, shed.last)) for sink, spans in self._confirmed.items()}
+            gone = [
+                (max(first, shed.first), min(last, shed.last))
+                for first, last in self._stored.values()
+                if first <= shed.last and last >= shed.first
+            ]
+            scans = count(gone) if shed.scans < 0 else shed.scans  # of a whole file: seqs are contiguous
+            self.shed_scans += scans
+            told = msgspec.structs.replace(shed, scans=scans, owed=owed(self._confirmed, gone))
             self._drop(shed)
-            self._tell_shed(msgspec.structs.replace(shed, owed={sink: n for sink, n in owed.items() if n}))
-
-    def _count_upto(self, last: int) -> int:
-        return _count((first, min(end, last)) for first, end in self._stored.values() if first <= last)
+            self._tell_shed(told)
 
     def _drop(self, shed: Shed) -> None:
         """The oldest went: the ranges begin after it; a hole in the middle stays in them, see `read`."""
@@ -286,7 +291,3 @@ class Telemetry:
 
 def _seq(scan: Scan) -> int:
     return scan.seq
-
-
-def _count(spans: Iterable[Span]) -> int:
-    return sum(last - first + 1 for first, last in spans)

@@ -6,7 +6,7 @@ ever, across boots and reconnects.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +15,7 @@ import msgspec
 from gateway.ledger.merkle import leaf_hash
 from gateway.model import Scan, TagSet, TagSpec
 from gateway.store.scans import decode, encode
-from gateway.store.spans import Span
+from gateway.store.spans import Span, Spans
 from gateway.store.sqlite import PAGE_BYTES, Database
 
 BOOT_BITS: Final = 40
@@ -123,7 +123,7 @@ class TelemetryFile:
         """True where the next batch might not fit."""
         return self.db.used_bytes() > self._max_bytes - max(self._max_bytes // 64, 16 * PAGE_BYTES)
 
-    def shed(self) -> Shed | None:
+    def shed(self, sinks: Iterable[str]) -> Shed | None:
         """Remove the oldest whole batches, a thirty-second of the cap, and note it.  None where there are none."""
         room, gone = self._max_bytes // 32, list[Batch]()
         sql = "SELECT first, last, scans, vals, first_ns, last_ns, hash, length(blob) FROM batch ORDER BY first"
@@ -136,10 +136,14 @@ class TelemetryFile:
             return None
         with self.db.transaction():
             self._execute("DELETE FROM batch WHERE first <= ?", (gone[-1].first,))
-            return self.note_shed(shed_of(gone, "full"))
+            return self.note_shed(shed_of(gone, "full"), sinks)
 
-    def note_shed(self, shed: Shed) -> Shed:
-        """Remember it until the ledger has a record of it."""
+    def note_shed(self, shed: Shed, sinks: Iterable[str]) -> Shed:
+        """Remember it, and to whom it was owed, until the ledger has a record of it."""
+        has: dict[str, Spans] = {sink: Spans() for sink in sinks}
+        for sink, first, last in self.confirmed():
+            has.setdefault(sink, Spans()).add(first, last)
+        shed = msgspec.structs.replace(shed, owed=owed(has, [(shed.first, shed.last)]))
         self._execute("INSERT INTO shed(document) VALUES(?)", (msgspec.json.encode(shed),))
         return msgspec.structs.replace(shed, id=self.db.connection.last_insert_rowid())
 
@@ -151,11 +155,11 @@ class TelemetryFile:
         rows = self._execute("SELECT id, document FROM shed ORDER BY id")
         return [msgspec.structs.replace(msgspec.json.decode(doc, type=Shed), id=number) for number, doc in rows]
 
-    def drop(self, batch: Batch, reason: str) -> Shed:
+    def drop(self, batch: Batch, reason: str, sinks: Iterable[str]) -> Shed:
         """Remove one batch."""
         with self.db.transaction():
             self._execute("DELETE FROM batch WHERE first = ?", (batch.first,))
-            return self.note_shed(shed_of([batch], reason))
+            return self.note_shed(shed_of([batch], reason), sinks)
 
     def put_confirmed(self, sink: str, spans: Iterable[Span]) -> None:
         self._execute("DELETE FROM confirmed WHERE sink = ?", (sink,))
@@ -241,3 +245,14 @@ def shed_of(batches: Sequence[Batch], reason: str) -> Shed:
         max(batch.last_ns for batch in batches),
         reason,
     )
+
+
+def owed(has: Mapping[str, Spans], gone: Sequence[Span]) -> dict[str, int]:
+    """Sink -> positions of what is gone that it had not confirmed."""
+    counts = {sink: sum(count(spans.missing(*span)) for span in gone) for sink, spans in has.items()}
+    return {sink: number for sink, number in counts.items() if number}
+
+
+def count(spans: Iterable[Span]) -> int:
+    """Positions in disjoint closed ranges."""
+    return sum(last - first + 1 for first, last in spans)

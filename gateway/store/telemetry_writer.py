@@ -54,6 +54,8 @@ class TelemetryWriter:
         """Groups the loop put in; removed once stored."""
         self.moved: deque[dict[str, list[Span]]] = deque()
         """Confirmations to store."""
+        self.sinks: tuple[str, ...] = ()
+        """To whom telemetry is owed."""
         self.tell: Callable[[Stored], None] = lambda _: None
         self.quarantined = ""
         self.file: TelemetryFile
@@ -111,14 +113,14 @@ class TelemetryWriter:
             self._writer.tell(partial(self.tell, news))
 
     def _do_group(self, news: Stored, rooted: int | None) -> None:
-        while self.file.over_cap() and (shed := self.file.shed()) is not None:
+        while self.file.over_cap() and (shed := self.file.shed(self.sinks)) is not None:
             news.shed.append(shed)
         try:
             batches = self._do_transaction(rooted)
         except apsw.FullError:
             # Written back, the log starts again at its beginning; shed, the file has free pages: nothing must grow.
             self.file.db.tidy(0)
-            if (shed := self.file.shed()) is not None:
+            if (shed := self.file.shed(self.sinks)) is not None:
                 news.shed.append(shed)
             batches = self._do_transaction(rooted)
         news.batches += batches
@@ -167,7 +169,7 @@ class TelemetryWriter:
 
     def _do_note(self, shed: Shed) -> Shed:
         with contextlib.suppress(apsw.Error):
-            return self.file.note_shed(shed)
+            return self.file.note_shed(shed, self.sinks)
         return shed
 
     def do_forget_shed(self, number: int) -> None:
@@ -210,7 +212,7 @@ class TelemetryWriter:
         for batch in bad:
             log.error("telemetry batch damaged", first=batch.first, scans=batch.scans)
             with contextlib.suppress(apsw.Error):
-                news.shed.append(self.file.drop(batch, "damaged"))
+                news.shed.append(self.file.drop(batch, "damaged", self.sinks))
         if news.shed:
             self._writer.tell(partial(self.tell, news))
 
