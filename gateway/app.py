@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import itertools
 import signal
 import socket
@@ -11,8 +12,9 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import msgspec
 import structlog
 
 from gateway import __version__
@@ -33,12 +35,14 @@ from gateway.station import Station
 from gateway.store.evidence import Evidence
 from gateway.store.latches import LatchFile
 from gateway.store.telemetry import Telemetry
+from gateway.store.telemetry_file import Shed
 from gateway.supervise import Supervisor, notify
 from gateway.world import World
 
 log = structlog.get_logger()
 
 CHECKPOINT_S: Final = 60.0
+EACH_MINUTE: Final = "each minute"
 
 
 class Gateway:
@@ -76,6 +80,8 @@ class Gateway:
         self.stations = self._stations()
         self.holds.stations = self.stations
         self.forwarders = self._forwarders()
+        telemetry.attend([name for name, config in settings.sinks.items() if config.wants_scans])
+        telemetry.on_shed(self._shed)
 
     def _stations(self) -> dict[str, Station]:
         next_seq: Callable[[], int] = itertools.count(1).__next__
@@ -136,17 +142,18 @@ class Gateway:
         }
         self.journal.note("gateway.started", body, batch=self.run.running)
         for what in (self.evidence.quarantined, self.telemetry.quarantined):
-            if what is not None:
-                body = {"text": str(what)}
+            if what:
+                facts = {"text": what} if isinstance(what, str) else msgspec.to_builtins(what)
+                body = {key: value if isinstance(value, str) else str(value) for key, value in facts.items()}
                 self.journal.note("store.quarantined", body, batch=self.run.running, lane=Lane.ALARMS)
-                self._alarm("store-quarantined", f"a damaged store was put aside: {what}")
+                self._alarm("store-quarantined", f"a damaged store was put aside: {body}")
 
     def _alarm(self, rule: str, text: str) -> None:
         verdict = Verdict(rule, Severity.ALARM, "gateway", text, priority=Priority.HIGH, fleeting=True)
         self.holds.alarm(verdict)
         self.journal.commit()
 
-    async def serve(self, door: socket.socket | None, token_file: Path) -> None:
+    async def serve(self, door: socket.socket, token_file: Path) -> None:
         """Until cancelled, or until the store fails (StoreError)."""
         self.supervisor.on_failure = lambda name, text: self._alarm(f"task:{name}", f"task {name} failed: {text}")
         async with asyncio.TaskGroup() as tasks:
@@ -159,27 +166,40 @@ class Gateway:
             tasks.create_task(self.supervisor.keep("checkpoints", self._checkpoints), name="checkpoints")
             tasks.create_task(self.supervisor.watchdog(self._progress), name="watchdog")
             tasks.create_task(self._store_failure(), name="store failure")
-            if door is not None:
-                tasks.create_task(self._console(door, token_file), name="console")
+            tasks.create_task(self._console(door, token_file), name="console")
 
     async def _console(self, door: socket.socket, token_file: Path) -> None:
-        await asyncio.sleep(0.2)  # the first polls go before the console's imports
+        await asyncio.sleep(0.2)  # the first polls go before the console's imports, and those never hold the loop
+        await asyncio.to_thread(importlib.import_module, "gateway.console.api")
         from gateway.console.server import serve
 
         await serve(self.desk, door, token_file, self.world)
 
     async def _store_failure(self) -> None:
-        raise await self.evidence.failure
+        raise await asyncio.shield(self.evidence.failure)
 
     async def _checkpoints(self) -> None:
         """Each minute: a root over the telemetry stored since, and a signed checkpoint for witnesses."""
         while True:
-            await asyncio.sleep(CHECKPOINT_S)
-            root, count, first, last = self.telemetry.root_since_last()
-            body = {"root": root, "batches": str(count), "first": str(first), "last": str(last)}
-            self.journal.note("telemetry.root", body, batch=self.run.running)
+            why = await self._worth_a_witness()
+            covered = self.telemetry.root_since_last() if why == EACH_MINUTE else None
+            if covered is not None:
+                self.journal.note("telemetry.root", _strings(covered._asdict()), batch=self.run.running)
             await self.journal.durable()
-            await self.evidence.sign_checkpoint("each minute")
+            await self.evidence.sign_checkpoint(why)
+
+    async def _worth_a_witness(self) -> str:
+        """Batch start and end and every halt at once; else each minute.  The reason, for the note."""
+        try:
+            async with asyncio.timeout(CHECKPOINT_S):
+                return await self.journal.witnessed()
+        except TimeoutError:
+            return EACH_MINUTE
+
+    def _shed(self, shed: Shed) -> asyncio.Future[None] | None:
+        """Telemetry that went before a sink had it: the exact gap, recorded."""
+        self.journal.note("telemetry.shed", _strings(msgspec.to_builtins(shed)), batch=self.run.running)
+        return self.journal.commit()
 
     def _progress(self) -> dict[str, int]:
         return {"line": self.line.progress}
@@ -197,6 +217,11 @@ class Gateway:
         self.workers.shutdown(wait=False, cancel_futures=True)
 
 
+def _strings(facts: Mapping[str, Json]) -> dict[str, Json]:
+    """A record body: counters and positions as decimal strings."""
+    return {key: value if isinstance(value, (str, dict)) else str(value) for key, value in facts.items()}
+
+
 def _tell_failure(done: object) -> None:
     error = done.exception()  # type: ignore[attr-defined]
     if error is not None:
@@ -211,39 +236,42 @@ async def run(settings: Settings, world: World | None = None, started: Callable[
     door = _door(settings)
     loop = asyncio.get_running_loop()
     evidence = Evidence.open(state, gateway_id=settings.gateway.id, world=world, loop=loop)
-    telemetry = Telemetry.open(state, world=world, loop=loop, cap_bytes=settings.gateway.telemetry_cap_bytes)
+    cap = settings.gateway.telemetry_cap_bytes
+    telemetry = Telemetry.open(state, writer=evidence.writer, world=world, max_bytes=cap)
     gateway = Gateway(settings, evidence, telemetry, world)
+    for config in settings.devices.values():
+        config.preload()
     gateway.restore()
     if started is not None:
         started(gateway)
     return await _until_told(gateway, door, state / "console.token")
 
 
-def _door(settings: Settings) -> socket.socket | None:
+def _door(settings: Settings) -> socket.socket:
     console = settings.gateway.console
-    if console is None:
-        return None
     from gateway.console.server import listen
 
     return listen(console.host, console.port)
 
 
-async def _until_told(gateway: Gateway, door: socket.socket | None, token_file: Path) -> str:
+async def _until_told(gateway: Gateway, door: socket.socket, token_file: Path) -> str:
     loop = asyncio.get_running_loop()
     told: asyncio.Future[str] = loop.create_future()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _tell, told, number.name)
     serving = asyncio.create_task(gateway.serve(door, token_file), name="gateway")
-    await asyncio.wait({serving, told}, return_when=asyncio.FIRST_COMPLETED)
+    waiting: set[asyncio.Future[Any]] = {serving, told}
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
     why = told.result() if told.done() else "a task failed"
     serving.cancel()
     try:
         with contextlib.suppress(asyncio.CancelledError):
             await serving
-    except* StoreError as errors:
-        raise StoreError(str(errors.exceptions[0])) from None
-    except* LinegateError as errors:
-        raise LinegateError("; ".join(map(str, errors.exceptions))) from None
+    except BaseExceptionGroup as errors:
+        ours, bugs = errors.split(LinegateError)
+        if ours is None or bugs is not None:
+            raise
+        raise LinegateError("; ".join(map(str, ours.exceptions))) from None
     finally:
         await gateway.stop(why)
     return why

@@ -103,3 +103,7 @@ def main() -> None:
     except LinegateError as error:
         print(f"linegate: {error}", file=sys.stderr)
         sys.exit(4)
+
+
+if __name__ == "__main__":
+    main()

@@ -76,7 +76,7 @@ def people_add(
 ) -> None:
     """Add a person (or change one): by an admin, or the first one with the first-run token."""
     fresh = os.environ.get("LINEGATE_NEW_PASSWORD", "") or getpass.getpass(f"new password of {name}: ")
-    facts = {"name": name, "full_name": full_name or name, "roles": role or ["admin"], "password": fresh}
+    facts: dict[str, Any] = {"name": name, "full_name": full_name or name, "roles": role or ["admin"], "password": fresh}
     if qualified_until:
         facts["qualified_until"] = qualified_until
     if first_run:
@@ -118,7 +118,7 @@ def batch_enter(
     who: Who = "",
 ) -> None:
     """Enter a count or quantity: labels_damaged 3, oil_remaining 12.5 --unit g."""
-    arguments = {"batch": batch, "name": name, "value": value, "unit": unit, "comment": comment, "corrects": corrects}
+    arguments: dict[str, Any] = {"batch": batch, "name": name, "value": value, "unit": unit, "comment": comment, "corrects": corrects}
     _say(_client(state, who).command("batch.enter", **arguments))
 
 
@@ -145,7 +145,7 @@ def batch_tray(
     batch: str, tray: str, disposition: str, reason: str, state: State = DEFAULT_STATE, who: Who = ""
 ) -> None:
     """What becomes of a suspect tray."""
-    arguments = {"batch": batch, "tray": tray, "disposition": disposition, "reason": reason}
+    arguments: dict[str, Any] = {"batch": batch, "tray": tray, "disposition": disposition, "reason": reason}
     _say(_client(state, who).command("batch.tray", signed=True, **arguments))
 
 
@@ -172,7 +172,7 @@ def take(
     who: Who = "",
 ) -> None:
     """Bind the next stable weight to the rule's check, unit and tray."""
-    arguments = {"rule": rule, "check": check, "unit_no": unit_no, "tray": tray}
+    arguments: dict[str, Any] = {"rule": rule, "check": check, "unit_no": unit_no, "tray": tray}
     _say(_client(state, who).command("check.take", **arguments))
 
 
@@ -180,7 +180,7 @@ def value(
     check: str, characteristic: str, value: str, unit: str = "1", state: State = DEFAULT_STATE, who: Who = ""
 ) -> None:
     """Enter a value of a check: leaks 0, torque 0.42 --unit N.m."""
-    arguments = {"check": check, "characteristic": characteristic, "value": value, "unit": unit}
+    arguments: dict[str, Any] = {"check": check, "characteristic": characteristic, "value": value, "unit": unit}
     _say(_client(state, who).command("check.value", **arguments))
 
 
@@ -229,7 +229,7 @@ def halts_release(
     """Take a latch off; then restart at the machine."""
     if not who:
         raise Refused("password_needed", "say who you are with --as NAME")
-    arguments = {"halt": halt, "version": version, "reason": reason, "recalibration": recalibration}
+    arguments: dict[str, Any] = {"halt": halt, "version": version, "reason": reason, "recalibration": recalibration}
     _say(_client(state, who).command("halt.release", signed=True, **arguments))
 
 

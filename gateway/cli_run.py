@@ -38,7 +38,7 @@ def serve(config: Path, *, log_json: bool) -> None:
 
 
 def _runner() -> asyncio.Runner:
-    """uvloop where it is wanted and there; LINEGATE_LOOP=asyncio says no."""
+    """Uvloop where it is wanted and there; LINEGATE_LOOP=asyncio says no."""
     if os.environ.get("LINEGATE_LOOP") == "asyncio":
         return asyncio.Runner()
     import uvloop

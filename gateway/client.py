@@ -26,7 +26,7 @@ class Client:
         """Prove name and password once; later calls that need no signature go by the session."""
         self._session = str(self._ask("POST", "/api/v1/login", {}, signed=True)["session"])
 
-    def command(self, name: str, *, signed: bool = False, **arguments: Json) -> Json:
+    def command(self, name: str, /, *, signed: bool = False, **arguments: Json) -> Json:
         """Give a command.  Raises Refused with the gateway's own words."""
         return self._ask("POST", f"/api/v1/command/{name}", arguments, signed=signed)["result"]
 

@@ -163,4 +163,8 @@ class Desk:
             "size": self._evidence.size,
             "checkpoint": self._evidence.checkpoint(),
             "gateway": self.identity.gateway_id,
+            "devices": {
+                name: {"identity": dict(self.line.identities.get(name, {})), "address": config.address()}
+                for name, config in self.settings.devices.items()
+            },
         }

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Final
 
 from gateway.board import Board
 from gateway.model import Draft, Json, Lane
 from gateway.store.evidence import Evidence
+
+WITNESSED: Final = frozenset({"batch.started", "batch.completed", "batch.closed", "halt.confirmed", "halt.released"})
 
 
 class Journal:
@@ -20,6 +22,7 @@ class Journal:
         self._drafts: list[Draft] = []
         self._state: dict[tuple[str, str], Json | None] = {}
         self._urgent = False
+        self._witness: asyncio.Future[str] | None = None
         self._last: asyncio.Future[None] | None = None
         self.before: list[Callable[[], None]] = []
         """Called before each commit: owners of state put their changed rows in, once for many changes."""
@@ -46,10 +49,21 @@ class Journal:
             return None
         drafts, state = self._drafts, self._state
         self._drafts, self._state = [], {}
+        self._call_witness(drafts)
         sealed = self._evidence.submit(drafts, state, urgent=urgent or self._urgent)
         self._urgent = False
         self._last = sealed.committed
         return sealed.committed
+
+    def _call_witness(self, drafts: Sequence[Draft]) -> None:
+        worth = next((draft for draft in drafts if draft.kind in WITNESSED), None)
+        if worth is not None and self._witness is not None and not self._witness.done():
+            self._witness.set_result(f"{worth.kind} {worth.batch or ''}".strip())
+
+    async def witnessed(self) -> str:
+        """Wait for the next event that deserves a signed checkpoint at once; its kind and batch."""
+        self._witness = asyncio.get_running_loop().create_future()
+        return await self._witness
 
     async def durable(self) -> None:
         """Wait until everything handed over so far is committed.  StoreError if it cannot be."""

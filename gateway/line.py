@@ -318,7 +318,7 @@ def _decimal_json(what: Any) -> dict[str, Json]:
 
 
 def _stringed(key: str, value: Json) -> Json:
-    if isinstance(value, list):
+    if isinstance(value, (list, tuple)):
         return [{k: _stringed(k, v) for k, v in item.items()} if isinstance(item, dict) else item for item in value]
     if key in ("value", "limit") and value is not None and not isinstance(value, (bool, str)):
         return str(value)

@@ -266,9 +266,9 @@ class Run:
 
     def count(self, scan: Scan) -> None:
         """Counters of the machines, as their scans bring them; a bad value is never a count."""
-        for role, (device, position) in self._tags.items():
-            if device == scan.tagset.device and scan.values[position] is not None:
-                self._seen[role] = scan.values[position]
+        for role, (device, at) in self._tags.items():
+            if device == scan.tagset.device and scan.values[at] is not None:
+                self._seen[role] = scan.values[at]
         batch = self.current
         if batch is None or batch.state is not BatchState.RUNNING:
             return

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import structlog
 
@@ -332,7 +332,7 @@ class _budget:  # noqa: N801  # reads as a block: `async with _budget(...)`
     async def __aenter__(self) -> None:
         await self._timeout.__aenter__()
 
-    async def __aexit__(self, *failure: Any) -> None:
+    async def __aexit__(self, *failure: object) -> None:
         try:
             await self._timeout.__aexit__(*failure)
         except TimeoutError:

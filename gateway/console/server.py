@@ -25,6 +25,7 @@ def listen(host: str, port: int) -> socket.socket:
             f"console: port {port} on {host} cannot be opened ({error.strerror}); is another gateway running? "
             f"Set gateway.console.port to a free one."
         ) from None
+    door.listen(64)  # whoever reads the token file may connect at once
     return door
 
 

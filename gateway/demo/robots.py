@@ -24,6 +24,8 @@ class Technician(threading.Thread):
         self.at_work = threading.Event()
         """Cleared: the technician is away, checks are missed."""
         self.at_work.set()
+        self.base = 0
+        """The plant counts units since it began, the batch from its own start."""
         self._person, self._sim, self._say, self._pause_s = person, sim, say, pause_s
         self._leave = threading.Event()
 
@@ -51,8 +53,7 @@ class Technician(threading.Thread):
         """Everything the check still asks for, until it is judged."""
         for asked in check["asks"]:
             have = [each for each in check["samples"] if each["characteristic"] == asked["name"]]
-            missing = check["n"] - len(have)
-            for _ in range(max(0, missing)):
+            for _ in range(int(asked["n"]) - len(have)):
                 if asked["source"] == "weighing":
                     if not self._weigh(check["id"], check["rule"]):
                         return
@@ -66,11 +67,13 @@ class Technician(threading.Thread):
         if before is None:
             return False
         unit = self._next_unit(check)
+        if not unit:
+            return False
         try:
             self._sim("remove")
             self._person.command("check.take", rule=rule, check=check, unit_no=unit)
             time.sleep(0.3)
-            self._sim("place", unit=self._machine_number(unit))
+            self._sim("place", unit=unit + self.base)
             wait_until(f"{check}: unit {unit} is weighed", lambda: self._samples(check) != before, WEIGH_WITHIN_S)
         except Refused as refusal:
             self.trouble.append(f"{check}: {refusal}")
@@ -79,27 +82,15 @@ class Technician(threading.Thread):
             self._sim("remove")
         return self._samples(check) is not None
 
-    def _machine_number(self, unit: int) -> int:
-        """The plant counts units since it began, the batch from its own start."""
-        return unit + self._offset()
-
-    def _offset(self) -> int:
-        batch = self._person.status()["batch"]
-        return (
-            int(self._sim("truth")["plant"]["units"]) - int(batch["units"])
-            if not hasattr(self, "_base")
-            else self._base
-        )
-
-    def set_base(self, machine_units_at_start: int) -> None:
-        self._base = machine_units_at_start
-
     def _next_unit(self, check: str) -> int:
         now = self._check(check) or {}
         made = int(self._person.status()["batch"]["units"])
         taken = {each["unit_no"] for each in now.get("samples", [])}
         due = now.get("due_units") or made
         wanted = int(due) if not taken and now.get("why") == "schedule" else made
+        if now.get("why") == "verification" and made <= int(now.get("due_units") or 0) + len(taken):
+            time.sleep(0.5)  # the units to verify are still being made
+            return 0
         while wanted in taken and wanted > 1:
             wanted -= 1
         return max(1, min(wanted, made))

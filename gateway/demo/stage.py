@@ -19,8 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
+from gateway import config_yaml
 from gateway.client import Client
 from gateway.errors import LinegateError
 from gateway.model import Json
@@ -119,7 +118,7 @@ class Stage:
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
         shutil.copytree(ROOT / "config" / "recipes", self.folder / "recipes")
-        document = yaml.safe_load((ROOT / "config" / "line.yaml").read_text())
+        document = config_yaml.read(ROOT / "config" / "line.yaml").data
         document["gateway"]["state_dir"] = str(self.state)
         document["gateway"]["recipes"] = str(self.folder / "recipes")
         document["gateway"]["console"] = {**document["gateway"].get("console", {}), "port": self.ports["console"]}
@@ -127,7 +126,7 @@ class Stage:
             device["url"] = f"{SCHEMES.get(name, 'tcp')}://127.0.0.1:{self.ports[name]}"
         document["sinks"]["mes"]["url"] = f"mqtt://127.0.0.1:{self.ports['mqtt']}"
         change(document)
-        self.config.write_text(yaml.safe_dump(document, sort_keys=False))
+        self.config.write_text(json.dumps(document, indent=2))  # JSON is YAML
         self.path = str(document["gateway"]["path"])
 
     def _spawn(self, name: str, command: Sequence[str], *, pipe: bool = False) -> subprocess.Popen[bytes]:
@@ -141,7 +140,7 @@ class Stage:
         return process
 
     def start_broker(self) -> None:
-        """mosquitto on loopback, its data kept over a restart."""
+        """Mosquitto on loopback, its data kept over a restart."""
         program = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
         if program is None:
             raise LinegateError("mosquitto is not installed; `make demo` installs it (Debian package mosquitto)")
@@ -199,7 +198,7 @@ class Stage:
     def add_people(self, token: str) -> None:
         """The first person by the token, the others by that person."""
         name, (full_name, roles) = next(iter(PEOPLE.items()))
-        facts = {"name": name, "full_name": full_name, "roles": roles, "password": PASSWORD}
+        facts: dict[str, Any] = {"name": name, "full_name": full_name, "roles": roles, "password": PASSWORD}
         Client(self.state / "console.token").command("people.first", token=token, **facts)
         admin = self.person(name)
         for other, (full_name, roles) in list(PEOPLE.items())[1:]:

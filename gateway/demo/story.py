@@ -33,7 +33,8 @@ def play(folder: Path, *, seed: int, units: int, stay: bool, plain: bool) -> int
         if stay:
             _stay(stage)
     except LinegateError as error:
-        print(f"\nthe demo did not come to its end: {error}\nlogs are in {stage.folder}")  # noqa: T201
+        troubles = "".join(f"\n  {each}" for each in story.troubles())
+        print(f"\nthe demo did not come to its end: {error}{troubles}\nlogs are in {stage.folder}")  # noqa: T201
         return 1
     except KeyboardInterrupt:
         return 130
@@ -130,7 +131,7 @@ class Story:
         for machine in ("labeller", "filler"):
             self._operate(machine, "reset")
         for machine in ("labeller", "filler"):
-            self._wait(f"the {machine} is idle", lambda m=machine: self._machine(m) == "Idle", 10)
+            self._wait_for_state(machine, "Idle")
             self._operate(machine, "start")
         self.say("batch started; olga starts labeller and filler at their panels")
         self._technician = Technician(self._people["tom"], self.stage.sim, self.say)
@@ -149,8 +150,7 @@ class Story:
         self.say("Linegate warns: oil temperature is leaving its window")
         self._wait("the viscosity alarm", lambda: "oil-viscosity" in self._alarms(), 60)
         self.say("Linegate warns: viscosity is rising with it")
-        self._wait("the filler is halted", lambda: self._halt("filler", "confirmed"), 90)
-        halt = self._halt("filler", "confirmed")
+        halt = self._wait("the filler is halted", lambda: self._halt("filler", "confirmed"), 90)
         self.say(f"HALT: {halt['text']}")
         self.say(f"the filler itself says: {halt['proof']}; suspect: {', '.join(halt['suspects'])}")
 
@@ -171,8 +171,8 @@ class Story:
     def wrong_roll(self) -> None:
         self.stage.sim("roll", batch=BATCH, uid=WRONG_UID, thc=86.4, warning="WRN-VAPE-01")
         self.say("somebody loads a label roll with another UID")
-        self._wait("the labeller is halted", lambda: self._halt("labeller", "confirmed"), 30)
-        self.say(f"HALT: {self._halt('labeller', 'confirmed')['text']}")
+        halt = self._wait("the labeller is halted", lambda: self._halt("labeller", "confirmed"), 30)
+        self.say(f"HALT: {halt['text']}")
         self.stage.sim("roll", batch=BATCH, uid=order(BATCH, 1)["uid"], thc=86.4, warning="WRN-VAPE-01")
         self._release("labeller", "wrong roll removed, first label of the right roll approved", "")
         self._restart("labeller")
@@ -195,7 +195,12 @@ class Story:
         self._acknowledge_all("end of batch, reviewed")
         self.signatures()
         for tray in self._status()["batch"]["suspect"]:
-            arguments = {"batch": BATCH, "tray": tray, "disposition": "rejected", "reason": "filled while oil was cold"}
+            arguments: dict[str, Any] = {
+                "batch": BATCH,
+                "tray": tray,
+                "disposition": "rejected",
+                "reason": "filled while oil was cold",
+            }
             self._people["quinn"].command("batch.tray", signed=True, **arguments)
         reason = "deviations reviewed: heater failure and wrong roll; suspect trays rejected"
         arguments = {"batch": BATCH, "disposition": "released", "reason": reason}
@@ -233,6 +238,10 @@ What to try next
   linegate check config/line.yaml
 """
         )
+
+    def troubles(self) -> list[str]:
+        """What went wrong for the technician, newest last."""
+        return self._technician.trouble[-5:] if self._technician else []
 
     def leave(self) -> None:
         if self._technician:
@@ -277,8 +286,11 @@ What to try next
     def _operate(self, machine: str, action: str) -> None:
         self.stage.sim("operator", device=machine, action=action)
 
+    def _wait_for_state(self, machine: str, state: str) -> None:
+        self._wait(f"the {machine} is in {state}", lambda: self._machine(machine) == state, 10)
+
     def _machine(self, machine: str) -> str:
-        return str(self.stage.sim("truth")["devices"][machine]["state"])
+        return str(self.stage.sim("truth")["devices"][machine]["state_name"])
 
     def _acknowledge_all(self, comment: str) -> None:
         for name, alarm in self._alarms().items():
@@ -302,7 +314,7 @@ What to try next
 
     def _restart(self, machine: str) -> None:
         self._operate(machine, "unhold")
-        self._wait(f"the {machine} executes", lambda: self._machine(machine) == "Execute", 10)
+        self._wait_for_state(machine, "Execute")
 
     def _labelled(self) -> bool:
         return int(self.stage.sim("truth")["plant"]["waiting_for_label"]) == 0
@@ -314,11 +326,11 @@ What to try next
         damaged = int(truth["labels_damaged"])
         issued = int(batch["labels"]) + damaged + 20
         for name, value, unit in (
-            ("labels.issued", issued, "{count}"),
-            ("labels.returned", 20, "{count}"),
-            ("oil.charged", f"{float(truth['oil_used_g']) + 40:.1f}", "g"),
-            ("oil.remaining", "38.5", "g"),
-            ("oil.waste", "1.5", "g"),
+            ("labels_issued", issued, "{count}"),
+            ("labels_returned", 20, "{count}"),
+            ("oil_charged", f"{float(truth['oil_used_g']) + 40:.1f}", "g"),
+            ("oil_remaining", "38.5", "g"),
+            ("oil_waste", "1.5", "g"),
         ):
             self._people["tom"].command("batch.enter", batch=BATCH, name=name, value=str(value), unit=unit)
 

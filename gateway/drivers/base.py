@@ -90,6 +90,9 @@ class DriverConfig(Frozen):
         """Where it is, for people: `tcp://127.0.0.1:5021 unit 1`, `/dev/ttyS1`."""
         raise NotImplementedError
 
+    def preload(self) -> None:
+        """Import what `connect` needs; called once before anything is polled, so that no import delays a poll."""
+
     def connect(self, name: str) -> AbstractAsyncContextManager[Any]:
         """Open it; `name` is only for error texts.  Raises DeviceError.  Import heavy libraries in here."""
         raise NotImplementedError

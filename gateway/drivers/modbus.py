@@ -137,11 +137,11 @@ class ModbusConfig(DriverConfig):
         _known_tag(halt.confirm.tag, tags, "confirm")
         tag = tags[halt.confirm.tag]
         base, table = info.data.get("base", 0), tag.table or info.data.get("table", "holding")
-        written = halt.write.span(base)
-        same = table == halt.write.table and tag.address - base in written
+        at = tag.address - base
+        same = table == halt.write.table and set(range(at, at + tag.width)) & set(halt.write.span(base))
         if same and halt.confirm_same != "accepted":
             raise ValueError(
-                f"confirm reads {wire.place(table, tag.address - base, 1)}, the very one that is written: that proves "
+                f"confirm reads {wire.place(table, at, tag.width)}, the very one that is written: that proves "
                 "the write, not the standstill; confirm by another tag, or accept it with confirm_same: accepted"
             )
         for write in (halt.write, halt.release):

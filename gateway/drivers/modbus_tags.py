@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, model_validator
 
 from gateway.drivers.wire import modbus as wire
-from gateway.drivers.wire.registers import CODES
+from gateway.drivers.wire.registers import WIDTHS
 from gateway.recipe import Frozen
 from gateway.units import linear
 
@@ -119,8 +119,9 @@ class ModbusTag(Lazy):
         return self.scale * factor, self.offset * factor + offset
 
     @property
-    def numeric(self) -> bool:
-        return self.type in (None, *CODES)
+    def width(self) -> int:
+        """Registers it takes; 1 in a table of bits."""
+        return (self.length + 1) // 2 if self.type == "ascii" else WIDTHS.get(self.type or "u16", 1)
 
 
 class Write(Lazy):
@@ -128,7 +129,7 @@ class Write(Lazy):
 
     coil: int | None = Field(None, ge=0)
     register_: int | None = Field(None, ge=0, alias="register")
-    value: bool | int | tuple[bool, ...] | tuple[int, ...]
+    value: StrictBool | StrictInt | tuple[StrictBool | StrictInt, ...]
 
     @model_validator(mode="after")
     def _possible(self) -> Write:
