@@ -11,6 +11,7 @@ import msgspec
 import structlog
 
 from gateway.drivers.opcua import STATE, OpcUaConfig
+from gateway.drivers.opcua_connect import open_link
 from gateway.drivers.opcua_halt import (
     CompanionController,
     Controller,
@@ -19,7 +20,7 @@ from gateway.drivers.opcua_halt import (
     TagsController,
     bring_to_rest,
 )
-from gateway.drivers.opcua_link import Link, NodeId, Watched, edge, open_link, status_name, ua
+from gateway.drivers.opcua_link import Link, NodeId, Watched, edge, status_name, ua
 from gateway.drivers.opcua_nodes import NodeRef
 from gateway.drivers.opcua_packml import MACHINES, MOTIONS, URI, Motion
 from gateway.drivers.opcua_values import BACKLOG, Composed, Values
