@@ -17,7 +17,7 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, ConfigDict, Field
 
 from gateway.drivers.base import DriverConfig
-from gateway.drivers.transport import Stream, StreamUrl, open_stream, parse_url, preflight
+from gateway.drivers.transport import Stream, StreamUrl, open_stream, parse_url, preflight, preload
 from gateway.drivers.wire.mt_sics import MtSics
 from gateway.drivers.wire.weighing import Dialect, Message
 from gateway.errors import DeviceError
@@ -67,6 +67,9 @@ class BalanceConfig(DriverConfig):
     def preflight(self) -> list[str]:
         """Warnings that need a look at this machine: a serial port that is not there."""
         return preflight(self.stream)
+
+    def preload(self) -> None:
+        preload(self.stream)
 
     def connect(self, name: str) -> AbstractAsyncContextManager[Balance]:
         return _connect(self, name)

@@ -28,7 +28,7 @@ from gateway.drivers.modbus_link import ModbusLink
 from gateway.drivers.modbus_plan import Block, Limits, Span, plan
 from gateway.drivers.modbus_tags import HaltBy, Heartbeat, ModbusTag, Order, Table
 from gateway.drivers.profile import load_profile, with_profile
-from gateway.drivers.transport import StreamUrl, open_stream, parse_url, preflight
+from gateway.drivers.transport import StreamUrl, open_stream, parse_url, preflight, preload
 from gateway.drivers.wire import modbus as wire
 from gateway.model import TagSpec
 from gateway.units import Duration
@@ -228,6 +228,9 @@ class ModbusConfig(DriverConfig):
     def preflight(self) -> list[str]:
         """Warnings that need a look at this machine: a serial port that is not there."""
         return preflight(self.stream)
+
+    def preload(self) -> None:
+        preload(self.stream)
 
     def connect(self, name: str) -> AbstractAsyncContextManager[ModbusDevice]:
         return _connect(self, name)

@@ -8,6 +8,7 @@ where the URL is silent.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 import stat
 from collections.abc import AsyncIterator, Mapping
@@ -107,6 +108,12 @@ def preflight(url: StreamUrl) -> list[str]:
     if not os.access(url.path, os.R_OK | os.W_OK):
         return [f"{url.path}: no permission to read and write; add the service's user to the group dialout"]
     return []
+
+
+def preload(url: StreamUrl) -> None:
+    """Import what opening this URL needs, so that no import delays a poll."""
+    if url.serial:
+        importlib.import_module("serial_asyncio_fast")
 
 
 class Stream(asyncio.Protocol):

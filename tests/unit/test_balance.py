@@ -1,0 +1,158 @@
+"""Balances: exact masses, reasons, and lines nobody asked for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from serial_peers import BalancePeer
+
+from gateway.drivers.balance import GRAMS, BalanceConfig, converted, reading
+from gateway.drivers.wire.mt_sics import parse
+from gateway.errors import DeviceError
+from gateway.model import Quality
+from gateway.units import UNITS
+
+
+@pytest.fixture
+async def peer(tmp_path: Path) -> AsyncIterator[BalancePeer]:
+    peer = BalancePeer("tcp", tmp_path / "port")
+    await peer.heal()
+    yield peer
+    await peer.cut()
+
+
+def test_example_loads() -> None:
+    """Every device of the shipped example validates."""
+    text = (Path(__file__).parents[2] / "config" / "examples" / "balance.yaml").read_text(encoding="utf-8")
+    devices = [BalanceConfig.model_validate(given) for given in yaml.safe_load(text)["devices"].values()]
+
+    assert [device.tags()[0].kind for device in devices] == ["decimal", "decimal"]
+    assert not devices[0].haltable()
+
+
+@pytest.mark.parametrize(
+    "given", [{"url": "rtu+tcp://h:1"}, {"url": "tcp://h:1", "unit": "Cel"}, {"url": "tcp://h:1", "dialect": "sbi"}]
+)
+def test_refusals(given: dict[str, str]) -> None:
+    """A url, unit or dialect that cannot be is refused."""
+    with pytest.raises(ValidationError):
+        BalanceConfig.model_validate(given)
+
+
+@pytest.mark.parametrize(
+    ("text", "source", "target", "found"),
+    [
+        ("1.0120", "g", "g", "1.0120"),
+        ("1.0120", "g", "mg", "1012.0"),
+        ("1.0120", "g", "kg", "0.0010120"),
+        ("1.2345", "kg", "g", "1234.5"),
+        ("1.20", "kg", "mg", "1200000"),
+        ("-0.50", "g", "mg", "-500"),
+        ("1.00", "oz", "g", "28.34952312500"),
+        ("2", "lb", "kg", "0.90718474"),
+    ],
+)
+def test_masses_convert_exactly(text: str, source: str, target: str, found: str) -> None:
+    """The point moves; digits are neither lost nor made up."""
+    assert str(converted(Decimal(text), source, target)) == found
+
+
+@given(st.decimals(-999999, 999999, places=6), st.sampled_from(["g", "mg", "kg"]), st.sampled_from(["g", "mg", "kg"]))
+def test_there_and_back(value: Decimal, source: str, target: str) -> None:
+    """Converting there and back is the same number."""
+    assert converted(converted(value, source, target), target, source) == value
+
+
+def test_factors_agree_with_the_house() -> None:
+    """Our exact grams are the ones of the unit table."""
+    codes = {"g": "g", "mg": "mg", "kg": "kg", "oz": "[oz_av]", "lb": "[lb_av]"}
+    for unit, (factor, power) in GRAMS.items():
+        assert float(factor.scaleb(power)) == pytest.approx(UNITS[codes[unit]][1])
+
+
+@pytest.mark.parametrize(
+    ("line", "quality", "reason"),
+    [
+        ("S S      1.0120 g", None, ""),
+        ("S D      1.0120 g", Quality.UNCERTAIN, "dynamic"),
+        ("S S      1.0120", Quality.BAD, "no unit"),
+        ("S S      1.0120 pcs", Quality.BAD, "no unit: 'pcs'"),
+        ("S +", Quality.BAD, "overload"),
+        ("S -", Quality.BAD, "underload"),
+        ("S I", Quality.BAD, "not executable"),
+        ("ET", Quality.BAD, "parity"),
+        ("S S  1.0 1 20 g", Quality.BAD, "unreadable"),
+    ],
+)
+def test_readings(line: str, quality: Quality | None, reason: str) -> None:
+    """A stable weight is good, a moving one uncertain, anything else bad; the line is always kept."""
+    found = reading(parse(line.encode()), "g")
+
+    assert found.raw == line.encode()
+    assert (found.faults[0].quality if found.faults else None) is quality
+    assert (found.values[0] is None) == (quality is Quality.BAD)
+    if quality is not None:
+        assert reason in found.faults[0].reason
+    if found.values[0] is not None:
+        assert str(found.values[0]) == "1.0120"
+
+
+async def test_identity(peer: BalancePeer) -> None:
+    """Serial and model are asked for at connect, and the balance is never reset."""
+    async with peer.config().connect("balance") as device:
+        assert device.identity == {"serial": "B0123", "model": "XS205DU Excellence 220.0000 g"}
+        await device.poll()
+
+    assert peer.asked == ["I4", "I2", "SI"]
+
+
+async def test_a_print_between_two_polls(peer: BalancePeer) -> None:
+    """A weight printed by the operator does not answer the next poll."""
+    async with peer.config().connect("balance") as device:
+        await device.poll()
+        peer.line.send(b"S S      9.9999 g\r\n")
+        await asyncio.sleep(0.02)
+        found = await device.poll()
+
+    assert found.values == (Decimal("1.0120"),)
+
+
+async def test_a_late_weight_never_answers_the_next_poll(peer: BalancePeer) -> None:
+    """After a timeout the old weight is passed over, however many were kept back."""
+    async with peer.config().connect("balance") as device:
+        await peer.mute()
+        for _ in range(3):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.02):
+                    await device.poll()
+        peer.weight = "S S      2.0000 g"
+        loop = asyncio.get_running_loop()
+        poll = loop.create_task(device.poll())
+        await asyncio.sleep(0.02)
+        await peer.unmute()
+
+        assert (await poll).values == (Decimal("2.0000"),)
+        assert (await device.poll()).values == (Decimal("2.0000"),)
+
+
+async def test_other_lines_are_passed_over(peer: BalancePeer) -> None:
+    """Keys pressed and other answers come and go; the weight is found behind them."""
+    peer.weight = 'K C 4\r\nT S     11.343 g\r\nI4 A "B0123"\r\nS S      1.0120 g'
+    async with peer.config().connect("balance") as device:
+        assert (await device.poll()).values == (Decimal("1.0120"),)
+
+
+async def test_something_else_on_the_line(peer: BalancePeer) -> None:
+    """A device that says nothing is no balance: the error says what to look at."""
+    await peer.mute()
+    with pytest.raises(DeviceError, match=r"balance .*does not answer mt-sics within 0\.05 s"):
+        async with peer.config(timeout="50ms").connect("balance"):
+            pass

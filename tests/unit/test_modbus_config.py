@@ -1,0 +1,185 @@
+"""What a Modbus configuration may say, and how it says no."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from gateway.drivers.modbus import ModbusConfig
+from gateway.drivers.modbus_plan import Block
+from gateway.drivers.profile import load_profile, merge, names
+from gateway.model import TagSpec
+
+URL = "tcp://127.0.0.1:502"
+TAGS: dict[str, Any] = {"state": {"address": 5}, "speed": {"address": 7, "scale": 0.1, "unit": "/min"}}
+
+
+def config(**given: Any) -> ModbusConfig:
+    return ModbusConfig.model_validate({"driver": "modbus", "url": URL, "tags": TAGS, **given})
+
+
+def test_example_loads() -> None:
+    """Every device of the shipped example validates."""
+    text = (Path(__file__).parents[2] / "config" / "examples" / "modbus.yaml").read_text(encoding="utf-8")
+    devices = {name: ModbusConfig.model_validate(given) for name, given in yaml.safe_load(text)["devices"].items()}
+
+    assert not devices["reservoir"].haltable()
+    assert devices["hold_relay"].haltable()
+
+
+def test_example_warns_of_a_missing_port() -> None:
+    """Preflight says which serial port is not there; it is a warning: the cable may come later."""
+    (warning,) = config(url="serial:///dev/ttyNOWHERE").preflight()
+
+    assert "/dev/ttyNOWHERE" in warning
+    assert config().preflight() == []
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"url": "tcp://127.0.0.1"}, "not tcp://host:port"),
+        ({"url": "udp://127.0.0.1:502"}, "does not begin with one of tcp://"),
+        ({"url": "tcp://127.0.0.1:port"}, "Port could not be cast"),
+        ({"url": "serial://ttyS1"}, "absolute path"),
+        ({"url": "serial:///dev/ttyS1?baud=9600"}, "baud is not an option; known: baudrate"),
+        ({"url": "serial:///dev/ttyS1?parity=X"}, "parity=X is not possible; known: N, E, O"),
+        ({"profile": "watlow-ez-zon-pm"}, "nearest: watlow-ez-zone-pm"),
+        ({"profile": "packml-tags"}, "is for driver opcua, not for modbus"),
+        ({"select": ["sped"]}, "no tag is called 'sped'; nearest: speed"),
+        ({"select": ["speed", "speed"]}, "each tag once"),
+        ({"tags": {}}, "has no tags"),
+        ({"tags": {"a": {"address": 70000}}}, "less than or equal to 65536"),
+        ({"tags": {"a": {"address": 0}}, "base": 1}, "address 0 is not one, with base 1"),
+        ({"tags": {"a": {"address": 1, "unit": "Celsius"}}}, "'Celsius' is not a unit I know"),
+        ({"tags": {"a": {"address": 1, "unit": "g", "device_unit": "Cel"}}}, "does not convert"),
+        ({"tags": {"a": {"address": 1, "type": "bool"}}}, "needs bit"),
+        ({"tags": {"a": {"address": 1, "table": "coil", "type": "u16"}}}, "a coil is a bool"),
+        ({"tags": {"a": {"address": 1, "bit": 3, "type": "u16"}}}, "bit goes with type: bool"),
+        ({"tags": {"a": {"address": 1, "type": "ascii"}}}, "length goes with type: ascii"),
+        ({"tags": {"a": {"address": 1, "scale": 0}}}, "scale 0"),
+        ({"tags": {"a": {"address": 1, "bad_bits": {"tag": "b", "mask": 1}}}}, "no tag is called 'b'"),
+        ({"tags": {"a": {"address": 1, "good_when": {"tag": "a"}}}}, "exactly one of equals and in"),
+        ({"forbidden": ["5"]}, "5 lies in the forbidden addresses 5"),
+        ({"forbidden": ["9-3"]}, "not an address like 300"),
+        ({"max_read": 1, "tags": {"a": {"address": 1, "type": "f32"}}}, "more than one request may read"),
+        ({"beat": "1s"}, "beat needs a heartbeat register"),
+        ({"period": "1"}, "is not a duration"),
+    ],
+)
+def test_refusals(given: dict[str, Any], words: str) -> None:
+    """Each mistake is refused with words that say what to do."""
+    with pytest.raises(ValidationError, match=words):
+        config(**given)
+
+
+HALT: dict[str, Any] = {"write": {"register": 4, "value": 1}, "confirm": {"tag": "state", "in": [10, 11]}}
+
+
+@pytest.mark.parametrize(
+    ("halt", "words"),
+    [
+        ({"write": {"register": 4, "value": 1}}, "confirm"),
+        ({**HALT, "confirm": {"tag": "stat", "equals": 1}}, "nearest: state"),
+        ({**HALT, "write": {"register": 5, "value": 1}}, "proves the write, not the standstill"),
+        ({**HALT, "write": {"register": 4, "value": [1, 1]}}, "proves the write, not the standstill"),
+        ({**HALT, "write": {"register": 4, "coil": 4, "value": 1}}, "exactly one of coil and register"),
+        ({**HALT, "write": {"register": 4, "value": 70000}}, "0 to 65535"),
+        ({**HALT, "write": {"register": 4, "value": True}}, "0 to 65535"),
+        ({**HALT, "write": {"coil": 4, "value": 1}}, "true or false"),
+        ({**HALT, "write": {"coil": 65536, "value": True}}, "addresses go from"),
+        ({**HALT, "also": {"register": 9, "value": 1}}, "Extra inputs"),
+    ],
+)
+def test_halt_refusals(halt: dict[str, Any], words: str) -> None:
+    """A halt needs a write that can be, and another word of the machine to prove it."""
+    with pytest.raises(ValidationError, match=words):
+        config(halt=halt)
+
+
+def test_halt_may_confirm_itself_where_accepted() -> None:
+    """The very register written proves a halt only where somebody wrote that this is accepted."""
+    halt = {**HALT, "write": {"register": 5, "value": 11}, "confirm_same": "accepted"}
+
+    assert config(halt=halt).haltable()
+    assert config(halt=HALT).haltable()
+    assert not config().haltable()
+
+
+def test_heartbeat_and_halt_in_one_register() -> None:
+    """A heartbeat that overwrites the halt is refused."""
+    with pytest.raises(ValidationError, match="both write holding register 4"):
+        config(halt=HALT, heartbeat={"register": 4})
+
+
+@pytest.mark.parametrize("name", names("modbus"))
+def test_every_profile_loads(name: str) -> None:
+    """Each Modbus profile validates whole, names its manual, and selects tags of its own."""
+    profile = load_profile(name, "modbus")
+    whole = config(profile=name, tags={}, select=list(profile.settings["tags"]))
+
+    assert profile.manual
+    assert len(whole.tags()) == len(profile.settings["tags"])
+    assert config(profile=name, tags={}).tags()
+
+
+def test_watlow_reservoir() -> None:
+    """The profile brings the tags of the demo's reservoir, in Cel although the wire says degF."""
+    tags = config(profile="watlow-ez-zone-pm", tags={}).tags()
+
+    assert tags == (
+        TagSpec("temperature", "Cel"),
+        TagSpec("setpoint", "Cel"),
+        TagSpec("power", "%"),
+        TagSpec("sensor_status", "1"),
+        TagSpec("control_mode", "1"),
+    )
+
+
+def test_configuration_wins_over_profile() -> None:
+    """What the configuration says of a tag lies over the profile, key by key; select chooses."""
+    given = config(
+        profile="rheonics-srv",
+        tags={"viscosity": {"unit": "Pa.s", "device_unit": "mPa.s"}, "extra": {"address": 514}},
+        select=["extra", "viscosity"],
+    )
+
+    assert given.map_["viscosity"].address == 40
+    assert given.tags() == (TagSpec("extra", "1"), TagSpec("viscosity", "Pa.s"))
+    assert "viscosity_status" in [channel.name for channel in given.channels]
+
+
+def test_merge_leaves_both_alone() -> None:
+    """Merging changes neither side."""
+    below = {"tags": {"a": {"address": 1}}, "base": 0}
+
+    assert merge(below, {"tags": {"a": {"scale": 2}}}) == {"tags": {"a": {"address": 1, "scale": 2}}, "base": 0}
+    assert below == {"tags": {"a": {"address": 1}}, "base": 0}
+
+
+def test_unknown_profile_names_the_nearest() -> None:
+    """A typo in a profile's name is answered with the nearest names."""
+    with pytest.raises(ValueError, match="no profile is called 'rheonics'; nearest: rheonics-srv"):
+        load_profile("rheonics", "modbus")
+
+
+def test_blocks_follow_the_line() -> None:
+    """Over TCP a hole is cheaper than a round trip, over a slow serial line it is not."""
+    tags = {"a": {"address": 0}, "b": {"address": 60}}
+
+    assert [part.block for part in config(tags=tags).parts] == [Block(0, 61, (0, 1))]
+    assert len(config(tags=tags, url="serial:///dev/ttyS1").parts) == 2
+    assert len(config(tags=tags, max_read=50).parts) == 2
+
+
+def test_addresses_from_one() -> None:
+    """With base 1 the manual's 40057 is 56 on the wire, for halts and forbidden addresses too."""
+    given = config(base=1, tags={"a": {"address": 57}}, forbidden=["58"])
+
+    assert given.parts[0].block.start == 56
+    with pytest.raises(ValidationError, match="forbidden"):
+        config(base=1, tags={"a": {"address": 57}}, forbidden=["57"])

@@ -1,0 +1,168 @@
+"""A refused address costs only its own tag; halts and writes are only those configured."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from serial_peers import Registers, TcpLine, TcpServant
+
+from gateway.drivers.modbus import ModbusConfig
+from gateway.drivers.modbus_device import ModbusDevice
+from gateway.errors import DeviceError, DeviceMisconfigured, NotHeld
+from gateway.model import HaltOrder, Quality
+
+ORDER = HaltOrder(id="pump:rule", device="pump", rule="rule", text="", requested_ns=1)
+TAGS = {f"t{at}": {"address": at} for at in range(20)}
+
+
+@pytest.fixture
+async def line() -> AsyncIterator[tuple[Registers, TcpLine]]:
+    registers = Registers()
+    registers.put("holding", 0, *range(100, 120))
+    line = TcpLine(TcpServant(registers).hear)
+    await line.heal()
+    yield registers, line
+    await line.cut()
+
+
+def config(line: TcpLine, **given: Any) -> ModbusConfig:
+    return ModbusConfig.model_validate({"url": f"tcp://{line.address}", "tags": TAGS, **given})
+
+
+async def test_one_bad_address(line: tuple[Registers, TcpLine]) -> None:
+    """The refused tag is bad, with device, address and exception; nineteen are good, in the same poll."""
+    registers, tcp = line
+    del registers.words["holding", 13]
+    async with config(tcp).connect("oven") as device:
+        reading = await device.poll()
+        registers.reads.clear()
+        again = await device.poll()
+
+    assert list(reading.faults) == [13]
+    assert reading.faults[13].quality is Quality.BAD
+    for word in ("oven", tcp.address, "holding register 13", "exception 02 illegal data address"):
+        assert word in reading.faults[13].reason
+    assert reading.values == tuple(None if at == 13 else 100 + at for at in range(20))
+    assert again == reading
+    assert all(not start <= 13 < start + count for _, start, count in registers.reads)
+
+
+async def test_a_refused_hole(line: tuple[Registers, TcpLine]) -> None:
+    """A hole the device will not read costs no tag at all."""
+    registers, tcp = line
+    del registers.words["holding", 10]
+    tags = {name: tag for name, tag in TAGS.items() if name != "t10"}
+    async with config(tcp, tags=tags).connect("oven") as device:
+        reading = await device.poll()
+        registers.reads.clear()
+        await device.poll()
+
+    assert reading.faults == {}
+    assert registers.reads == [("holding", 0, 10), ("holding", 11, 9)]
+
+
+async def test_no_time_left_to_search(line: tuple[Registers, TcpLine]) -> None:
+    """With a tiny budget the search goes on in later polls and ends at the same tag."""
+    registers, tcp = line
+    del registers.words["holding", 13]
+    async with config(tcp, timeout="1s", tags={**TAGS, "far": {"address": 0, "table": "input"}}).connect(
+        "oven"
+    ) as device:
+        registers.put("input", 0, 5)
+        device._config.__dict__["timeout_s"] = 1e-9
+        first = await device.poll()
+        device._config.__dict__["timeout_s"] = 1.0
+        last = await device.poll()
+
+    assert len(first.faults) == 20
+    assert first.values[20] == 5
+    assert list(last.faults) == [13]
+
+
+@pytest.mark.parametrize(("code", "kind"), [(1, DeviceMisconfigured), (2, DeviceMisconfigured), (11, DeviceError)])
+async def test_nothing_can_be_read(line: tuple[Registers, TcpLine], code: int, kind: type[DeviceError]) -> None:
+    """Where every tag is refused it is an error of the device, or of the configuration."""
+    registers, tcp = line
+    registers.refuse[3] = code
+    async with config(tcp).connect("oven") as device:
+        with pytest.raises(kind, match=f"oven.*exception {code:02d}") as caught:
+            await device.poll()
+
+    assert type(caught.value) is kind
+
+
+async def test_busy_passes(line: tuple[Registers, TcpLine]) -> None:
+    """A block that is refused as busy is bad this time and asked for again."""
+    registers, tcp = line
+    registers.put("input", 0, 5)
+    registers.refuse[4] = 6
+    async with config(tcp, tags={**TAGS, "other": {"address": 0, "table": "input"}}).connect("oven") as device:
+        busy = await device.poll()
+        registers.refuse.clear()
+        free = await device.poll()
+
+    assert "device busy" in busy.faults[20].reason
+    assert busy.values[19] == 119
+    assert free.values[20] == 5
+    assert free.faults == {}
+
+
+HALT = {
+    "write": {"register": 4, "value": 1},
+    "confirm": {"tag": "t9", "equals": 11},
+    "release": {"register": 4, "value": 0},
+}
+
+
+async def test_a_refused_halt_says_why(line: tuple[Registers, TcpLine]) -> None:
+    """A write the device refuses is no halt: it names register and exception."""
+    registers, tcp = line
+    registers.refuse[6] = 4
+    async with config(tcp, halt=HALT).connect("oven") as device:
+        with pytest.raises(DeviceError, match=r"oven.*write of holding register 4: exception 04"):
+            await device.halt(ORDER)
+
+
+async def test_an_unreadable_state_does_not_stop_the_halt(line: tuple[Registers, TcpLine]) -> None:
+    """Where the state cannot be read the halt is written all the same, and is not called held."""
+    registers, tcp = line
+    del registers.words["holding", 9]
+    async with config(tcp, halt=HALT, halt_budget="100ms").connect("oven") as device:
+        with pytest.raises(NotHeld, match="exception 02"):
+            await device.halt(ORDER)
+
+    assert registers.writes == [("holding", 4, 1)]
+
+
+async def test_a_machine_that_takes_its_time(line: tuple[Registers, TcpLine]) -> None:
+    """The state is read until it holds: Holding first, then Held."""
+    registers, tcp = line
+    registers.put("holding", 9, 6)
+
+    def slowly(table: str, address: int, value: int) -> None:
+        registers.put("holding", 9, 10)
+        registers.reads.clear()
+
+    registers.on_write = slowly
+    answer = registers.answer
+
+    def held_at_the_third_look(pdu: bytes) -> bytes:
+        if len(registers.reads) == 2:
+            registers.put("holding", 9, 11)
+        return answer(pdu)
+
+    registers.answer = held_at_the_third_look  # type: ignore[method-assign]
+    async with config(tcp, halt=HALT).connect("oven") as device:
+        proof = await device.halt(ORDER)
+        await device.withdraw()
+
+    assert proof.state == "t9 (holding register 9) = 11"
+    assert registers.writes == [("holding", 4, 1), ("holding", 4, 0)]
+
+
+def test_there_is_no_other_write() -> None:
+    """What can be neither halted nor beaten has no method that writes."""
+    public = {name for name in dir(ModbusDevice) if not name.startswith("_")}
+    assert public == {"poll"}
