@@ -48,6 +48,7 @@ KINDS: Final[dict[str, str]] = {
     "telemetry.root": "Merkle root over the telemetry stored since the last one",
     "telemetry.shed": "telemetry that had to go before every sink had it: an exact gap",
     "store.quarantined": "a damaged store was put aside; what is missing",
+    "recipe.refused": "a recipe was changed during a batch: refused",
     "people.changed": "who may do what was changed",
     "command.refused": "somebody asked for what they may not do",
 }
