@@ -72,7 +72,7 @@ class Telemetry:
         self.base = file.base
         """Position of this boot's seq 0."""
         self.quarantined = thread.quarantined
-        """Why the file was set aside at start, and its new name; empty when all is well."""
+        """Why the file was set aside at start and its new name, or why there is no file; empty when all is well."""
         self.degraded = ""
         """Why scans wait in memory instead of the file; empty when all is well."""
         self._stored: dict[int, Span] = {first >> BOOT_BITS: (first, last) for first, last in file.stored()}
@@ -94,9 +94,9 @@ class Telemetry:
     def open(
         cls, folder: Path, *, writer: Writer, world: World, max_bytes: int = CAP_BYTES, vfs: str | None = None
     ) -> Telemetry:
-        """Open or create; a damaged file is set aside and a new one begun, see `quarantined`.
+        """Open or create; a damaged file is set aside and a new one begun, see `quarantined`.  Always succeeds.
 
-        `writer` is `evidence.writer`.  Raises StoreError where no file can be written.
+        `writer` is `evidence.writer`.
         """
         thread = TelemetryWriter(folder, world.boot_id, max_bytes, writer, vfs)
         return cls(writer, thread, thread.open())
@@ -286,6 +286,7 @@ class Telemetry:
         self._flush()
         if self._timer is not None:
             self._timer.cancel()
+        self._thread.stop()
         await self._writer.run(self._thread.do_close, Turn.TELEMETRY)
 
 

@@ -5,6 +5,7 @@ Methods named `do_...` and what they call run on the writer thread.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +32,8 @@ BATCH_VALUES: Final = 50_000
 BACKLOG_VALUES: Final = 1_000_000
 """Values kept in memory while nothing can be written: some 30 MB."""
 RETRY_S: Final = 2.0
+MEMORY_BYTES: Final = 64 * 2**20
+"""Cap of a store that has no file."""
 
 _SICK: Final = (apsw.FullError, apsw.IOError, apsw.CantOpenError, apsw.ReadOnlyError, OSError)
 """The disk, not the file."""
@@ -60,17 +63,26 @@ class TelemetryWriter:
         self.quarantined = ""
         self.file: TelemetryFile
         self._degraded = ""
+        self._retry: asyncio.TimerHandle | None = None
 
     def open(self) -> TelemetryFile:
-        """At start.  Raises StoreError where no file can be opened or made."""
+        """At start.  Where no file can be opened or made, scans are kept in memory until the next start."""
         try:
             self.file = self._open()
-        except _SICK as error:
-            raise StoreError(f"telemetry cannot be stored in {self._folder}: {error}") from error
-        except (apsw.Error, msgspec.DecodeError) as error:
-            self._set_aside(str(error))
-            self.file = self._open()
+        except (apsw.Error, OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+            self.file = self._open_anew(error)
         return self.file
+
+    def _open_anew(self, error: Exception) -> TelemetryFile:
+        try:
+            if not isinstance(error, _SICK):
+                self._set_aside(str(error))
+                return self._open()
+        except (apsw.Error, OSError) as second:
+            error = second
+        self.quarantined = f"telemetry is kept in memory only: {error}"
+        log.error("telemetry cannot be stored", folder=str(self._folder), reason=str(error))
+        return TelemetryFile(Path(":memory:"), self._boot_id, max_bytes=min(self._max_bytes, MEMORY_BYTES))
 
     def _open(self) -> TelemetryFile:
         file = TelemetryFile(self._folder / FILE, self._boot_id, max_bytes=self._max_bytes, vfs=self._vfs)
@@ -93,7 +105,7 @@ class TelemetryWriter:
 
     def do_store(self, rooted: int | None) -> None:
         """All that waits, a transaction a group.  Never raises for a sick file: then it waits."""
-        news = Stored()
+        news, before = Stored(), self._degraded
         try:
             while self.backlog or self.moved or rooted is not None:
                 self._do_group(news, rooted)
@@ -109,7 +121,7 @@ class TelemetryWriter:
         except apsw.Error as error:
             self._do_begin_again(news, str(error))
         news.degraded = self._degraded
-        if news.batches or news.shed or news.degraded:
+        if news.batches or news.shed or news.degraded != before:
             self._writer.tell(partial(self.tell, news))
 
     def _do_group(self, news: Stored, rooted: int | None) -> None:
@@ -150,12 +162,22 @@ class TelemetryWriter:
         if not self._degraded:
             log.warning("telemetry waits in memory", reason=reason)
         self._degraded = reason
-        while sum(len(scan.values) for group in self.backlog for scan in group) > BACKLOG_VALUES:
-            news.shed.append(_shed_scans(self.backlog.popleft(), self.file.base, "no room"))
-        self._writer.tell(partial(self._retry_later))
+        # A copy, made in one step of the interpreter: the loop appends at any moment.
+        values = sum(len(scan.values) for group in list(self.backlog) for scan in group)
+        while values > BACKLOG_VALUES:
+            shed = _shed_scans(self.backlog.popleft(), self.file.base, "no room")
+            values -= shed.values
+            news.shed.append(shed)
+        self._writer.tell(self._retry_later)
 
     def _retry_later(self) -> None:
-        self._writer.loop.call_later(RETRY_S, self._writer.post, partial(self.do_store, None), Turn.TELEMETRY)
+        """On the loop; one timer."""
+        if self._retry is None:
+            self._retry = self._writer.loop.call_later(RETRY_S, self._try_again)
+
+    def _try_again(self) -> None:
+        self._retry = None
+        self._writer.post(partial(self.do_store, None), Turn.TELEMETRY)
 
     def _do_begin_again(self, news: Stored, reason: str) -> None:
         """The file is damaged: set it aside, and begin a new one in the same boot."""
@@ -215,6 +237,11 @@ class TelemetryWriter:
                 news.shed.append(self.file.drop(batch, "damaged", self.sinks))
         if news.shed:
             self._writer.tell(partial(self.tell, news))
+
+    def stop(self) -> None:
+        """On the loop, before `do_close`."""
+        if self._retry is not None:
+            self._retry.cancel()
 
     def do_close(self) -> None:
         """Store what waits, close."""
