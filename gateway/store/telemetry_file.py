@@ -221,7 +221,15 @@ class TelemetryFile:
         """Open a batch.  Raises ValueError where it is not what was stored."""
         if leaf_hash(blob) != batch.hash:
             raise ValueError("telemetry batch is not what was stored")
-        return decode(blob, self._tagset)
+        found = decode(blob, self._tagset)
+        boot = self._boot(batch.first >> BOOT_BITS)
+        return [msgspec.structs.replace(scan, boot=boot) for scan in found] if boot else found
+
+    def _boot(self, ordinal: int) -> str:
+        """Id of an earlier boot, which its scans name; empty for this one."""
+        if ordinal == self.ordinal:
+            return ""
+        return str(self._execute("SELECT boot_id FROM boot WHERE ordinal = ?", (ordinal,)).get or "")
 
     def _tagset(self, number: int) -> TagSet:
         tagset = self._tagsets.get(number)
