@@ -20,6 +20,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from gateway.client import Client  # noqa: E402  # after the path to it
+from gateway.errors import LinegateError  # noqa: E402
+
 PASSWORD = "bench-password-1"
 PATH = "plant/bench/line/cell"
 
@@ -98,9 +101,6 @@ def configure(spec: dict[str, Any]) -> Path:
 
 def robot(state: Path, token: str) -> None:
     """Acknowledge and release whatever is confirmed, once its condition is gone."""
-    from gateway.client import Client
-    from gateway.errors import LinegateError
-
     facts = {"name": "rita", "full_name": "Rita Robot", "roles": ["technician"], "password": PASSWORD}
     Client(state / "console.token").command("people.first", token=token, **facts)
     person = Client(state / "console.token", person="rita", password=PASSWORD)

@@ -76,7 +76,12 @@ def people_add(
 ) -> None:
     """Add a person (or change one): by an admin, or the first one with the first-run token."""
     fresh = os.environ.get("LINEGATE_NEW_PASSWORD", "") or getpass.getpass(f"new password of {name}: ")
-    facts: dict[str, Any] = {"name": name, "full_name": full_name or name, "roles": role or ["admin"], "password": fresh}
+    facts: dict[str, Any] = {
+        "name": name,
+        "full_name": full_name or name,
+        "roles": role or ["admin"],
+        "password": fresh,
+    }
     if qualified_until:
         facts["qualified_until"] = qualified_until
     if first_run:
@@ -118,7 +123,14 @@ def batch_enter(
     who: Who = "",
 ) -> None:
     """Enter a count or quantity: labels_damaged 3, oil_remaining 12.5 --unit g."""
-    arguments: dict[str, Any] = {"batch": batch, "name": name, "value": value, "unit": unit, "comment": comment, "corrects": corrects}
+    arguments: dict[str, Any] = {
+        "batch": batch,
+        "name": name,
+        "value": value,
+        "unit": unit,
+        "comment": comment,
+        "corrects": corrects,
+    }
     _say(_client(state, who).command("batch.enter", **arguments))
 
 

@@ -57,7 +57,13 @@ class Desk:
         return Principal(person.name, frozenset(person.roles), "http", person.full_name)
 
     async def add_person(
-        self, who: Principal, name: str, full_name: str, roles: Sequence[str], password: str, qualified_until: str | None
+        self,
+        who: Principal,
+        name: str,
+        full_name: str,
+        roles: Sequence[str],
+        password: str,
+        qualified_until: str | None,
     ) -> Json:
         """Add a person; recorded without the password."""
         person = await self.people.add(name, full_name, roles, password, qualified_until)

@@ -67,7 +67,7 @@ class SinkStatus(msgspec.Struct, frozen=True):
 class Forwarder:
     """Brings one sink what it wants, for ever."""
 
-    def __init__(  # noqa: PLR0917  # what one sink's life needs, in the order app.py has it
+    def __init__(  # what one sink's life needs, in the order app.py has it
         self,
         name: str,
         config: SinkConfig,

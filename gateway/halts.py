@@ -1,10 +1,10 @@
-"""The latch: one hold request to one device for one cause, from request to release.  Pure.
+r"""The latch: one hold request to one device for one cause, from request to release.  Pure.
 
 A halt is an operational hold request to the machine's own controller, read back and latched.  It is a quality
 function.  It is never a safety function, an e-stop or an interlock.
 
     requested --> commanded --> confirmed --> released
-         \\____________\\___________/ \\____________ (left held: requested again, same latch)
+         \____________\___________/ \____________ (left held: requested again, same latch)
                 failed: not confirmed in time; still latched, still tried
 """
 

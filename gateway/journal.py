@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
+
+import msgspec
 
 from gateway.board import Board
 from gateway.model import Draft, Json, Lane
@@ -70,3 +72,17 @@ class Journal:
         self.commit(urgent=True)
         if self._last is not None:
             await asyncio.shield(self._last)
+
+
+def body_of(what: Any) -> dict[str, Json]:
+    """A struct as the body of a record: decimals and nanosecond stamps as strings."""
+    document = msgspec.to_builtins(what, str_keys=True)
+    return {key: _stringed(key, value) for key, value in document.items()}
+
+
+def _stringed(key: str, value: Json) -> Json:
+    if isinstance(value, (list, tuple)):
+        return [{k: _stringed(k, v) for k, v in item.items()} if isinstance(item, dict) else item for item in value]
+    if key in ("value", "limit") and value is not None and not isinstance(value, (bool, str)):
+        return str(value)
+    return str(value) if key.endswith("_ns") and value is not None else value

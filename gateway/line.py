@@ -11,22 +11,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
-import msgspec
 import structlog
 
 from gateway import alarms
 from gateway.alarms import Alarm
 from gateway.errors import Refused
 from gateway.halts import Halt, Needs
-from gateway.journal import Journal
+from gateway.journal import Journal, body_of
 from gateway.line_batch import Run
 from gateway.line_halts import FOUND_HELD, Holds
 from gateway.model import (
     Check,
     CheckChange,
-    CheckState,
     Entry,
     Finding,
     HaltProof,
@@ -48,6 +46,8 @@ TICK_S: Final = 0.1
 CLOCK_STEP_NS: Final = 1_000_000_000
 """A wall clock that moved this much against the monotonic one was stepped: that is a record (BARS R11)."""
 TICK: Final = Tick()
+KEEP_RULES_TICKS: Final = 10
+"""Running time and counters of rules are kept once a second: a kill -9 costs no more of them."""
 HEAD_START_S: Final = 0.002
 """The halt write goes out before anything is sealed: sealing and showing take some hundred microseconds."""
 
@@ -63,6 +63,8 @@ class Line:
         self.run = run
         self.holds = holds
         self.alarms: dict[str, Alarm] = {}
+        self._past: dict[str, Alarm] = {}
+        """Alarms that are over: their occurrences go on counting, so no old acknowledgement hits a new one."""
         self.checks: dict[str, Check] = {}
         self.latest: dict[str, Scan] = {}
         self.live: list[Callable[[Scan], None]] = []
@@ -127,9 +129,12 @@ class Line:
                 self._check(finding, by)
             else:
                 self._weighing(finding, by)
+        self._keep_rules()
+        self._journal.commit()
+
+    def _keep_rules(self) -> None:
         for rule, state in self.run.engine.changed().items():
             self._journal.keep("rule", rule, state)
-        self._journal.commit()
 
     def _needs(self, verdict: Verdict) -> Needs:
         if not verdict.fleeting:
@@ -140,7 +145,7 @@ class Line:
 
     def _alarm(self, verdict: Verdict) -> None:
         """A verdict raises, raises higher or clears the alarm of its rule (ISA-18.2)."""
-        previous = self.alarms.get(verdict.rule)
+        previous = self.alarms.get(verdict.rule) or self._past.get(verdict.rule)
         now = self._world.time_ns()
         if verdict.severity is Severity.NORMAL:
             if previous is None or not alarms.is_active(previous):
@@ -156,10 +161,10 @@ class Line:
     def _put_alarm(self, alarm: Alarm, kind: str, by: str = "gateway") -> None:
         if alarms.is_normal(alarm):
             self.alarms.pop(alarm.rule, None)
-            self._journal.keep("alarm", alarm.rule, None)
+            self._past[alarm.rule] = alarm
         else:
             self.alarms[alarm.rule] = alarm
-            self._journal.keep("alarm", alarm.rule, alarms.to_json(alarm))
+        self._journal.keep("alarm", alarm.rule, alarms.to_json(alarm))
         self._journal.note(kind, alarms.body(alarm), batch=self.run.running, by=by, lane=Lane.ALARMS)
         self._journal.board.set("alarms", {rule: alarms.body(each) for rule, each in sorted(self.alarms.items())})
 
@@ -176,13 +181,8 @@ class Line:
     # -- checks ----------------------------------------------------------------------------------
 
     def _check(self, change: CheckChange, by: str) -> None:
-        check = change.check
-        if check.state in (CheckState.DUE, CheckState.TAKEN, CheckState.MISSED):
-            self.checks[check.id] = check
-        else:
-            self.checks.pop(check.id, None)
-        document = _decimal_json(check)
-        sample = {"sample": _decimal_json(change.sample)} if change.sample else {}
+        document = body_of(change.check)
+        sample = {"sample": body_of(change.sample)} if change.sample else {}
         more = {**sample, "suspects": list(change.suspects)}
         self._journal.note(f"check.{change.what}", {**document, **more}, batch=self.run.running, by=by)
         if change.what == "taken" and change.sample is not None:
@@ -190,11 +190,12 @@ class Line:
         self._show_checks()
 
     def _weighing(self, weighing: Weighing, by: str) -> None:
-        body = {**_decimal_json(weighing.sample), "rule": weighing.rule, "check": weighing.check}
+        body = {**body_of(weighing.sample), "rule": weighing.rule, "check": weighing.check}
         self._journal.note("weighing.recorded", body, batch=self.run.running, by=by)
 
     def _show_checks(self) -> None:
-        self._journal.board.set("checks", {key: _decimal_json(each) for key, each in sorted(self.checks.items())})
+        self.checks = {check.id: check for check in self.run.engine.checks()}
+        self._journal.board.set("checks", {key: body_of(each) for key, each in sorted(self.checks.items())})
 
     def enter(self, entry: Entry) -> None:
         """A take, an entered value, a recalibration.  Refused by the rule if it does not fit."""
@@ -228,7 +229,7 @@ class Line:
             acknowledged=self._acknowledged,
             recalibration=recalibration,
         )
-        if halt.needs is Needs.RECALIBRATION:
+        if halt.needs is Needs.RECALIBRATION and self.run.is_sampling(halt.rule):
             self.enter(Entry("recalibrated", halt.rule, person, text=recalibration))
             body = {"rule": halt.rule, "recalibration": recalibration, "halt": halt.id}
             self._journal.note("verification.started", body, batch=halt.batch, by=person)
@@ -293,6 +294,8 @@ class Line:
             self._act(findings, wall_ns, mono_ns)
         self.holds.tick(mono_ns)
         self._watch_clock(mono_ns, wall_ns)
+        if self.progress % KEEP_RULES_TICKS == 0:
+            self._keep_rules()
         self._journal.commit()
 
     def _watch_clock(self, mono_ns: int, wall_ns: int) -> None:
@@ -306,20 +309,7 @@ class Line:
 
     def restore(self, alarm_rows: Mapping[str, Json]) -> None:
         """Standing alarms of the last run; checks come back with their rules."""
-        self.alarms = {rule: alarms.from_json(row) for rule, row in alarm_rows.items()}
-        self.checks = {check.id: check for check in self.run.engine.checks()}
+        for rule, row in alarm_rows.items():
+            alarm = alarms.from_json(row)
+            (self._past if alarms.is_normal(alarm) else self.alarms)[rule] = alarm
         self._show_checks()
-
-
-def _decimal_json(what: Any) -> dict[str, Json]:
-    """A struct as JSON of a record body: decimals and nanosecond stamps as strings."""
-    document = msgspec.to_builtins(what, str_keys=True)
-    return {key: _stringed(key, value) for key, value in document.items()}
-
-
-def _stringed(key: str, value: Json) -> Json:
-    if isinstance(value, (list, tuple)):
-        return [{k: _stringed(k, v) for k, v in item.items()} if isinstance(item, dict) else item for item in value]
-    if key in ("value", "limit") and value is not None and not isinstance(value, (bool, str)):
-        return str(value)
-    return str(value) if key.endswith("_ns") and value is not None else value

@@ -19,8 +19,8 @@ from gateway.batch.lifecycle import Batch, BatchState
 from gateway.batch.order import accept, facts, parse
 from gateway.config import Settings, recipe_hash
 from gateway.errors import Refused
-from gateway.journal import Journal
-from gateway.model import Json, Principal, Sample, Scan, Value
+from gateway.journal import Journal, body_of
+from gateway.model import CheckState, Draft, Json, Principal, Sample, Scan, Value
 from gateway.recipe import Recipe
 from gateway.rules.base import Judge, RuleConfig, RuleContext
 from gateway.rules.engine import Engine
@@ -144,9 +144,7 @@ class Run:
         if states:
             self.engine.load({name: state for name, state in states.items() if name in judges})
         recipe_name = producing.recipe if producing else None
-        self._evidence.context.update(
-            config=self._settings.hash, rules=self._settings.rules_hash, recipe=recipe_name
-        )
+        self._evidence.context.update(config=self._settings.hash, rules=self._settings.rules_hash, recipe=recipe_name)
 
     # -- the life of a batch ---------------------------------------------------------------------
 
@@ -166,7 +164,7 @@ class Run:
         self._recipes[digest] = recipe
         self._journal.keep("recipe", digest, recipe.model_dump(mode="json", by_alias=True))
         batch, drafts = lifecycle.planned(order, recipe, digest, now_ns)
-        self._put(batch, [*drafts])
+        self._put(batch, drafts)
         return {"batch": batch.number, "state": batch.state.value, "recipe": batch.recipe, "by": by}
 
     @staticmethod
@@ -179,7 +177,7 @@ class Run:
     def sign(self, number: str, step: str, who: Principal, comment: str) -> Json:
         batch = self._batch(number)
         changed, drafts = lifecycle.sign(batch, self.recipe_of(number), step, who, "", self._world.time_ns(), comment)
-        self._put(changed, [*drafts])
+        self._put(changed, drafts)
         return {"batch": number, "step": step, "state": changed.state.value}
 
     def start(self, number: str, who: Principal) -> Json:
@@ -194,20 +192,18 @@ class Run:
                 "recipe_changed", f"recipe {batch.recipe_id} changed since the order; abort this batch and order again"
             )
         counters = self._counters()
-        changed, drafts = lifecycle.start(
-            batch, self.recipe_of(number), who.name, counters, self._world.time_ns()
-        )
-        self._put(changed, [*drafts])
+        changed, drafts = lifecycle.start(batch, self.recipe_of(number), who.name, counters, self._world.time_ns())
+        self._put(changed, drafts)
         self._compile({})
         return {"batch": number, "state": changed.state.value}
 
-    def enter(  # noqa: PLR0917  # one count: batch, what, how much, who, why
+    def enter(  # one count: batch, what, how much, who, why
         self, number: str, name: str, value: Decimal, unit: str, who: Principal, comment: str, corrects: str | None
     ) -> Json:
         batch = self._batch(number)
         entry = CountEntry(name, value, unit, comment, int(corrects) if corrects else None)
         changed, drafts = lifecycle.entered(batch, self.recipe_of(number), entry, who, self._world.time_ns())
-        self._put(changed, [*drafts])
+        self._put(changed, drafts)
         return dict(drafts[-1].body)
 
     def complete(self, number: str, who: Principal) -> Json:
@@ -216,11 +212,20 @@ class Run:
         changed, drafts = lifecycle.complete(
             batch, self.recipe_of(number), who.name, self._counters(), self._world.time_ns()
         )
-        self._put(changed, [*drafts])
+        self._give_up_open_checks(number)
+        self._put(changed, drafts)
         for rule in self._judges:
             self._journal.keep("rule", rule, None)
         self._compile({})
         return dict(drafts[-1].body)
+
+    def _give_up_open_checks(self, number: str) -> None:
+        """A check that is open when the batch ends was not done: that stands in the record."""
+        for check in self.engine.checks():
+            if check.state in (CheckState.DUE, CheckState.TAKEN):
+                body = {**body_of(check), "state": CheckState.MISSED.value, "text": "open when the batch was completed"}
+                self._journal.note("check.missed", body, batch=number)
+        self._journal.board.set("checks", {})
 
     def close(self, number: str, disposition: str, reason: str, records: Sequence[Json], who: Principal) -> Json:
         """QA's disposition, against what the record says is missing; one reason covers what was found."""
@@ -236,25 +241,25 @@ class Run:
             reasons={"*": reason} if reason else {},
             comment=reason,
         )
-        self._put(changed, [*drafts])
+        self._put(changed, drafts)
         return dict(drafts[-1].body)
 
     def abort(self, number: str, reason: str, who: Principal) -> Json:
         changed, drafts = lifecycle.abort(self._batch(number), who.name, reason, self._world.time_ns())
-        self._put(changed, [*drafts])
+        self._put(changed, drafts)
         self._compile({})
         return {"batch": number, "state": changed.state.value}
 
     def dispose_tray(self, number: str, tray: str, disposition: str, reason: str, who: Principal) -> Json:
         changed, drafts = lifecycle.dispose_tray(self._batch(number), tray, disposition, who, reason)
-        self._put(changed, [*drafts])
+        self._put(changed, drafts)
         return dict(drafts[-1].body)
 
     def suspect(self, trays: Sequence[str], why: str) -> None:
         batch = self.current
         if batch is not None:
             changed, drafts = lifecycle.suspect(batch, trays, why)
-            self._put(changed, [*drafts])
+            self._put(changed, drafts)
 
     def weighed(self, sample: Sample) -> None:
         """A judged weighing goes into the mean that the oil equation needs."""
@@ -277,7 +282,7 @@ class Run:
         changed, drafts = lifecycle.counted(batch, self._counters(), name, scan.time_ns, position)
         if drafts or (changed is not batch and scan.time_ns - self._kept_ns > KEEP_EVERY_NS):
             self._kept_ns = scan.time_ns
-            self._put(changed, [*drafts])
+            self._put(changed, drafts)
         else:
             self.batches[batch.number] = changed
 
@@ -293,9 +298,9 @@ class Run:
         value = self._seen.get(role)
         return int(value) if isinstance(value, (int, float, Decimal)) else None
 
-    def _put(self, batch: Batch, drafts: list[object]) -> None:
+    def _put(self, batch: Batch, drafts: Sequence[Draft]) -> None:
         self.batches[batch.number] = batch
-        self._journal.add(drafts)  # type: ignore[arg-type]
+        self._journal.add(drafts)
         self._journal.keep("batch", batch.number, lifecycle.to_json(batch))
         self._show()
 

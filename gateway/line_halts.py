@@ -39,7 +39,7 @@ class Holds:
     def __init__(self, journal: Journal, world: World, save: Callable[[Mapping[str, Json]], None]) -> None:
         self.standing: dict[str, Halt] = {}
         self.stations: Mapping[str, StationPort] = {}
-        self.alarm: Callable[[Verdict], None] = lambda verdict: None
+        self.alarm: Callable[[Verdict], None] = lambda _: None
         """Raises or clears the alarm that goes with a halt's own trouble; line.py fills it."""
         self._journal = journal
         self._world = world

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
+from types import TracebackType
 from typing import Final, Protocol
 
 import structlog
@@ -332,8 +333,10 @@ class _budget:  # noqa: N801  # reads as a block: `async with _budget(...)`
     async def __aenter__(self) -> None:
         await self._timeout.__aenter__()
 
-    async def __aexit__(self, *failure: object) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         try:
-            await self._timeout.__aexit__(*failure)
+            await self._timeout.__aexit__(kind, error, trace)
         except TimeoutError:
             raise DeviceError(self._text) from None

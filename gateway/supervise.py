@@ -20,7 +20,7 @@ class Supervisor:
 
     def __init__(self) -> None:
         self.failures: dict[str, int] = {}
-        self.on_failure: Callable[[str, str], None] = lambda name, text: None
+        self.on_failure: Callable[[str, str], None] = lambda *_: None
 
     async def keep(self, name: str, factory: Callable[[], Awaitable[None]]) -> None:
         """Run `factory()` for ever.  A bug costs one second and a count, never the other tasks."""

@@ -124,7 +124,7 @@ class FakeConfig(DriverConfig):
 class RecordingLine:
     """A LinePort that remembers, and may do something on each scan."""
 
-    def __init__(self, on_scan: Callable[[Scan], None] = lambda scan: None) -> None:
+    def __init__(self, on_scan: Callable[[Scan], None] = lambda _: None) -> None:
         self.scans: list[Scan] = []
         self.events: list[tuple[str, str]] = []
         self.on_scan = on_scan

@@ -75,7 +75,7 @@ def planned(order: Order, recipe: Recipe, recipe_hash: str, now_ns: int) -> Chan
     return batch, (_draft(batch, "batch.ordered", body),)
 
 
-def sign(  # noqa: PLR0917  # the order of all transitions: batch, recipe, what, who, when
+def sign(  # the order of all transitions: batch, recipe, what, who, when
     batch: Batch, recipe: Recipe, step_id: str, person: Principal, meaning: str, now_ns: int, comment: str = ""
 ) -> Change:
     """One signature.  `meaning` empty: the one the step needs next.
@@ -225,7 +225,7 @@ def complete(batch: Batch, recipe: Recipe, by: str, counters: Counters, now_ns: 
     return after, (*drafts, _draft(after, "batch.completed", body, by))
 
 
-def close(  # noqa: PLR0917  # the order of all transitions: batch, recipe, what, who, when
+def close(  # the order of all transitions: batch, recipe, what, who, when
     batch: Batch,
     recipe: Recipe,
     disposition: str,

@@ -7,6 +7,7 @@ password, in this request (`X-Linegate-Person`, `X-Linegate-Password`) or earlie
 from __future__ import annotations
 
 import hmac
+import json
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from gateway.commands import execute
 from gateway.console.sessions import Sessions
 from gateway.desk import Desk
 from gateway.errors import Refused
-from gateway.model import Principal
+from gateway.model import Json, Principal
 
 CODES = {
     "bad_token": 401,
@@ -32,21 +33,33 @@ CODES = {
 """Refusal code -> HTTP status; any other refusal is 409: the line is not in the state for it."""
 
 
+LOCAL_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]"})
+LARGEST_BODY = 1 << 20
+
+
 def build(desk: Desk, token: str, sessions: Sessions) -> FastAPI:
     """The application; nothing is listened on here."""
     api = FastAPI(title="Linegate", docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json")
+    api.add_exception_handler(Refused, _refused)
+    api.middleware("http")(_guard(token))
+    _commands(api, desk, sessions)
+    _views(api, desk)
+    return api
 
-    @api.exception_handler(Refused)
-    async def refused(request: Request, refusal: Exception) -> JSONResponse:
-        del request
-        assert isinstance(refusal, Refused)
-        document = {"ok": False, "code": refusal.code, "message": str(refusal), **refusal.facts}
-        return JSONResponse(document, CODES.get(refusal.code, 409))
 
-    @api.middleware("http")
+async def _refused(request: Request, refusal: Exception) -> JSONResponse:
+    del request
+    assert isinstance(refusal, Refused)
+    document = {"ok": False, "code": refusal.code, "message": str(refusal), **refusal.facts}
+    return JSONResponse(document, CODES.get(refusal.code, 409))
+
+
+def _guard(token: str) -> Any:
+    """Every request carries the token, and asks for this machine by its own name (no DNS rebinding)."""
+
     async def guard(request: Request, call_next: Any) -> Response:
         given = request.headers.get("authorization", "").removeprefix("Bearer ")
-        local = request.headers.get("host", "").split(":")[0] in ("127.0.0.1", "localhost")
+        local = request.headers.get("host", "").rsplit(":", 1)[0] in LOCAL_NAMES
         if not hmac.compare_digest(given.encode(), token.encode()) or not local:
             document = {"ok": False, "code": "bad_token", "message": "the token of the gateway's token file is needed"}
             return JSONResponse(document, 401)
@@ -54,6 +67,10 @@ def build(desk: Desk, token: str, sessions: Sessions) -> FastAPI:
         answer.headers["Cache-Control"] = "no-store"
         return answer
 
+    return guard
+
+
+def _commands(api: FastAPI, desk: Desk, sessions: Sessions) -> None:
     async def principal(request: Request) -> tuple[Principal, bool]:
         name, password = (request.headers.get(f"x-linegate-{key}", "") for key in ("person", "password"))
         if name and password:
@@ -64,9 +81,7 @@ def build(desk: Desk, token: str, sessions: Sessions) -> FastAPI:
     @api.post("/api/v1/command/{name}")
     async def command(name: str, request: Request) -> Any:
         who, proven = await principal(request)
-        body = await request.json() if await request.body() else {}
-        if not isinstance(body, dict):
-            raise Refused("bad_arguments", "the arguments are a JSON object")
+        body = await _body(request)
         return {"ok": True, "result": await execute(desk, name, body, who, proven=proven)}
 
     @api.post("/api/v1/login")
@@ -76,6 +91,24 @@ def build(desk: Desk, token: str, sessions: Sessions) -> FastAPI:
             raise Refused("bad_login", "give X-Linegate-Person and X-Linegate-Password")
         return {"ok": True, "session": sessions.open(who)}
 
+
+async def _body(request: Request) -> dict[str, Json]:
+    """The arguments: a JSON object of reasonable size.  Raises Refused."""
+    text = b""
+    async for chunk in request.stream():
+        text += chunk
+        if len(text) > LARGEST_BODY:
+            raise Refused("bad_arguments", f"the arguments are larger than {LARGEST_BODY} bytes")
+    try:
+        document = json.loads(text or b"{}")
+    except ValueError as error:
+        raise Refused("bad_arguments", f"the arguments are not JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise Refused("bad_arguments", "the arguments are a JSON object")
+    return document
+
+
+def _views(api: FastAPI, desk: Desk) -> None:
     @api.get("/api/v1/status")
     async def status() -> Any:
         return desk.status()
@@ -90,5 +123,3 @@ def build(desk: Desk, token: str, sessions: Sessions) -> FastAPI:
         if what not in paths:
             raise Refused("unknown_command", "there is report and bundle")
         return FileResponse(Path(paths[what]))
-
-    return api

@@ -85,7 +85,7 @@ class Mes:
     def command(self, name: str, within_s: float = 10.0, **arguments: Any) -> dict[str, Any]:
         """MQTT 5 request and response.  Raises LinegateError when no answer comes."""
         number = uuid.uuid4().hex
-        properties = Properties(PacketTypes.PUBLISH)
+        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
         properties.ResponseTopic = self._reply_topic
         properties.CorrelationData = number.encode()
         self._client.publish(f"{self._path}/cmd/{name}", json.dumps(arguments), qos=1, properties=properties)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from rich.console import Console, Group
 from rich.layout import Layout
@@ -28,7 +27,7 @@ STATES = {
 class Screen(Protocol):
     """Where the story goes."""
 
-    def __enter__(self) -> Screen: ...
+    def __enter__(self) -> Self: ...
     def __exit__(self, *failure: object) -> None: ...
     def say(self, at_s: float, text: str) -> None: ...
     def waiting(self, what: str) -> None: ...
@@ -43,7 +42,7 @@ def make_screen(*, plain: bool) -> Screen:
 class Plain:
     """One line for each event: for logs and CI."""
 
-    def __enter__(self) -> Plain:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *failure: object) -> None: ...
@@ -73,17 +72,16 @@ class Rich:
         self._live = Live(console=self._console, refresh_per_second=4, get_renderable=self._draw)
         self._thread = threading.Thread(target=self._look, name="screen", daemon=True)
 
-    def __enter__(self) -> Rich:
+    def __enter__(self) -> Self:
         self._live.__enter__()
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *failure: object) -> None:
+        del failure
         self._end.set()
         self._thread.join(5)
-        self._live.__exit__(kind, error, trace)
+        self._live.__exit__(None, None, None)
 
     def say(self, at_s: float, text: str) -> None:
         self._lines.append(f"{at_s:6.1f} s  {text}")

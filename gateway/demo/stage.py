@@ -109,11 +109,11 @@ class Stage:
         self.plant: dict[str, Any] = {}
         self.parts: dict[str, subprocess.Popen[bytes]] = {}
         self._seed, self._speed, self._rate = seed, speed, rate
-        self._change: Callable[[dict[str, Any]], None] = lambda document: None
+        self._change: Callable[[dict[str, Any]], None] = lambda _: None
 
     # -- setting up ------------------------------------------------------------------------------
 
-    def prepare(self, change: Callable[[dict[str, Any]], None] = lambda document: None) -> None:
+    def prepare(self, change: Callable[[dict[str, Any]], None] = lambda _: None) -> None:
         """An empty folder with the demo line's configuration, its addresses put in; `change` may edit it."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)

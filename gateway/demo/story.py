@@ -34,7 +34,7 @@ def play(folder: Path, *, seed: int, units: int, stay: bool, plain: bool) -> int
             _stay(stage)
     except LinegateError as error:
         troubles = "".join(f"\n  {each}" for each in story.troubles())
-        print(f"\nthe demo did not come to its end: {error}{troubles}\nlogs are in {stage.folder}")  # noqa: T201
+        print(f"\nthe demo did not come to its end: {error}{troubles}\nlogs are in {stage.folder}")
         return 1
     except KeyboardInterrupt:
         return 130
@@ -45,7 +45,7 @@ def play(folder: Path, *, seed: int, units: int, stay: bool, plain: bool) -> int
 
 
 def _stay(stage: Stage) -> None:
-    print(f"\nthe line goes on: linegate status --state {stage.state}   (Ctrl-C ends it)")  # noqa: T201
+    print(f"\nthe line goes on: linegate status --state {stage.state}   (Ctrl-C ends it)")
     while True:
         time.sleep(3600)
 

@@ -31,7 +31,9 @@ def expand(tags: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _one(tag: Mapping[str, Any], i: int, shift: int) -> dict[str, Any]:
-    made: dict[str, Any] = {key: value.replace("{i}", str(i)) if isinstance(value, str) else value for key, value in tag.items()}
+    made: dict[str, Any] = {
+        key: value.replace("{i}", str(i)) if isinstance(value, str) else value for key, value in tag.items()
+    }
     if isinstance(made.get("address"), int):
         made["address"] += shift
     return made

@@ -241,7 +241,7 @@ class EvidenceFile:
             raise Damaged(f"record {at} does not follow the one before it", at)
 
 
-def _record(  # noqa: PLR0917  # a row
+def _record(  # a row
     index: int, kind: str, batch: str | None, time_ns: int, lane: int, digest: bytes, payload: bytes
 ) -> Record:
     if leaf_hash(payload) != digest or lane not in _LANES:

@@ -26,10 +26,10 @@ class LatchFile:
         try:
             document = json.loads(self._path.read_bytes())
             if not isinstance(document, dict):
-                raise ValueError("not an object")
+                raise TypeError("not an object")
         except FileNotFoundError:
             return {}
-        except (ValueError, OSError):
+        except (ValueError, TypeError, OSError):
             self.damaged = self._path.with_suffix(".damaged")
             self._path.replace(self.damaged)
             return {}

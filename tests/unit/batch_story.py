@@ -308,7 +308,7 @@ def _before(story: Story) -> None:
     enter(story, -45, TOM, "oil_charged", "690.4", "g", "kettle 3, witnessed by A. Ruiz")
 
 
-def enter(  # noqa: PLR0917  # told in the order of the sentence
+def enter(  # told in the order of the sentence
     story: Story, t: float, who: Principal, name: str, value: str, unit: str, *comment: str, **more: Any
 ) -> Batch:
     entry = CountEntry(name, Decimal(value), unit, "".join(comment), more.get("supersedes"))

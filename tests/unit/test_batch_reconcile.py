@@ -122,7 +122,7 @@ GRAMS = st.decimals(min_value=0, max_value=10**6, places=3)
 
 
 @given(COUNT, COUNT, COUNT, COUNT, COUNT, st.integers(-(10**6), 10**6))
-def test_labels_balance_to_the_last_one(  # noqa: PLR0917  # one number for each term of the equation
+def test_labels_balance_to_the_last_one(  # one number for each term of the equation
     applied: int, damaged: int, samples: int, destroyed: int, returned: int, off: int
 ) -> None:
     """The difference is exactly what was left out, and ok exactly when it is within the limit."""
