@@ -234,13 +234,15 @@ async def _one_ledger(
     acked: dict[int, bytes] = {}
     latch = -1
     for _ in range(cuts + 1):
+        if dice.random() < 0.15:
+            disk.left = dice.randrange(10)  # the power goes while the file is being made or opened
         try:
             async with evidence_in(folder, vfs=disk.name, synchronous=synchronous) as store:
                 if not store.failure.done():
                     if not await _all_there(store, acked, latch):
                         count["lost"] += 1
                         return
-                    disk.left = dice.randrange(3, 150)
+                    disk.left = dice.randrange(3, 150) if disk.left is None else disk.left
                 latch = await _work(store, dice, acked, latch)
         except StoreError:
             count["refused"] += 1
