@@ -75,5 +75,6 @@ class Filler(PackmlDevice):
         return self.plant.pump.dose_g(self.plant.oil)
 
     async def _setpoint(self, value: object) -> None:
+        self._note("Dose.Setpoint", value)
         if isinstance(value, float) and value > 0:
             self.plant.pump.setpoint_g = value

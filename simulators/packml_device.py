@@ -8,8 +8,9 @@ written `Heartbeat.In` and it stops changing for two seconds, the controller hol
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Final
 
 from asyncua import ua
@@ -22,6 +23,7 @@ from simulators.plant import Plant
 
 HEARTBEAT_LIMIT_S: Final = 2.0
 PRODUCE: Final = 1
+WRITES_KEPT: Final = 100
 _HALTING: Final = frozenset({Command.HOLD, Command.STOP, Command.ABORT, Command.SUSPEND})
 _KIND: Final[dict[type, ua.VariantType]] = {
     bool: ua.VariantType.Boolean,
@@ -44,6 +46,16 @@ class Halt:
     """The state it was met in."""
 
 
+@dataclass(frozen=True)
+class Write:
+    """Something a client asked of the machine over the network, whatever came of it."""
+
+    what: str
+    """`Heartbeat.In`, `CntrlCmd`, `CmdChangeRequest`, `method Hold`, `Dose.Setpoint`."""
+    value: Value
+    mono_ns: int
+
+
 class PackmlDevice(Device):
     """A machine; subclasses name their values and what a running machine does."""
 
@@ -51,7 +63,8 @@ class PackmlDevice(Device):
     """First part of every node id: `Filler`, `Labeller`."""
     nodes: ClassVar[Mapping[str, str]]
     """Tag -> node path below the title, in the order they are published."""
-    own_faults: ClassVar = {"lying": frozenset(), "jam": frozenset()}
+    own_faults: ClassVar = {"lying": frozenset(), "jam": frozenset(), "unwatched": frozenset()}
+    """unwatched: somebody switched the controller's heartbeat watch off."""
 
     def __init__(self, plant: Plant, place: Place) -> None:
         super().__init__()
@@ -60,9 +73,11 @@ class PackmlDevice(Device):
         self.link = OpcUaLink(self.name, place, self.gate)
         self.links = (self.link,)
         self.halts: list[Halt] = []
+        self.writes: deque[Write] = deque(maxlen=WRITES_KEPT)
+        """The newest, in the order they came."""
         self.notes: list[str] = []
         """What the controller did by itself, and why."""
-        self._companion = Companion(self.link, self.title, self.remote)
+        self._companion = Companion(self.link, self.title, self.called)
         self._beat_out = 0
         self._beat_due_s = 1.0
         self._beat_in: int | None = None
@@ -94,6 +109,7 @@ class PackmlDevice(Device):
             "heartbeat_in": self._beat_in,
             "heartbeat_out": self._beat_out,
             "notes": self.notes,
+            "writes": [asdict(write) for write in self.writes],
             **self.values(),
         }
 
@@ -120,6 +136,11 @@ class PackmlDevice(Device):
 
     def coerce(self, tag: str, value: Value) -> Value:
         return type(self.values()[tag])(value)
+
+    def called(self, command: Command, how: str) -> bool:
+        """A method of the companion model."""
+        self._note(how, int(command))
+        return self.remote(command, how)
 
     def remote(self, command: Command, how: str) -> bool:
         """A command over the network; True: answered Good.  A lying controller says Good and does nothing."""
@@ -155,7 +176,8 @@ class PackmlDevice(Device):
             self._beat_due_s += 1.0
             self._beat_out = (self._beat_out + 1) % 65536
         self._beat_age_s += dt_s
-        if self._beat_in is not None and self._beat_age_s > HEARTBEAT_LIMIT_S and self.machine.state is State.EXECUTE:
+        watched = self._beat_in is not None and "unwatched" not in self.faults
+        if watched and self._beat_age_s > HEARTBEAT_LIMIT_S and self.machine.state is State.EXECUTE:
             self._hold_myself("heartbeat lost")
 
     async def _populate(self, link: OpcUaLink) -> None:
@@ -182,10 +204,16 @@ class PackmlDevice(Device):
         await link.variable(f"{self.title}.Heartbeat.In", beat, uint16, 0, self._beat)
         self._out = await link.variable(f"{self.title}.Heartbeat.Out", beat, uint16, 0)
 
+    def _note(self, what: str, value: object) -> None:
+        # the order of writes is what a restart is judged by: the hold comes before the heartbeat
+        self.writes.append(Write(what, value if isinstance(value, Value) else str(value), time.monotonic_ns()))
+
     async def _cntrl_cmd(self, value: object) -> None:
+        self._note("CntrlCmd", value)
         self._command = int(value) if isinstance(value, int) else 0
 
     async def _change_request(self, value: object) -> None:
+        self._note("CmdChangeRequest", value)
         if value is not True:
             return
         if self._command in Command.__members__.values():
@@ -195,6 +223,7 @@ class PackmlDevice(Device):
         await self.publish()
 
     async def _beat(self, value: object) -> None:
+        self._note("Heartbeat.In", value)
         self._beat_in = int(value) if isinstance(value, int) else None
         self._beat_age_s = 0.0
 
