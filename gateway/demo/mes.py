@@ -18,11 +18,14 @@ from gateway.errors import LinegateError
 class Mes:
     """Subscribes to `<path>/#` on a thread of paho's; keeps records by index and the newest state by topic."""
 
-    def __init__(self, port: int, path: str) -> None:
+    def __init__(self, port: int, path: str, *, client_id: str = "") -> None:
+        """With a `client_id` the broker keeps for us what comes while it cannot reach us."""
         self.records: dict[int, dict[str, Any]] = {}
         self.arrivals: list[tuple[int, str]] = []
         """(index, kind) in order of arrival, repeats included."""
         self.state: dict[str, Any] = {}
+        self.checkpoint = ""
+        """The newest signed checkpoint the gateway showed: a witness outside its box."""
         self.telemetry: dict[str, Any] = {}
         self.telemetry_count = 0
         self.scans: dict[tuple[str, int], int] = {}
@@ -32,11 +35,13 @@ class Mes:
         self._answers: dict[str, dict[str, Any]] = {}
         self._arrived = threading.Condition()
         self._reply_topic = f"{path}/reply/{uuid.uuid4().hex}"
-        self._client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
+        self._client = Client(CallbackAPIVersion.VERSION2, client_id, protocol=MQTTProtocolVersion.MQTTv5)
         self._client.on_connect = lambda client, *_: client.subscribe([(f"{path}/#", 1)])
         self._client.on_message = self._message
         self._client.reconnect_delay_set(1, 1)
-        self._client.connect("127.0.0.1", port)
+        session = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        session.SessionExpiryInterval = 3600 if client_id else 0
+        self._client.connect("127.0.0.1", port, clean_start=not client_id, properties=session)
         self._client.loop_start()
 
     def close(self) -> None:
@@ -46,6 +51,8 @@ class Mes:
     def _message(self, client: Client, userdata: object, message: MQTTMessage) -> None:
         del client, userdata
         room, _, rest = message.topic.removeprefix(self._path + "/").partition("/")
+        if room == "checkpoint" and message.payload:
+            self.checkpoint = message.payload.decode()
         if not message.payload or room not in ("event", "state", "telemetry", "reply"):
             return
         document = json.loads(message.payload)
