@@ -150,17 +150,17 @@ class Desk:
         folder = Path(self.settings.gateway.state_dir) / "batches" / batch
         await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
         records = await self.records(batch)
-        data = ReportData(records, await self._series(records), recipe, self._proof())
+        data = ReportData(records, await self._series(batch, records), recipe, self._proof())
         html: str = await asyncio.get_running_loop().run_in_executor(self._workers, render, data)
         report, bundle = folder / "report.html", folder / "evidence.zip"
         await asyncio.to_thread(report.write_text, html, encoding="utf-8")
         await self._evidence.export_bundle(batch, bundle, {"report.html": html.encode()})
         return {"report": str(report), "bundle": str(bundle)}
 
-    async def _series(self, records: list[dict[str, Json]]) -> Mapping[str, list[tuple[int, float | None]]]:
+    async def _series(self, batch: str, records: list[dict[str, Json]]) -> Mapping[str, list[tuple[int, float | None]]]:
         """The plotted tags over the batch's time."""
         start, end = int(records[0]["time"]), int(records[-1]["time"])
-        tags = self.run.plotted()
+        tags = self.run.plotted(batch)
         return {tag: await self._telemetry.series(tag, start, end, 2000) for tag in tags}  # type: ignore[misc]
 
     def _proof(self) -> dict[str, Json]:

@@ -187,6 +187,9 @@ class Line:
         self._journal.note(f"check.{change.what}", {**document, **more}, batch=self.run.running, by=by)
         if change.what == "taken" and change.sample is not None:
             self.run.weighed(change.sample)
+        if change.what == "judged" and change.check.why == "verification":
+            facts = {"rule": change.check.rule, "check": change.check.id, "state": change.check.state.value}
+            self._journal.note("verification.ended", facts, batch=self.run.running, by=by)
         self._show_checks()
 
     def _weighing(self, weighing: Weighing, by: str) -> None:

@@ -31,6 +31,8 @@ log = structlog.get_logger()
 
 KEEP_EVERY_NS: Final = 2_000_000_000
 """Counts alone are kept this often: after a crash the machine's own counter says what was made meanwhile."""
+PLOTS: Final = 12
+"""Curves a report shows at most."""
 OPEN_STATES: Final = (BatchState.RUNNING, BatchState.COMPLETE)
 
 
@@ -82,9 +84,11 @@ class Run:
     def recipe_of(self, number: str) -> Recipe:
         return self._recipes[self._batch(number).recipe_hash]
 
-    def plotted(self) -> list[str]:
-        """Tags that limit rules watch: what the report draws."""
-        return sorted({name for config in self._configs.values() if config.kind == "limit" for name in config.inputs()})
+    def plotted(self, number: str) -> list[str]:
+        """Tags that this batch's limit rules watch: what the report draws."""
+        batch, recipe = self._batch(number), self.recipe_of(number)
+        configs = self._settings.build_rules(recipe, facts(batch.order, recipe)).values()
+        return sorted({name for config in configs if config.kind == "limit" for name in config.inputs()})[:PLOTS]
 
     def _batch(self, number: str) -> Batch:
         if number not in self.batches:
@@ -283,8 +287,9 @@ class Run:
         if drafts or (changed is not batch and scan.time_ns - self._kept_ns > KEEP_EVERY_NS):
             self._kept_ns = scan.time_ns
             self._put(changed, drafts)
-        else:
+        elif changed is not batch:
             self.batches[batch.number] = changed
+            self._show()
 
     def _counters(self) -> Counters:
         return Counters(

@@ -10,7 +10,7 @@ import itertools
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from gateway.units import Duration
 
@@ -83,6 +83,8 @@ class Characteristic(Frozen):
 class Plan(Frozen):
     """A sampling plan: how often, how many, of what, and how long a check may wait."""
 
+    name: str = ""
+    """Its key in the recipe; filled in there."""
     every_s: Duration | None = Field(None, alias="every")
     """Of production time: time the machine was running."""
     every_units: int | None = Field(None, ge=1)
@@ -160,3 +162,8 @@ class Recipe(Frozen):
     before_close: tuple[Step, ...] = ()
     yields: Yield
     reconcile: Reconcile = Reconcile()
+
+    @field_validator("plans", mode="after")
+    @classmethod
+    def _named(cls, plans: dict[str, Plan]) -> dict[str, Plan]:
+        return {name: plan.model_copy(update={"name": name}) for name, plan in plans.items()}

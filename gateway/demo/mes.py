@@ -24,8 +24,8 @@ class Mes:
         self.arrivals: list[tuple[int, str]] = []
         """(index, kind) in order of arrival, repeats included."""
         self.state: dict[str, Any] = {}
-        self.checkpoint = ""
-        """The newest signed checkpoint the gateway showed: a witness outside its box."""
+        self.checkpoints: list[str] = []
+        """Signed checkpoints the gateway showed: witnesses outside its box."""
         self.telemetry: dict[str, Any] = {}
         self.telemetry_count = 0
         self.scans: dict[tuple[str, int], int] = {}
@@ -52,7 +52,7 @@ class Mes:
         del client, userdata
         room, _, rest = message.topic.removeprefix(self._path + "/").partition("/")
         if room == "checkpoint" and message.payload:
-            self.checkpoint = message.payload.decode()
+            self.checkpoints.append(message.payload.decode())
         if not message.payload or room not in ("event", "state", "telemetry", "reply"):
             return
         document = json.loads(message.payload)
@@ -88,6 +88,11 @@ class Mes:
         """Records of a kind, by index."""
         with self._arrived:
             return [record for _, record in sorted(self.records.items()) if record["kind"] == kind]
+
+    def witness(self, index: int) -> str:
+        """The first checkpoint seen that covers a record; empty while there is none."""
+        covering = (note for note in self.checkpoints if int(note.split("\n")[1]) > index)
+        return next(covering, "")
 
     def command(self, name: str, within_s: float = 10.0, **arguments: Any) -> dict[str, Any]:
         """MQTT 5 request and response.  Raises LinegateError when no answer comes."""

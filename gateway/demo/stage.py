@@ -230,9 +230,12 @@ class Stage:
             if name in self.parts:
                 self.kill(name, signal.SIGTERM)
 
-    def verify(self, bundle: Path) -> subprocess.CompletedProcess[str]:
-        """`linegate verify`, as an auditor would run it."""
+    def verify(self, bundle: Path, witness: str = "") -> subprocess.CompletedProcess[str]:
+        """`linegate verify`, as an auditor would run it; `witness`: a checkpoint the MES kept."""
         command = [sys.executable, "-m", "gateway.cli", "verify", str(bundle)]
+        if witness:
+            (self.folder / "witness.txt").write_text(witness)
+            command += ["--witness", str(self.folder / "witness.txt")]
         return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
 
 

@@ -189,7 +189,7 @@ class Story:
         done = self._people["olga"].command("batch.complete", batch=BATCH)
         self.say("batch completed; reconciled:")
         for equation in done["reconciliation"]:
-            self.say(f"   {equation['text']}")
+            self.say(f"   {equation['name']}: {_numbers(equation)}")
 
     def closed(self) -> None:
         self._acknowledge_all("end of batch, reviewed")
@@ -210,8 +210,10 @@ class Story:
         self._wait("the MES acknowledged everything", self._all_acknowledged, 30)
 
     def verified(self) -> None:
+        closed = int(self._the_mes.kinds("batch.closed")[-1]["index"])
+        witness = self._wait("the MES has a checkpoint over it", lambda: self._the_mes.witness(closed), 15)
         self.paths = self._people["quinn"].command("batch.report", batch=BATCH)
-        result = self.stage.verify(Path(self.paths["bundle"]))
+        result = self.stage.verify(Path(self.paths["bundle"]), witness)
         self.verdict = result.stdout.strip()
         if result.returncode != 0:
             raise LinegateError(f"the evidence does not verify: {result.stdout}{result.stderr}")
@@ -338,3 +340,10 @@ What to try next
         status = self._status()
         upto = (status.get("mes") or {}).get("committed_upto", -1)
         return int(upto) >= max((int(r["index"]) for r in self._the_mes.kinds("batch.closed")), default=10**9)
+
+
+def _numbers(equation: dict[str, Any]) -> str:
+    """`513 {count} = 499 applied + ...`: an equation with its inputs and what is left over."""
+    terms = ", ".join(f"{each['name']} {each['value']}" for each in equation["inputs"])
+    verdict = "within" if equation["ok"] else "OUTSIDE"
+    return f"{terms}; off by {equation['difference']} {equation['unit']} ({equation['percent']} %), {verdict} the limit"

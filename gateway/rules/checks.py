@@ -112,7 +112,7 @@ class Checks:
         check = Check(
             id=self._id(self._number),
             rule=self._terms.rule,
-            plan=plan_text(self._terms.plan),
+            plan=self._terms.plan.name or plan_text(self._terms.plan),
             why=why,
             state=CheckState.DUE,
             n=max(asked.values()),
