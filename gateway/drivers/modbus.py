@@ -28,6 +28,7 @@ from gateway.drivers.modbus_link import ModbusLink
 from gateway.drivers.modbus_plan import Block, Limits, Span, plan
 from gateway.drivers.modbus_tags import HaltBy, Heartbeat, ModbusTag, Order, Table
 from gateway.drivers.profile import load_profile, with_profile
+from gateway.drivers.ranges import expanded
 from gateway.drivers.transport import StreamUrl, open_stream, parse_url, preflight, preload
 from gateway.drivers.wire import modbus as wire
 from gateway.model import TagSpec
@@ -57,6 +58,11 @@ def _known_tag(name: str, tags: Mapping[str, ModbusTag], whose: str) -> None:
         raise ValueError(f"{whose}: no tag is called {name!r}; nearest: {', '.join(near)}")
 
 
+def _polled_tag(name: str, tags: Mapping[str, ModbusTag], whose: str) -> None:
+    if not tags[name].polled:
+        raise ValueError(f"{whose}: {name} is not polled (polled: false), so it is in no scan")
+
+
 class ModbusConfig(DriverConfig):
     """A Modbus device."""
 
@@ -66,7 +72,8 @@ class ModbusConfig(DriverConfig):
 
     driver: Literal["modbus"] = "modbus"
     url: Annotated[str, AfterValidator(_known_url)]
-    unit: int = Field(1, ge=0, le=255)
+    unit_id: int = Field(1, ge=0, le=255)
+    """The device's address on its line; behind a TCP port mostly 1."""
     profile: Annotated[str | None, AfterValidator(_known_profile)] = None
     base: Literal[0, 1] = 0
     """What the addresses here count from; on the wire they count from 0."""
@@ -94,7 +101,7 @@ class ModbusConfig(DriverConfig):
     @model_validator(mode="before")
     @classmethod
     def _over_profile(cls, given: Any) -> Any:
-        return with_profile(given, "modbus")
+        return expanded(with_profile(given, "modbus"))
 
     @field_validator("forbidden")
     @classmethod
@@ -116,6 +123,7 @@ class ModbusConfig(DriverConfig):
                 raise ValueError(f"{name}: {error}") from None
             for other in tag.conditions:
                 _known_tag(other.tag, tags, name)
+                _polled_tag(other.tag, tags, name)
         return tags
 
     @field_validator("select")
@@ -126,6 +134,7 @@ class ModbusConfig(DriverConfig):
                 raise ValueError("name each tag once, and at least one")
             for name in names:
                 _known_tag(name, info.data["map_"], "select")
+                _polled_tag(name, info.data["map_"], "select")
         return names
 
     @field_validator("halt")
@@ -153,6 +162,7 @@ class ModbusConfig(DriverConfig):
     def _plannable(self) -> ModbusConfig:
         if not self.map_:
             raise ValueError("has no tags: write some under tags, or name a profile")
+        self._all_read()
         if self.heartbeat is None and self.beat_s is not None:
             raise ValueError("beat needs a heartbeat register: heartbeat: {register: 100}")
         if self.heartbeat is not None and self.halt is not None:
@@ -162,6 +172,15 @@ class ModbusConfig(DriverConfig):
         _ = self.parts
         return self
 
+    def _all_read(self) -> None:
+        """ValueError for a tag that nothing would ever read, and where none would be polled."""
+        confirms = self.halt.confirm.tag if self.halt is not None else None
+        for name, tag in self.map_.items():
+            if not tag.polled and name != confirms:
+                raise ValueError(f"{name} is not polled and confirms no halt: nothing would ever read it")
+        if not self.names:
+            raise ValueError("has no tags that are polled")
+
     @cached_property
     def stream(self) -> StreamUrl:
         return parse_url(self.url, SCHEMES)
@@ -169,21 +188,31 @@ class ModbusConfig(DriverConfig):
     @cached_property
     def names(self) -> tuple[str, ...]:
         """The tags of a reading, in their order."""
-        return self.select or tuple(self.map_)
+        return self.select or tuple(name for name, tag in self.map_.items() if tag.polled)
 
     @cached_property
     def channels(self) -> tuple[Channel, ...]:
-        """What is read: the tags shown, those their quality depends on, and what confirms a halt."""
+        """What is polled: the tags shown, those their quality depends on, and what confirms a halt."""
         wanted = self.names
-        if self.halt is not None and self.halt.confirm.tag not in wanted:
+        if self.halt is not None and self.halt.confirm.tag not in wanted and self.map_[self.halt.confirm.tag].polled:
             wanted = (*wanted, self.halt.confirm.tag)
-        defaults = {
+        return channels(self.map_, wanted, self._defaults)
+
+    @property
+    def _defaults(self) -> dict[str, Any]:
+        return {
             "table": self.table,
             "base": self.base,
             "word_order": self.word_order,
             "byte_order": self.byte_order,
         }
-        return channels(self.map_, wanted, defaults)
+
+    @cached_property
+    def proof(self) -> Channel | None:
+        """What confirms a halt, read for itself."""
+        if self.halt is None:
+            return None
+        return channels(self.map_, (self.halt.confirm.tag,), self._defaults)[0]
 
     @cached_property
     def parts(self) -> tuple[Part, ...]:
@@ -206,8 +235,8 @@ class ModbusConfig(DriverConfig):
 
     @cached_property
     def held(self) -> Held | None:
-        """How a reading shows that the machine stands still."""
-        if self.halt is None:
+        """How a reading shows that the machine stands still; None where it does not."""
+        if self.halt is None or not self.map_[self.halt.confirm.tag].polled:
             return None
         names = [channel.name for channel in self.channels]
         return Held(names.index(self.halt.confirm.tag), self.halt.confirm.values)
@@ -223,7 +252,7 @@ class ModbusConfig(DriverConfig):
         )
 
     def address(self) -> str:
-        return f"{self.url} unit {self.unit}"
+        return f"{self.url} unit {self.unit_id}"
 
     def preflight(self) -> list[str]:
         """Warnings that need a look at this machine: a serial port that is not there."""

@@ -57,9 +57,12 @@ class ModbusDevice:
         return ready.layout.reading(answers, self._config.held)  # type: ignore[arg-type]  # no Refusal is among them
 
     def _compile(self, parts: tuple[Part, ...]) -> _Ready:
-        requests = tuple(wire.read(self._config.unit, part.table, part.block.start, part.block.count) for part in parts)
+        requests = tuple(self._ask(part) for part in parts)
         layout = Layout(self._config.channels, len(self._config.names), parts, self._link.framing.data_at)
         return _Ready(parts, requests, layout)
+
+    def _ask(self, part: Part) -> wire.Request:
+        return wire.read(self._config.unit_id, part.table, part.block.start, part.block.count)
 
     async def _damaged(self, answers: Sequence[bytes | wire.Refusal]) -> Reading:
         """Some blocks were refused: find the address, keep the rest, and remember."""
@@ -95,7 +98,7 @@ class ModbusDevice:
 
     async def _try(self, part: Part) -> bytes | wire.Refusal:
         try:
-            return await self._link.call(wire.read(self._config.unit, part.table, part.block.start, part.block.count))
+            return await self._link.call(self._ask(part))
         except wire.Refusal as refusal:
             return refusal
 
@@ -127,19 +130,30 @@ class _Halts(ModbusDevice):
     def __init__(self, config: ModbusConfig, link: ModbusLink) -> None:
         super().__init__(config, link)
         assert config.halt is not None
-        assert config.held is not None
-        self._values = config.held.values
-        self._stop = config.halt.write.request(config.unit, config.base)
+        assert config.proof is not None
+        self._values = config.halt.confirm.values
+        self._holding = False
+        """From the first attempt to halt until it is taken back."""
+        self._stop = config.halt.write.request(config.unit_id, config.base)
         release = config.halt.release
-        self._release = release.request(config.unit, config.base) if release else None
-        channel = config.channels[config.held.channel]
+        self._release = release.request(config.unit_id, config.base) if release else None
+        channel = config.proof
         part = Part(channel.table, Block(channel.span.start, channel.span.count, (0,)))
         self._channel = channel
-        self._ask_state = wire.read(config.unit, channel.table, channel.span.start, channel.span.count)
+        self._ask_state = wire.read(config.unit_id, channel.table, channel.span.start, channel.span.count)
         self._unpack_state = unpack_part(part, [channel], link.framing.data_at)
+
+    async def poll(self) -> Reading:
+        """While a halt stands, the machine's word on it belongs to every reading, polled or not."""
+        reading = await super().poll()
+        if self._holding and self._config.held is None:
+            held, _ = await self._state()
+            return msgspec.structs.replace(reading, held=held)
+        return reading
 
     async def halt(self, order: HaltOrder) -> HaltProof:
         """See Haltable.  The state is read, the write sent, and the state read until it says held."""
+        self._holding = True
         wrote, state = False, "no answer yet"
         try:
             async with asyncio.timeout(self._config.halt_budget_s):
@@ -164,13 +178,14 @@ class _Halts(ModbusDevice):
     async def withdraw(self) -> None:
         if self._release is not None:
             await self._write(self._release)
+        self._holding = False
 
-    async def _state(self) -> tuple[bool, str]:
-        """(does it stand still?, its own words).  An exception is no proof, and no reason not to write."""
+    async def _state(self) -> tuple[bool | None, str]:
+        """(does it stand still?, its own words).  An exception says nothing: no proof, and no reason not to write."""
         try:
             answer = await self._link.call(self._ask_state)
         except wire.Refusal as refusal:
-            return False, f"{self._ask_state.text}: {refusal}"
+            return None, f"{self._ask_state.text}: {refusal}"
         value = self._channel.convert(self._unpack_state(answer)[0])
         return value in self._values, f"{self._channel.name} ({self._ask_state.text}) = {value}"
 
@@ -186,7 +201,7 @@ class _Beats(ModbusDevice):
         config = self._config
         assert config.heartbeat is not None
         at = config.heartbeat.register_ - config.base
-        await _write(self._link, wire.write_register(config.unit, at, count & 0xFFFF))
+        await _write(self._link, wire.write_register(config.unit_id, at, count & 0xFFFF))
 
 
 class _HaltsBeats(_Halts, _Beats):

@@ -77,6 +77,8 @@ class ModbusTag(Lazy):
     """What the device counts in, where that is not `unit`."""
     bad_values: tuple[int | float, ...] = ()
     """Raw values that mean `no value`: 32767, -1."""
+    polled: bool = True
+    """False: in no scan; read only to confirm a halt, and as long as that halt stands."""
     good_when: Several[Among] = ()
     """What other tags must say for this one to be good."""
     bad_bits: Several[Bits] = ()

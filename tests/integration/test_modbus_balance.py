@@ -109,7 +109,7 @@ async def test_a_write_pymodbus_takes(server: ModbusTcpServer) -> None:
 
 async def test_the_wrong_unit_is_an_error(server: ModbusTcpServer) -> None:
     """A unit nobody is: an error or a timeout, never values."""
-    config = ModbusConfig.model_validate({"url": f"tcp://127.0.0.1:{port(server)}", "tags": TAGS, "unit": 9})
+    config = ModbusConfig.model_validate({"url": f"tcp://127.0.0.1:{port(server)}", "tags": TAGS, "unit_id": 9})
     async with config.connect("oven") as device:
         with pytest.raises((DeviceError, TimeoutError)):
             async with asyncio.timeout(0.5):

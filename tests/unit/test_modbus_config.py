@@ -67,6 +67,17 @@ def test_example_warns_of_a_missing_port() -> None:
         ({"forbidden": ["5"]}, "5 lies in the forbidden addresses 5"),
         ({"forbidden": ["9-3"]}, "not an address like 300"),
         ({"max_read": 1, "tags": {"a": {"address": 1, "type": "f32"}}}, "more than one request may read"),
+        ({"tags": {**TAGS, "lamp": {"address": 9, "polled": False}}}, "lamp is not polled and confirms no halt"),
+        ({"tags": {"a": {"address": 9, "polled": False}}, "select": ["a"]}, "select: a is not polled"),
+        (
+            {
+                "tags": {
+                    "a": {"address": 1, "good_when": {"tag": "b", "equals": 1}},
+                    "b": {"address": 2, "polled": False},
+                }
+            },
+            "a: b is not polled",
+        ),
         ({"beat": "1s"}, "beat needs a heartbeat register"),
         ({"period": "1"}, "is not a duration"),
     ],
@@ -108,6 +119,21 @@ def test_halt_may_confirm_itself_where_accepted() -> None:
     assert config(halt=halt).haltable()
     assert config(halt=HALT).haltable()
     assert not config().haltable()
+
+
+def test_what_confirms_a_halt_need_not_be_polled() -> None:
+    """A tag with `polled: false` is in no scan and in no request of a poll, yet it confirms."""
+    made = config(
+        tags={**TAGS, "held": {"address": 900, "polled": False}}, halt={**HALT, "confirm": {"tag": "held", "equals": 1}}
+    )
+
+    assert [tag.name for tag in made.tags()] == ["state", "speed"]
+    assert [part.block for part in made.parts] == [Block(5, 3, (0, 1))]
+    assert made.held is None
+    assert made.proof is not None
+    assert made.proof.name == "held"
+    with pytest.raises(ValidationError, match="no tags that are polled"):
+        config(tags={"held": {"address": 900, "polled": False}}, halt={**HALT, "confirm": {"tag": "held", "equals": 1}})
 
 
 def test_heartbeat_and_halt_in_one_register() -> None:

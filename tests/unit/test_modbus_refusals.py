@@ -162,6 +162,33 @@ async def test_a_machine_that_takes_its_time(line: tuple[Registers, TcpLine]) ->
     assert registers.writes == [("holding", 4, 1), ("holding", 4, 0)]
 
 
+async def test_a_proof_that_is_not_polled(line: tuple[Registers, TcpLine]) -> None:
+    """Its register is read for the halt, and with every poll while that stands; at other times nothing is said."""
+    registers, tcp = line
+    registers.put("holding", 900, 0)
+    registers.on_write = lambda table, address, value: registers.put("holding", 900, 11 * value)
+    tags = {**TAGS, "state": {"address": 900, "polled": False}}
+    halt = {**HALT, "confirm": {"tag": "state", "equals": 11}}
+    async with config(tcp, tags=tags, halt=halt).connect("oven") as device:
+        before = await device.poll()
+        reads = list(registers.reads)
+        proof = await device.halt(ORDER)
+        standing = await device.poll()
+        registers.put("holding", 900, 6)
+        left = await device.poll()
+        registers.refuse[3] = 6
+        with pytest.raises(DeviceError):
+            await device.poll()
+        registers.refuse.clear()
+        await device.withdraw()
+        after = await device.poll()
+
+    assert reads == [("holding", 0, 20)]
+    assert proof.state == "state (holding register 900) = 11"
+    assert [reading.held for reading in (before, standing, left, after)] == [None, True, False, None]
+    assert all(len(reading.values) == 20 for reading in (before, standing, after))
+
+
 def test_there_is_no_other_write() -> None:
     """What can be neither halted nor beaten has no method that writes."""
     public = {name for name in dir(ModbusDevice) if not name.startswith("_")}
