@@ -27,11 +27,25 @@ class Supervisor:
         while True:
             try:
                 await factory()
+                self._failed(name, "ended by itself")
+            except asyncio.CancelledError as error:
+                if self._is_ours():
+                    raise
+                self._failed(name, f"a cancellation nobody asked for ({type(error).__name__})")
             except Exception as error:  # supervisor: the one place where a bug of ours is caught, told and outlived
-                self.failures[name] = self.failures.get(name, 0) + 1
-                log.exception("task failed", task=name, times=self.failures[name], next="starting it again")
-                self.on_failure(name, f"{type(error).__name__}: {error}")
+                self._failed(name, f"{type(error).__name__}: {error}")
             await asyncio.sleep(PAUSE_S)
+
+    @staticmethod
+    def _is_ours() -> bool:
+        """Did somebody cancel this task, or did a library let a cancellation of its own escape?"""
+        task = asyncio.current_task()
+        return task is not None and task.cancelling() > 0
+
+    def _failed(self, name: str, text: str) -> None:
+        self.failures[name] = self.failures.get(name, 0) + 1
+        log.error("task failed", task=name, times=self.failures[name], next="starting it again", exc_info=True)
+        self.on_failure(name, text)
 
     async def watchdog(self, progress: Callable[[], Mapping[str, int]]) -> None:
         """Ping systemd at a third of its limit, but only if every loop moved since the last ping."""

@@ -8,6 +8,7 @@ Known ways of asyncua 2.1 that this file answers for:
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import re
@@ -61,6 +62,12 @@ def edge(what: str) -> Iterator[None]:
     """Library errors become DeviceError here, with one sentence and the device; ours get the device, bugs pass."""
     try:
         yield
+    except asyncio.CancelledError as exc:
+        # asyncua waits with wait_for2, whose CancelledWithResultError (an answer that came together with the
+        # cancellation) no asyncio.timeout knows as its own: it would end the station instead of the poll.
+        if type(exc) is not asyncio.CancelledError:
+            raise asyncio.CancelledError from exc
+        raise
     except DeviceMisconfigured as exc:
         if str(exc).startswith(what):
             raise
