@@ -31,9 +31,9 @@ class Supervisor:
             except asyncio.CancelledError as error:
                 if self._is_ours():
                     raise
-                self._failed(name, f"a cancellation nobody asked for ({type(error).__name__})")
-            except Exception as error:  # supervisor: the one place where a bug of ours is caught, told and outlived
-                self._failed(name, f"{type(error).__name__}: {error}")
+                self._failed(name, f"a cancellation nobody asked for ({type(error).__name__})", error)
+            except Exception as error:  # noqa: BLE001  # supervisor: the one place where a bug of ours is outlived
+                self._failed(name, f"{type(error).__name__}: {error}", error)
             await asyncio.sleep(PAUSE_S)
 
     @staticmethod
@@ -42,9 +42,9 @@ class Supervisor:
         task = asyncio.current_task()
         return task is not None and task.cancelling() > 0
 
-    def _failed(self, name: str, text: str) -> None:
+    def _failed(self, name: str, text: str, error: BaseException | None = None) -> None:
         self.failures[name] = self.failures.get(name, 0) + 1
-        log.error("task failed", task=name, times=self.failures[name], next="starting it again", exc_info=True)
+        log.error("task failed", task=name, times=self.failures[name], next="starting it again", exc_info=error)
         self.on_failure(name, text)
 
     async def watchdog(self, progress: Callable[[], Mapping[str, int]]) -> None:

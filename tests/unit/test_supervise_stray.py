@@ -45,7 +45,10 @@ async def test_a_time_limit_knows_the_librarys_cancellation_as_its_own() -> None
         except asyncio.CancelledError:
             raise StrayError from None
 
-    with pytest.raises(TimeoutError):
+    async def limited() -> None:
         async with asyncio.timeout(0):
             with edge("somewhere"):
                 await library()
+
+    with pytest.raises(TimeoutError):
+        await limited()
