@@ -26,6 +26,8 @@ log = structlog.get_logger()
 SHORTEST_S: Final = 0.25
 LONGEST_S: Final = 30.0
 CONNECT_S: Final = 5.0
+EARLY_S: Final = 0.001
+"""uvloop counts whole milliseconds: a timer may ring so much early, and to wait for the rest is to spin."""
 KEEP_MISSED_S: Final = 10.0
 """Of the bad scans of a device that is away, one in so long is kept as telemetry; rules see every one."""
 
@@ -165,7 +167,7 @@ class Station:
             self._woken = False
             return
         loop = asyncio.get_running_loop()
-        if until <= loop.time():
+        if until - loop.time() < EARLY_S:
             return
         wake: asyncio.Future[None] = loop.create_future()
         self._wake = wake
@@ -205,7 +207,7 @@ class Station:
             self.progress += 1
             await self._obey(device)
             await self._beat(device)
-            if paced and loop.time() < self._slot:
+            if paced and self._slot - loop.time() >= EARLY_S:
                 await self._wait(min(self._slot, self._next_try(), self._next_beat_at()))
             elif await self._poll(device):
                 self._failures = 0
@@ -268,7 +270,7 @@ class Station:
             await self._take_back(device)
         now = asyncio.get_running_loop().time()
         for standing in list(self._orders.values()):
-            if not standing.confirmed and standing.next_try <= now:
+            if not standing.confirmed and standing.next_try - now < EARLY_S:
                 await self._attempt(device, standing)
 
     async def _attempt(self, device: Device, standing: _Standing) -> None:
@@ -308,10 +310,10 @@ class Station:
 
     async def _beat(self, device: Device) -> None:
         now = asyncio.get_running_loop().time()
-        if not self.config.beat_s or now < self._next_beat or not isinstance(device, Beating):
+        if not self.config.beat_s or self._next_beat - now >= EARLY_S:
             return
         self._next_beat = max(self._next_beat + self.config.beat_s, now + self.config.beat_s / 2)
-        if self.withhold_beat:
+        if self.withhold_beat or not isinstance(device, Beating):
             return
         self._beats = (self._beats + 1) % 65536
         async with _budget(self.config.timeout_s, self.config.address()):
