@@ -76,6 +76,8 @@ class Line:
         self._world = world
         self._clock_offset = 0
         self._unnoted: tuple[Sequence[Finding], str] | None = None
+        self._alarms_changed = False
+        journal.before.append(self._show_alarms)
         holds.alarm = self._alarm
 
     # -- the way of one reading ------------------------------------------------------------------
@@ -166,7 +168,13 @@ class Line:
             self.alarms[alarm.rule] = alarm
         self._journal.keep("alarm", alarm.rule, alarms.to_json(alarm))
         self._journal.note(kind, alarms.body(alarm), batch=self.run.running, by=by, lane=Lane.ALARMS)
-        self._journal.board.set("alarms", {rule: alarms.body(each) for rule, each in sorted(self.alarms.items())})
+        self._alarms_changed = True
+
+    def _show_alarms(self) -> None:
+        """Before a commit: the picture of all that stand, once for many that changed (a lost device is a flood)."""
+        if self._alarms_changed:
+            self._alarms_changed = False
+            self._journal.board.set("alarms", {rule: alarms.body(each) for rule, each in sorted(self.alarms.items())})
 
     def acknowledge(self, rule: str, occurrence: int, person: str, comment: str) -> Alarm:
         """A person saw this occurrence.  Refused if another one stands by now."""
