@@ -124,6 +124,9 @@ class Stage:
         document["gateway"]["console"] = {**document["gateway"].get("console", {}), "port": self.ports["console"]}
         for name, device in document["devices"].items():
             device["url"] = f"{SCHEMES.get(name, 'tcp')}://127.0.0.1:{self.ports[name]}"
+            if "security" in device:
+                pki = str(self.folder / "pki")
+                device["security"] = {"policy": "Basic256Sha256", "mode": "SignAndEncrypt", "pki": pki}
         document["sinks"]["mes"]["url"] = f"mqtt://127.0.0.1:{self.ports['mqtt']}"
         change(document)
         self.config.write_text(json.dumps(document, indent=2))  # JSON is YAML
@@ -173,6 +176,15 @@ class Stage:
         if not line:
             raise LinegateError(f"the simulators did not start; see {self.folder / 'simulators.log'}")
         self.plant = json.loads(line)
+        self._trust_machines()
+
+    def _trust_machines(self) -> None:
+        """What a person does once at commissioning: the machines' certificates go into the trust folder."""
+        trust = self.folder / "pki" / "trust"
+        trust.mkdir(parents=True, exist_ok=True)
+        for name in SCHEMES:
+            if name in self.plant["addresses"]:
+                shutil.copy(self.plant["addresses"][name]["certificate"], trust / f"{name}.der")
 
     def start_mes(self) -> None:
         """The reference consumer: stores each record once, acknowledges what it has committed."""
