@@ -59,9 +59,10 @@ async def open_link(name: str, url: str, security: Security) -> AsyncIterator[Li
 async def _close(client: Client) -> None:
     """Say good-bye if that goes quickly; the socket is closed in any case, also when we are cancelled meanwhile."""
     try:
-        with suppress(*LIBRARY):
+        with suppress(TimeoutError, DeviceError):
             async with asyncio.timeout(CLOSE_S):
-                await client.disconnect()
+                with edge("good-bye"):
+                    await client.disconnect()
     finally:
         client.disconnect_socket()
 
