@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -100,25 +101,46 @@ def configure(spec: dict[str, Any]) -> Path:
     return path
 
 
-def robot(state: Path, token: str) -> None:
-    """Acknowledge and release whatever is confirmed, once its condition is gone."""
+def robot(state: Path, token: str, parent: int) -> None:
+    """Acknowledge and release whatever is confirmed, once its condition is gone; ends with the gateway."""
     facts = {"name": "rita", "full_name": "Rita Robot", "roles": ["technician"], "password": PASSWORD}
-    Client(state / "console.token").command("people.first", token=token, **facts)
-    person = Client(state / "console.token", person="rita", password=PASSWORD)
+    door, person = Client(state / "console.token"), Client(state / "console.token", person="rita", password=PASSWORD)
+    for first in (lambda: door.command("people.first", token=token, **facts), person.login):
+        while not attempt(first):
+            alive(parent)
     while True:
-        time.sleep(0.05)
-        try:
-            status = person.status()
-            for halt in (status.get("halts") or {}).values():
-                if halt["state"] != "confirmed":
-                    continue
-                alarm = (status.get("alarms") or {}).get(halt["rule"])
-                if alarm and alarm["state"] in ("unack", "rtn_unack"):
-                    person.command("alarm.acknowledge", alarm=halt["rule"], occurrence=int(alarm["occurrence"]))
-                arguments = {"halt": halt["halt"], "version": halt["version"], "reason": "bench"}
-                person.command("halt.release", signed=True, **arguments)
-        except LinegateError as error:
-            print(f"robot: {error}", file=sys.stderr)
+        alive(parent)
+        attempt(lambda: release(person))
+
+
+def release(person: Client) -> None:
+    """One look at the line."""
+    status = person.status()
+    for halt in (status.get("halts") or {}).values():
+        if halt["state"] != "confirmed":
+            continue
+        alarm = (status.get("alarms") or {}).get(halt["rule"])
+        if alarm and alarm["state"] in ("unack", "rtn_unack"):
+            person.command("alarm.acknowledge", alarm=halt["rule"], occurrence=int(alarm["occurrence"]))
+        arguments = {"halt": halt["halt"], "version": halt["version"], "reason": "bench"}
+        person.command("halt.release", signed=True, **arguments)
+
+
+def attempt(what: Callable[[], object]) -> bool:
+    """What is refused or not there yet is tried again."""
+    try:
+        what()
+    except LinegateError as error:
+        print(f"robot: {error}", file=sys.stderr)
+        return False
+    return True
+
+
+def alive(parent: int) -> None:
+    """A short rest; the end where the process that runs the gateway is gone."""
+    time.sleep(0.05)
+    if os.getppid() != parent:
+        sys.exit()
 
 
 def compiled() -> None:
@@ -141,8 +163,10 @@ def main() -> None:
     while gateway.poll() is None and b"--first-run" not in log.read_bytes():
         time.sleep(0.05)
     token = log.read_text().rsplit("--first-run", 1)[-1].split()
+    me = os.getpid()
     if token and os.fork() == 0:
-        robot(Path(spec["work"]) / "state", token[0])
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        robot(Path(spec["work"]) / "state", token[0], me)
     sys.exit(gateway.wait())
 
 
