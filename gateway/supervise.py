@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
 from typing import Final
 
 import structlog
@@ -13,6 +14,8 @@ import structlog
 log = structlog.get_logger()
 
 PAUSE_S: Final = 1.0
+TELL_S: Final = 60.0
+"""The same bug of the same task is told no more often than this; it is counted each time."""
 
 
 class Supervisor:
@@ -21,6 +24,8 @@ class Supervisor:
     def __init__(self) -> None:
         self.failures: dict[str, int] = {}
         self.on_failure: Callable[[str, str], None] = lambda *_: None
+        """(task, what failed): for the record and an alarm."""
+        self._told: dict[tuple[str, str], float] = {}
 
     async def keep(self, name: str, factory: Callable[[], Awaitable[None]]) -> None:
         """Run `factory()` for ever.  A bug costs one second and a count, never the other tasks."""
@@ -45,31 +50,75 @@ class Supervisor:
     def _failed(self, name: str, text: str, error: BaseException | None = None) -> None:
         self.failures[name] = self.failures.get(name, 0) + 1
         log.error("task failed", task=name, times=self.failures[name], next="starting it again", exc_info=error)
-        self.on_failure(name, text)
+        now = asyncio.get_running_loop().time()
+        if now - self._told.get((name, text), -TELL_S) < TELL_S:
+            return
+        self._told = {key: at for key, at in self._told.items() if now - at < TELL_S} | {(name, text): now}
+        try:
+            self.on_failure(name, text)
+        except Exception:  # boundary: the bug may be in what tells of it
+            log.exception("a failed task could not be told", task=name)
 
-    async def watchdog(self, progress: Callable[[], Mapping[str, int]]) -> None:
-        """Ping systemd at a third of its limit, but only if every loop moved since the last ping."""
+    async def watchdog(
+        self, progress: Callable[[], Mapping[str, int]], patience_s: Mapping[str, float] = MappingProxyType({})
+    ) -> None:
+        """Ping systemd at a third of its limit, but only if every loop moved.
+
+        `progress`: name -> a count that grows.  `patience_s`: how long a loop by that name may stand still; others
+        must have moved since the last look.
+        """
         notify("READY=1")
-        limit_s = int(os.environ.get("WATCHDOG_USEC", "0")) / 1e6
+        limit_s = _limit_s()
         if not limit_s:
             await asyncio.Event().wait()
-        seen: Mapping[str, int] = {}
+        loop = asyncio.get_running_loop()
+        pulse = _Pulse(patience_s)
         while True:
-            await asyncio.sleep(limit_s / 3)
-            now = dict(progress())
-            stuck = [name for name, count in now.items() if seen.get(name) == count]
+            stuck = pulse.stuck(progress(), loop.time())
             if stuck:
                 log.error("no progress", tasks=stuck, next="no watchdog ping")
             else:
                 notify("WATCHDOG=1")
-            seen = now
+            await asyncio.sleep(limit_s / 3)
+
+
+class _Pulse:
+    """Which counts stand still for too long."""
+
+    def __init__(self, patience_s: Mapping[str, float]) -> None:
+        self._patience_s = patience_s
+        self._seen: dict[str, tuple[int, float]] = {}
+        """Name -> count, and when it was first seen at that."""
+
+    def stuck(self, counts: Mapping[str, int], now_s: float) -> list[str]:
+        return [name for name, count in counts.items() if self._still_s(name, count, now_s) > self._patience(name)]
+
+    def _still_s(self, name: str, count: int, now_s: float) -> float:
+        last, since_s = self._seen.setdefault(name, (count, now_s))
+        if count == last:
+            return now_s - since_s
+        self._seen[name] = (count, now_s)
+        return 0.0
+
+    def _patience(self, name: str) -> float:
+        return self._patience_s.get(name, 0.0)
+
+
+def _limit_s() -> float:
+    """Systemd's WatchdogSec, as it tells us; 0 where it does not watch."""
+    given = os.environ.get("WATCHDOG_USEC", "")
+    return int(given) / 1e6 if given.isdecimal() else 0.0
 
 
 def notify(message: str) -> None:
-    """sd_notify(3), where systemd started us."""
+    """sd_notify(3), where systemd started us.  That nobody hears it is no reason to stop."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as door:
-        door.connect("\0" + address[1:] if address.startswith("@") else address)
-        door.sendall(message.encode())
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as door:
+            door.setblocking(False)
+            door.connect("\0" + address[1:] if address.startswith("@") else address)
+            door.sendall(message.encode())
+    except OSError as error:
+        log.warning("systemd cannot be told", message=message, reason=str(error))
