@@ -6,11 +6,11 @@ The ledger's state rows are the first home.  On start the union holds: a latch f
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from gateway.model import Json
+from gateway.store.folder import set_aside, write_whole
 
 
 class LatchFile:
@@ -18,35 +18,29 @@ class LatchFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.damaged: Path | None = None
-        """Where a file that could not be read was put; the ledger's rows hold then."""
+        self.damaged = ""
+        """What was wrong with the file that `read` found, and where it was put; empty: nothing."""
 
     def read(self) -> dict[str, Json]:
         """What the file says; a damaged one is put aside, never a crash."""
         try:
             document = json.loads(self._path.read_bytes())
-            if not isinstance(document, dict):
-                raise TypeError("not an object")
         except FileNotFoundError:
             return {}
-        except (ValueError, TypeError, OSError):
-            self.damaged = self._path.with_suffix(".damaged")
-            self._path.replace(self.damaged)
+        except (ValueError, OSError, RecursionError) as error:
+            self.damaged = f"{self._path.name} cannot be read ({error}); {self._put_aside()}"
+            return {}
+        if not isinstance(document, dict):
+            self.damaged = f"{self._path.name} is not an object; {self._put_aside()}"
             return {}
         return document
 
+    def _put_aside(self) -> str:
+        try:
+            return f"it was put aside as {set_aside(self._path).name}"
+        except OSError as error:
+            return f"it cannot be put aside: {error.strerror}"
+
     def write(self, latches: Mapping[str, Json]) -> None:
         """Replace the file's content durably.  Raises OSError."""
-        fresh = self._path.with_suffix(".new")
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        try:
-            os.write(descriptor, json.dumps(dict(latches), sort_keys=True).encode())
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        fresh.replace(self._path)
-        folder = os.open(self._path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        write_whole(self._path, json.dumps(dict(latches), sort_keys=True).encode())
