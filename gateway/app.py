@@ -8,8 +8,9 @@ import importlib
 import itertools
 import signal
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Final
@@ -28,21 +29,25 @@ from gateway.journal import Journal
 from gateway.line import Line
 from gateway.line_batch import Run
 from gateway.line_halts import Holds
-from gateway.model import Identity, Json, Lane, Principal, Priority, Severity, Verdict
+from gateway.model import Identity, Json, Lane, Principal
 from gateway.people import People
+from gateway.recording import Recording
 from gateway.sinks.base import SinkPorts
-from gateway.station import Station
+from gateway.station import CONNECT_S, LONGEST_S, Station
 from gateway.store.evidence import Evidence
 from gateway.store.latches import LatchFile
 from gateway.store.telemetry import Telemetry
 from gateway.store.telemetry_file import Shed
+from gateway.store.writer import Turn
 from gateway.supervise import Supervisor, notify
+from gateway.witness import Witness, as_text
 from gateway.world import World
 
 log = structlog.get_logger()
 
-CHECKPOINT_S: Final = 60.0
-EACH_MINUTE: Final = "each minute"
+GOODBYE_S: Final = 1.5
+"""So long the sinks may take to hand over the last records."""
+GOODBYES: Final = 15
 
 
 class Gateway:
@@ -80,8 +85,12 @@ class Gateway:
         self.stations = self._stations()
         self.holds.stations = self.stations
         self.forwarders = self._forwarders()
+        self.witness = Witness(self.journal, evidence, telemetry, lambda: self.run.running)
+        haltable = [name for name, config in settings.devices.items() if config.haltable()]
+        self.recording = Recording(self.line, evidence, haltable, hold=settings.gateway.store_policy == "hold")
         telemetry.attend([name for name, config in settings.sinks.items() if config.wants_scans])
         telemetry.on_shed(self._shed)
+        self._store_beats = 0
 
     def _stations(self) -> dict[str, Station]:
         next_seq: Callable[[], int] = itertools.count(1).__next__
@@ -98,7 +107,7 @@ class Gateway:
                 ledger_id=self.evidence.ledger_id,
                 board=self.board,
                 on_command=self._command,
-                on_acknowledged=self.line.acknowledged_by_mes,
+                on_acknowledged=partial(self.line.acknowledged_by_mes, name),
                 checkpoint=self.evidence.checkpoint,
             )
             forwarder = Forwarder(name, config, self.evidence, self.telemetry, ports, self.world)
@@ -109,7 +118,14 @@ class Gateway:
         return made
 
     def _save_latches(self, latches: Mapping[str, Json]) -> None:
-        self._latch_thread.submit(self.latch_file.write, dict(latches)).add_done_callback(_tell_failure)
+        saving = asyncio.get_running_loop().run_in_executor(self._latch_thread, self.latch_file.write, dict(latches))
+        saving.add_done_callback(self._latches_saved)
+
+    def _latches_saved(self, saving: asyncio.Future[None]) -> None:
+        error = None if saving.cancelled() else saving.exception()
+        text = f"the latch file cannot be written ({error}); only the ledger keeps the latches" if error else ""
+        self.line.alarms.stand("gateway:latches", text)
+        self.line.commit()
 
     async def _command(self, name: str, arguments: Mapping[str, Json], principal: str) -> Json:
         """A command that came by MQTT: the broker's ACL let it through; its role is `mes`."""
@@ -122,12 +138,12 @@ class Gateway:
     # -- start and stop --------------------------------------------------------------------------
 
     def restore(self) -> None:
-        """What stood at the last stop stands again: batch, rules, alarms, latches.  Latches first reach stations."""
+        """What stood at the last stop stands again: latches, alarms, batch, rules."""
+        known = {*self.settings.devices, *self.settings.sinks}
         mono_ns = int(asyncio.get_running_loop().time() * 1e9)
-        self.run.restore()
-        self.line.restore(self.evidence.load_state("alarm"))
-        self.holds.restore(self.evidence.load_state("halt"), self.latch_file.read(), mono_ns)
+        self.line.restore(self.evidence.load_state, self.latch_file.read(), known, mono_ns)
         self._note_start()
+        self.recording.attend()
         self.journal.commit(urgent=True)
 
     def _note_start(self) -> None:
@@ -141,32 +157,40 @@ class Gateway:
             "waivers": list(self.settings.waivers()),
         }
         self.journal.note("gateway.started", body, batch=self.run.running)
-        for what in (self.evidence.quarantined, self.telemetry.quarantined):
-            if what:
-                facts = {"text": what} if isinstance(what, str) else msgspec.to_builtins(what)
-                body = {key: value if isinstance(value, str) else str(value) for key, value in facts.items()}
-                self.journal.note("store.quarantined", body, batch=self.run.running, lane=Lane.ALARMS)
-                self._alarm("store-quarantined", f"a damaged store was put aside: {body}")
+        for store, damage in (("evidence", self.evidence.quarantined), ("telemetry", self.telemetry.quarantined)):
+            if damage:
+                self._quarantined(store, {"text": damage} if isinstance(damage, str) else msgspec.to_builtins(damage))
+        if self.latch_file.damaged:
+            self._quarantined("latches", {"text": self.latch_file.damaged})
+        for note in self.people.notes:
+            self._quarantined("people", {"text": note})
 
-    def _alarm(self, rule: str, text: str) -> None:
-        verdict = Verdict(rule, Severity.ALARM, "gateway", text, priority=Priority.HIGH, fleeting=True)
-        self.holds.alarm(verdict)
-        self.journal.commit()
+    def _quarantined(self, store: str, facts: Mapping[str, Json]) -> None:
+        """A file that was not as we left it: recorded, and an alarm."""
+        body = {"store": store, **as_text(facts)}
+        self.journal.note("store.quarantined", body, batch=self.run.running, lane=Lane.ALARMS)
+        told = "; ".join(f"{key} {value}" for key, value in body.items() if value)
+        self.line.alarms.tell(f"gateway:{store}", f"a store was damaged: {told}")
+
+    def _task_failed(self, name: str, text: str) -> None:
+        self.line.alarms.tell(f"task:{name}", f"task {name} failed: {text}")
+        self.line.commit()
 
     async def serve(self, door: socket.socket, token_file: Path) -> None:
         """Until cancelled, or until the store fails (StoreError)."""
-        self.supervisor.on_failure = lambda name, text: self._alarm(f"task:{name}", f"task {name} failed: {text}")
+        self.supervisor.on_failure = self._task_failed
+        kept: dict[str, Callable[[], Awaitable[None]]] = {
+            **{f"station {name}": station.run for name, station in self.stations.items()},
+            "line timer": self.line.tick_for_ever,
+            **{f"sink {forwarder.name}": forwarder.run for forwarder in self.forwarders},
+            "checkpoints": self.witness.run,
+            "console": partial(self._console, door, token_file),
+        }
         async with asyncio.TaskGroup() as tasks:
-            for name, station in self.stations.items():
-                tasks.create_task(self.supervisor.keep(f"station {name}", station.run), name=f"station {name}")
-            tasks.create_task(self.supervisor.keep("line timer", self.line.tick_for_ever), name="line timer")
-            for forwarder in self.forwarders:
-                task = f"sink {forwarder.name}"
-                tasks.create_task(self.supervisor.keep(task, forwarder.run), name=task)
-            tasks.create_task(self.supervisor.keep("checkpoints", self._checkpoints), name="checkpoints")
-            tasks.create_task(self.supervisor.watchdog(self._progress), name="watchdog")
-            tasks.create_task(self._store_failure(), name="store failure")
-            tasks.create_task(self._console(door, token_file), name="console")
+            for name, run in kept.items():
+                tasks.create_task(self.supervisor.keep(name, run), name=name)
+            tasks.create_task(self.supervisor.watchdog(self._progress, self._patience()), name="watchdog")
+            tasks.create_task(self.recording.fail(), name="store failure")
 
     async def _console(self, door: socket.socket, token_file: Path) -> None:
         await asyncio.sleep(0.2)  # the first polls go before the console's imports, and those never hold the loop
@@ -175,76 +199,75 @@ class Gateway:
 
         await serve(self.desk, door, token_file, self.world)
 
-    async def _store_failure(self) -> None:
-        raise await asyncio.shield(self.evidence.failure)
-
-    async def _checkpoints(self) -> None:
-        """Each minute: a root over the telemetry stored since, and a signed checkpoint for witnesses."""
-        while True:
-            why = await self._worth_a_witness()
-            covered = self.telemetry.root_since_last() if why == EACH_MINUTE else None
-            if covered is not None:
-                self.journal.note("telemetry.root", _strings(covered._asdict()), batch=self.run.running)
-            await self.journal.durable()
-            await self.evidence.sign_checkpoint(why)
-
-    async def _worth_a_witness(self) -> str:
-        """Batch start and end and every halt at once; else each minute.  The reason, for the note."""
-        try:
-            async with asyncio.timeout(CHECKPOINT_S):
-                return await self.journal.witnessed()
-        except TimeoutError:
-            return EACH_MINUTE
-
     def _shed(self, shed: Shed) -> asyncio.Future[None] | None:
         """Telemetry that went before a sink had it: the exact gap, recorded."""
-        self.journal.note("telemetry.shed", _strings(msgspec.to_builtins(shed)), batch=self.run.running)
+        self.journal.note("telemetry.shed", as_text(msgspec.to_builtins(shed)), batch=self.run.running)
         return self.journal.commit()
 
     def _progress(self) -> dict[str, int]:
-        return {"line": self.line.progress}
+        """What must go on for the gateway to be alive: the line's timer, every station, the stores' thread."""
+        self.evidence.writer.post(self._store_beat, Turn.READ)
+        stations = {f"station {name}": station.progress for name, station in self.stations.items()}
+        return {"line": self.line.progress, "store": self._store_beats, **stations}
 
-    async def stop(self, why: str) -> None:
-        """The last records, a checkpoint, then the files."""
+    def _store_beat(self) -> None:
+        self._store_beats += 1
+
+    def _patience(self) -> dict[str, float]:
+        """A station may be away for its longest back-off, and waits for its slot."""
+        away_s = LONGEST_S + CONNECT_S
+        return {
+            f"station {name}": away_s + config.period_s + config.timeout_s + config.halt_budget_s
+            for name, config in self.settings.devices.items()
+        }
+
+    async def farewell(self, why: str) -> None:
+        """The last record and a checkpoint over it, while the sinks can still tell of them."""
         notify("STOPPING=1")
-        with contextlib.suppress(StoreError):
-            self.journal.note("gateway.stopped", {"why": why, "boot": self.world.boot_id}, batch=self.run.running)
-            await self.journal.durable()
-            await self.evidence.sign_checkpoint("shutdown")
+        self.journal.note("gateway.stopped", {"why": why, "boot": self.world.boot_id}, batch=self.run.running)
+        with contextlib.suppress(StoreError, TimeoutError):  # a full disk keeps nobody from stopping
+            async with asyncio.timeout(GOODBYE_S):
+                await self.journal.durable()
+                await self.evidence.sign_checkpoint("shutdown")
+        self.board.set("gateway", {"stopping": why})  # stirs the sinks: what is retained is the last there is
+        for _ in range(GOODBYES):
+            await asyncio.sleep(GOODBYE_S / GOODBYES)
+            sinks = [forwarder.status() for forwarder in self.forwarders]
+            if not any(sink.connected and sink.unhanded for sink in sinks):
+                return
+
+    async def close(self) -> None:
+        """The files, telemetry first: it shares the evidence store's thread."""
         await self.telemetry.close()
         await self.evidence.close()
         self._latch_thread.shutdown(wait=True)
+        self.people.close()
         self.workers.shutdown(wait=False, cancel_futures=True)
-
-
-def _strings(facts: Mapping[str, Json]) -> dict[str, Json]:
-    """A record body: counters and positions as decimal strings."""
-    return {key: value if isinstance(value, (str, dict)) else str(value) for key, value in facts.items()}
-
-
-def _tell_failure(done: object) -> None:
-    error = done.exception()  # type: ignore[attr-defined]
-    if error is not None:
-        log.error("latch file not written", reason=str(error), next="the ledger keeps the latches")
 
 
 async def run(settings: Settings, world: World | None = None, started: Callable[[Gateway], None] | None = None) -> str:
     """Run until SIGTERM or SIGINT; returns why it stopped.  Raises LinegateError when it cannot start or go on."""
     world = world or World()
+    door = _door(settings)  # before anything is touched: a port in use leaves no trace
     state = Path(settings.gateway.state_dir)
-    state.mkdir(parents=True, exist_ok=True, mode=0o700)
-    door = _door(settings)
+    try:
+        state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise StoreError(f"the state folder {state} cannot be made: {error.strerror}") from error
     loop = asyncio.get_running_loop()
     evidence = Evidence.open(state, gateway_id=settings.gateway.id, world=world, loop=loop)
     cap = settings.gateway.telemetry_cap_bytes
     telemetry = Telemetry.open(state, writer=evidence.writer, world=world, max_bytes=cap)
     gateway = Gateway(settings, evidence, telemetry, world)
-    for config in settings.devices.values():
-        config.preload()
-    gateway.restore()
-    if started is not None:
-        started(gateway)
-    return await _until_told(gateway, door, state / "console.token")
+    try:
+        for config in settings.devices.values():
+            config.preload()
+        gateway.restore()
+        if started is not None:
+            started(gateway)
+        return await _until_told(gateway, door, state / "console.token")
+    finally:
+        await gateway.close()
 
 
 def _door(settings: Settings) -> socket.socket:
@@ -263,6 +286,7 @@ async def _until_told(gateway: Gateway, door: socket.socket, token_file: Path) -
     waiting: set[asyncio.Future[Any]] = {serving, told}
     await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
     why = told.result() if told.done() else "a task failed"
+    await gateway.farewell(why)
     serving.cancel()
     try:
         with contextlib.suppress(asyncio.CancelledError):
@@ -272,8 +296,6 @@ async def _until_told(gateway: Gateway, door: socket.socket, token_file: Path) -
         if ours is None or bugs is not None:
             raise
         raise LinegateError("; ".join(map(str, ours.exceptions))) from None
-    finally:
-        await gateway.stop(why)
     return why
 
 

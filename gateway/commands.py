@@ -14,7 +14,8 @@ import structlog
 from pydantic import ValidationError
 
 from gateway.desk import Desk
-from gateway.errors import Refused, StoreError
+from gateway.errors import ConfigError, Refused, StoreError
+from gateway.ledger.canonical import canonical
 from gateway.model import Entry, Json, Principal
 from gateway.recipe import Exact, Frozen
 
@@ -45,6 +46,8 @@ class Command(Generic[A]):
     doors: frozenset[str] = HTTP
     signed: bool = False
     """Name and password in this very request."""
+    changes: bool = True
+    """False: it only shows something, and is answered also while nothing can be recorded."""
 
 
 class OrderArguments(Frozen):
@@ -241,7 +244,7 @@ COMMANDS: Final[Mapping[str, Command[Any]]] = {
         Command("halt.release", ReleaseArguments, release, frozenset({"technician", "supervisor", "qa"}), signed=True),
         Command("people.add", PersonArguments, person, frozenset({"admin"}), signed=True),
         Command("people.first", FirstPersonArguments, first),
-        Command("status", NoArguments, status, doors=BOTH),
+        Command("status", NoArguments, status, doors=BOTH, changes=False),
     )
 }
 
@@ -255,11 +258,19 @@ async def execute(
     """
     try:
         command = _allowed(name, who, proven=proven)
-        answer = await command.run(desk, who, _parse(command, arguments))
-        await desk.journal.durable()
+        asked = _parse(command, arguments)
+        if command.changes:
+            desk.records_now()
+        answer = await command.run(desk, who, asked)
+        if command.changes:
+            await desk.recorded()
     except Refused as refusal:
         desk.refused(name, who, refusal)
         raise
+    except ConfigError as error:
+        unusable = Refused("bad_configuration", f"a file that {name} needs cannot be used: {error}")
+        desk.refused(name, who, unusable)
+        raise unusable from error
     except StoreError as error:
         raise Refused("not_recorded", f"not carried out for good: it could not be recorded ({error})") from error
     return answer
@@ -273,13 +284,18 @@ def _allowed(name: str, who: Principal, *, proven: bool) -> Command[Any]:
         raise Refused("wrong_door", f"{name} is not taken by {who.door}; give it at the line")
     if command.roles and not command.roles & who.roles:
         needed = " or ".join(sorted(command.roles))
-        raise Refused("not_allowed", f"{name} needs the role {needed}; {who.name or 'nobody'} does not have it")
+        lacks = f"{who.name} does not have it" if who.name else "say who you are, with name and password"
+        raise Refused("not_allowed", f"{name} needs the role {needed}; {lacks}")
     if command.signed and not proven:
         raise Refused("password_needed", f"{name} is signed: give name and password with it")
     return command
 
 
 def _parse(command: Command[A], arguments: Mapping[str, Json]) -> A:
+    try:
+        canonical(dict(arguments))
+    except ValueError as error:
+        raise Refused("bad_arguments", f"{command.name}: what is asked could not be recorded: {error}") from None
     try:
         return command.arguments.model_validate(dict(arguments))
     except ValidationError as error:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
+from urllib.parse import quote
 
 import msgspec
 
@@ -86,6 +87,18 @@ class Desk:
         self.people.may_sign(who.name)
         return self.run.sign(batch, step, who, comment)
 
+    # -- the record ------------------------------------------------------------------------------
+
+    def records_now(self) -> None:
+        """Refused `not_recorded` while the evidence store takes nothing: what cannot be recorded is not done."""
+        if self.line.unrecorded:
+            raise Refused("not_recorded", f"nothing can be recorded now, so nothing is done: {self.line.unrecorded}")
+
+    async def recorded(self) -> None:
+        """Wait until everything so far is durable; a halt just ordered goes first.  StoreError if it cannot be."""
+        await self.line.settled()
+        await self.journal.durable()
+
     def refused(self, command: str, who: Principal, refusal: Refused) -> None:
         """A command that was not carried out is a record too, where a person or the MES stood behind it."""
         if not who.name:
@@ -100,6 +113,7 @@ class Desk:
         """The line at a glance."""
         board = self.journal.board
         return {
+            **{topic: board.get(topic) for topic in board},
             "gateway": {
                 "id": self.identity.gateway_id,
                 "version": self.identity.version,
@@ -108,7 +122,6 @@ class Desk:
                 "records": self._evidence.size,
                 "note": "A halt is a quality hold request to the machine's controller, not a safety function.",
             },
-            **{topic: board.get(topic) for topic in board},
             "latest": self._latest(),
         }
 
@@ -147,7 +160,7 @@ class Desk:
         recipe = self.run.recipe_of(batch)
         await self.journal.durable()
         await self._evidence.sign_checkpoint(f"export of {batch}")
-        folder = Path(self.settings.gateway.state_dir) / "batches" / batch
+        folder = Path(self.settings.gateway.state_dir) / "batches" / folder_of(batch)
         await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
         records = await self.records(batch)
         data = ReportData(records, await self._series(batch, records), recipe, self._proof())
@@ -174,3 +187,9 @@ class Desk:
                 for name, config in self.settings.devices.items()
             },
         }
+
+
+def folder_of(batch: str) -> str:
+    """A folder's name for a batch number, whatever the MES calls its batches: never a way out of the folder above."""
+    name = quote(batch, safe=" ")
+    return f"%2E{name[1:]}" if name.startswith(".") else name

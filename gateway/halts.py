@@ -89,12 +89,34 @@ class Halt(msgspec.Struct, frozen=True):
 LANE: Final = Lane.ALARMS
 
 
-def requested(
-    previous: Halt | None, verdict: Verdict, device: str, needs: Needs, batch: str | None, sampled_ns: int, now_ns: int
+class Released(msgspec.Struct, frozen=True):
+    """What a released latch leaves behind."""
+
+    device: str
+    version: int
+    """Versions go on counting, so that a release of what was seen never takes off what was not."""
+    moved: bool = False
+    """The machine was seen moving since: until then it is no news that it stands."""
+
+
+def requested(  # a verdict, where it holds, and its stamps
+    previous: Halt | None,
+    verdict: Verdict,
+    device: str,
+    needs: Needs,
+    batch: str | None,
+    sampled_ns: int,
+    now_ns: int,
+    *,
+    version: int = 1,
 ) -> Halt:
-    """A verdict asks for a hold.  A latch that stands already keeps its state and stamps, and grows a version."""
+    """A verdict asks for a hold.  A latch that stands already keeps its state and stamps, and grows a version.
+
+    `version`: of a fresh latch; one more than the last one of this name had.
+    """
     if previous is not None:
         merged = tuple(dict.fromkeys(previous.suspects + verdict.suspects))
+        needs = previous.needs if previous.needs is Needs.RECALIBRATION else needs
         return msgspec.structs.replace(
             previous, version=previous.version + 1, text=verdict.text, needs=needs, suspects=merged
         )
@@ -105,7 +127,7 @@ def requested(
         text=verdict.text,
         needs=needs,
         state=HaltState.REQUESTED,
-        version=1,
+        version=version,
         batch=batch,
         sampled_ns=sampled_ns,
         judged_ns=now_ns,
@@ -190,6 +212,15 @@ def to_json(halt: Halt) -> Json:
 def from_json(document: Json) -> Halt:
     """Raises msgspec.ValidationError on a document that is not a latch."""
     return msgspec.convert(document, Halt)
+
+
+def rebuilt(halt_id: str, now_ns: int) -> Halt | None:
+    """A latch whose stored form cannot be read: it holds all the same, by its name.  None: the name says no device."""
+    device, _, rule = halt_id.partition(":")
+    if not device or not rule:
+        return None
+    text = f"{device} was held by {rule}; the stored latch was damaged, so its cause is only in the records"
+    return Halt(halt_id, device, rule, text, Needs.CORRECTION, HaltState.REQUESTED, 1, None, now_ns, now_ns)
 
 
 def _ns(stamp: int | None) -> str | None:

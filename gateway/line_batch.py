@@ -5,7 +5,7 @@ The lifecycle itself is pure (`gateway.batch`); this is where its drafts meet th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final
@@ -14,15 +14,16 @@ import structlog
 
 from gateway.batch import complete as completeness
 from gateway.batch import lifecycle
-from gateway.batch.counts import CountEntry, Counters
+from gateway.batch.counts import CountEntry
 from gateway.batch.lifecycle import Batch, BatchState
 from gateway.batch.order import accept, facts, parse
 from gateway.config import Settings, recipe_hash
 from gateway.errors import Refused
 from gateway.journal import Journal, body_of
-from gateway.model import CheckState, Draft, Json, Principal, Sample, Scan, Value
+from gateway.line_counts import Counts
+from gateway.line_rules import Rules
+from gateway.model import CheckState, Draft, Json, Principal, Sample, Scan
 from gateway.recipe import Recipe
-from gateway.rules.base import Judge, RuleConfig, RuleContext
 from gateway.rules.engine import Engine
 from gateway.store.evidence import Evidence
 from gateway.world import World
@@ -31,9 +32,11 @@ log = structlog.get_logger()
 
 KEEP_EVERY_NS: Final = 2_000_000_000
 """Counts alone are kept this often: after a crash the machine's own counter says what was made meanwhile."""
+LONGEST_NUMBER: Final = 64
 PLOTS: Final = 12
 """Curves a report shows at most."""
 OPEN_STATES: Final = (BatchState.RUNNING, BatchState.COMPLETE)
+OVER: Final = (BatchState.CLOSED, BatchState.ABORTED)
 
 
 class Run:
@@ -41,29 +44,30 @@ class Run:
 
     def __init__(self, settings: Settings, journal: Journal, evidence: Evidence, world: World) -> None:
         self.batches: dict[str, Batch] = {}
-        self.engine = Engine({}, settings.tagsets.values())
+        self.rules = Rules(settings)
+        self.on_dropped: Callable[[Collection[str], str], None] = lambda *_: None
+        """Told of rules that judge no longer, and of the batch that ended with them."""
         self._settings = settings
         self._journal = journal
         self._evidence = evidence
         self._world = world
         self._recipes: dict[str, Recipe] = {}
         """By hash: the recipe a batch was ordered with stays its recipe, whatever the file says later."""
-        self._configs: dict[str, RuleConfig] = {}
-        self._judges: dict[str, Judge] = {}
-        self._tags: dict[str, tuple[str, int]] = {}
-        self._seen: dict[str, Value] = {}
+        self._counts = Counts(settings)
         self._kept_ns = 0
-        for role, name in settings.gateway.counters.items():
-            device, tag = name.split("/", 1)
-            self._tags[role] = (device, settings.tagsets[device].index[tag])
-        self.watched = frozenset(device for device, _ in self._tags.values())
+        self._open: Batch | None = None
+        self._waiting: dict[str, None] = {}
+        """Planned or ready, in the order they came."""
+        self._shown = ""
+        """The batch that was changed last."""
+        self.watched = self._counts.devices
 
     # -- what others ask -------------------------------------------------------------------------
 
     @property
     def current(self) -> Batch | None:
         """The open batch: running, or complete and not closed yet."""
-        return next((batch for batch in self.batches.values() if batch.state in OPEN_STATES), None)
+        return self._open
 
     @property
     def running(self) -> str | None:
@@ -77,9 +81,10 @@ class Run:
         batch = self.current
         return batch.number if batch and batch.state is BatchState.RUNNING else None
 
-    def is_sampling(self, rule: str) -> bool:
-        config = self._configs.get(rule)
-        return config is not None and config.kind == "sampling"
+    @property
+    def engine(self) -> Engine:
+        """What judges now."""
+        return self.rules.engine
 
     def recipe_of(self, number: str) -> Recipe:
         return self._recipes[self._batch(number).recipe_hash]
@@ -102,8 +107,9 @@ class Run:
         """Batches and rule states of the last run; the running batch keeps the recipe it began with."""
         for digest, document in self._evidence.load_state("recipe").items():
             self._recipes[digest] = Recipe.model_validate(document)
-        for number, document in self._evidence.load_state("batch").items():
-            self.batches[number] = lifecycle.from_json(document)
+        batches = [lifecycle.from_json(document) for document in self._evidence.load_state("batch").values()]
+        for batch in sorted(batches, key=lambda each: each.planned_ns):
+            self._know(batch)
         self._compile(self._evidence.load_state("rule"))
         self._refuse_changed_recipe()
         self._show()
@@ -123,38 +129,26 @@ class Run:
         self._journal.note("recipe.refused", {"text": text, "file_hash": recipe_hash(file)}, batch=batch.number)
         log.warning("recipe change refused", text=text)
 
-    def _compile(self, states: Mapping[str, Json]) -> None:
-        """The engine for what is open now.  A rule that did not change keeps its judge, and so its state."""
+    def _compile(self, states: Mapping[str, Json] | None = None, *, ended: str = "") -> None:
+        """The engine for what is open now.  What rules kept that begin anew or are gone is forgotten."""
         batch = self.current
         producing = batch if batch is not None and batch.state is BatchState.RUNNING else None
         recipe = self._recipes[producing.recipe_hash] if producing else None
-        known = facts(producing.order, recipe) if producing and recipe else None
-        configs = self._settings.build_rules(recipe, known)
-        context = RuleContext(
-            tagsets=self._settings.tagsets,
-            periods_s={name: config.period_s for name, config in self._settings.devices.items()},
-            batch=producing.number if producing else None,
-            tray_size=recipe.tray_size if recipe else 100,
-            verification_units=recipe.verification_units if recipe else 5,
-        )
-        judges = {
-            name: self._judges[name]
-            if self._configs.get(name) == config and not config.needs_batch
-            else config.build(name, context)
-            for name, config in configs.items()
-        }
-        self._configs, self._judges = dict(configs), judges
-        self.engine = Engine(judges, self._settings.tagsets.values())
-        if states:
-            self.engine.load({name: state for name, state in states.items() if name in judges})
+        fresh, gone = self.rules.compile(producing, recipe, states)
+        for rule in fresh:
+            self._journal.keep("rule", rule, None)
         recipe_name = producing.recipe if producing else None
         self._evidence.context.update(config=self._settings.hash, rules=self._settings.rules_hash, recipe=recipe_name)
+        if gone:
+            self.on_dropped(gone, ended)
 
     # -- the life of a batch ---------------------------------------------------------------------
 
     def order(self, document: Mapping[str, Json], by: str) -> Json:
         """An order becomes a planned batch, bound to the recipe as its file says it now."""
         order = parse(document)
+        if not order.batch.strip() or len(order.batch) > LONGEST_NUMBER or not order.batch.isprintable():
+            raise Refused("bad_order", f"a batch number is 1 to {LONGEST_NUMBER} printable characters")
         recipes = self._settings.recipes()
         name = order.recipe.split("@")[0]
         if name not in recipes:
@@ -195,10 +189,10 @@ class Run:
             raise Refused(
                 "recipe_changed", f"recipe {batch.recipe_id} changed since the order; abort this batch and order again"
             )
-        counters = self._counters()
+        counters = self._counts.counters
         changed, drafts = lifecycle.start(batch, self.recipe_of(number), who.name, counters, self._world.time_ns())
         self._put(changed, drafts)
-        self._compile({})
+        self._compile()
         return {"batch": number, "state": changed.state.value}
 
     def enter(  # one count: batch, what, how much, who, why
@@ -214,20 +208,18 @@ class Run:
         """Counting and judging end; everything is reconciled."""
         batch = self._batch(number)
         changed, drafts = lifecycle.complete(
-            batch, self.recipe_of(number), who.name, self._counters(), self._world.time_ns()
+            batch, self.recipe_of(number), who.name, self._counts.counters, self._world.time_ns()
         )
-        self._give_up_open_checks(number)
+        self._give_up_open_checks(number, "completed")
         self._put(changed, drafts)
-        for rule in self._judges:
-            self._journal.keep("rule", rule, None)
-        self._compile({})
+        self._compile(ended=number)
         return dict(drafts[-1].body)
 
-    def _give_up_open_checks(self, number: str) -> None:
+    def _give_up_open_checks(self, number: str, end: str) -> None:
         """A check that is open when the batch ends was not done: that stands in the record."""
         for check in self.engine.checks():
             if check.state in (CheckState.DUE, CheckState.TAKEN):
-                body = {**body_of(check), "state": CheckState.MISSED.value, "text": "open when the batch was completed"}
+                body = {**body_of(check), "state": CheckState.MISSED.value, "text": f"open when the batch was {end}"}
                 self._journal.note("check.missed", body, batch=number)
         self._journal.board.set("checks", {})
 
@@ -249,9 +241,12 @@ class Run:
         return dict(drafts[-1].body)
 
     def abort(self, number: str, reason: str, who: Principal) -> Json:
-        changed, drafts = lifecycle.abort(self._batch(number), who.name, reason, self._world.time_ns())
+        batch = self._batch(number)
+        changed, drafts = lifecycle.abort(batch, who.name, reason, self._world.time_ns())
+        if batch.state is BatchState.RUNNING:
+            self._give_up_open_checks(number, "aborted")
         self._put(changed, drafts)
-        self._compile({})
+        self._compile(ended=number)
         return {"batch": number, "state": changed.state.value}
 
     def dispose_tray(self, number: str, tray: str, disposition: str, reason: str, who: Principal) -> Json:
@@ -269,57 +264,56 @@ class Run:
         """A judged weighing goes into the mean that the oil equation needs."""
         batch = self.current
         if batch is not None:
-            self.batches[batch.number] = lifecycle.weighed(batch, self._recipes[batch.recipe_hash], sample)
+            self._put(lifecycle.weighed(batch, self._recipes[batch.recipe_hash], sample), ())
 
     # -- counting --------------------------------------------------------------------------------
 
     def count(self, scan: Scan) -> None:
         """Counters of the machines, as their scans bring them; a bad value is never a count."""
-        for role, (device, at) in self._tags.items():
-            if device == scan.tagset.device and scan.values[at] is not None:
-                self._seen[role] = scan.values[at]
+        counts = self._counts
+        counts.see(scan)
         batch = self.current
         if batch is None or batch.state is not BatchState.RUNNING:
             return
-        tray, position = self._seen.get("tray"), self._integer("position")
-        name = str(tray) if tray else None
-        changed, drafts = lifecycle.counted(batch, self._counters(), name, scan.time_ns, position)
+        changed, drafts = lifecycle.counted(batch, counts.counters, counts.tray, scan.time_ns, counts.position)
         if drafts or (changed is not batch and scan.time_ns - self._kept_ns > KEEP_EVERY_NS):
             self._kept_ns = scan.time_ns
             self._put(changed, drafts)
         elif changed is not batch:
-            self.batches[batch.number] = changed
+            self._know(changed)
             self._show()
 
-    def _counters(self) -> Counters:
-        return Counters(
-            units=self._integer("units"),
-            rejects=self._integer("rejects"),
-            labels=self._integer("labels"),
-            labels_damaged=self._integer("labels_damaged"),
-        )
-
-    def _integer(self, role: str) -> int | None:
-        value = self._seen.get(role)
-        return int(value) if isinstance(value, (int, float, Decimal)) else None
-
     def _put(self, batch: Batch, drafts: Sequence[Draft]) -> None:
-        self.batches[batch.number] = batch
+        self._know(batch)
         self._journal.add(drafts)
         self._journal.keep("batch", batch.number, lifecycle.to_json(batch))
         self._show()
 
-    def _show(self) -> None:
-        for number, batch in self.batches.items():
-            if batch.state in (BatchState.CLOSED, BatchState.ABORTED):
-                continue
-            self._journal.board.set("batch", self._summary(number, batch))
+    def _know(self, batch: Batch) -> None:
+        number, self._shown = batch.number, batch.number
+        self.batches[number] = batch
+        self._waiting.pop(number, None)
+        if batch.state in OPEN_STATES:
+            self._open = batch
+            return
+        if self._open is not None and self._open.number == number:
+            self._open = None
+        if batch.state not in OVER:
+            self._waiting[number] = None
 
-    def _summary(self, number: str, batch: Batch) -> Json:
+    def _show(self) -> None:
+        """On the board: the open batch; else the one that came last and waits; else the last one, as it ended."""
+        waiting = list(self._waiting)
+        shown = self.running or (waiting[-1] if waiting else self._shown)
+        if shown:
+            others = [number for number in waiting if number != shown]
+            self._journal.board.set("batch", {**self._summary(self.batches[shown]), "waiting": others})
+
+    def _summary(self, batch: Batch) -> Json:
         recipe = self._recipes[batch.recipe_hash]
         steps = recipe.before_close if batch.state is BatchState.COMPLETE else recipe.before_start
         return {
-            "batch": number,
+            "batch": batch.number,
             "order": batch.order.order,
             "sku": batch.order.sku,
             "recipe": batch.recipe,
@@ -330,8 +324,9 @@ class Run:
             "labels": batch.labels,
             "tray": batch.tray.id if batch.tray else None,
             "suspect": [tray.id for tray in batch.trays if tray.suspect],
+            "disposition": batch.disposition,
             "unsigned": [
                 {"step": step.id, "text": step.text, "meaning": meaning, "role": role}
-                for step, meaning, role in lifecycle.missing_signatures(batch, steps)
+                for step, meaning, role in lifecycle.missing_signatures(batch, steps if batch.state not in OVER else ())
             ],
         }

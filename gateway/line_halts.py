@@ -6,6 +6,7 @@ Halt first, record second: the station hears of an order before anything is seal
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Final, Protocol
 
 import msgspec
@@ -13,7 +14,7 @@ import structlog
 
 from gateway import halts
 from gateway.errors import Refused
-from gateway.halts import Halt, HaltState, Needs
+from gateway.halts import Halt, HaltState, Needs, Released
 from gateway.journal import Journal
 from gateway.model import HaltOrder, HaltProof, Json, Priority, Severity, Verdict
 from gateway.world import World
@@ -39,7 +40,7 @@ class Holds:
     def __init__(self, journal: Journal, world: World, save: Callable[[Mapping[str, Json]], None]) -> None:
         self.standing: dict[str, Halt] = {}
         self.stations: Mapping[str, StationPort] = {}
-        self.alarm: Callable[[Verdict], None] = lambda _: None
+        self.alarm: Callable[[Verdict], object] = lambda _: None
         """Raises or clears the alarm that goes with a halt's own trouble; line.py fills it."""
         self._journal = journal
         self._world = world
@@ -47,27 +48,46 @@ class Holds:
         self._since: dict[str, int] = {}
         self._changed: set[str] = set()
         journal.before.append(self._gather)
-        self._may_stand: set[str] = set()
-        """Devices released but not seen moving yet: found held is no news there."""
+        self._released: dict[str, Released] = {}
 
-    def restore(self, rows: Mapping[str, Json], file: Mapping[str, Json], now_ns: int) -> None:
-        """The union of both homes holds; each latch is asserted again before any other write."""
+    def restore(
+        self,
+        rows: Mapping[str, Json],
+        file: Mapping[str, Json],
+        now_ns: int,
+        released: Mapping[str, Json] = MappingProxyType({}),
+    ) -> None:
+        """The union of both homes holds, the newest version of each; all are asserted again before any other write.
+
+        `released`: what earlier latches left behind.
+        """
+        self._released = {key: msgspec.convert(row, Released) for key, row in released.items()}
         for halt_id in sorted({*rows, *file}):
-            known = [halts.from_json(home[halt_id]) for home in (rows, file) if halt_id in home]
-            halt = max(known, key=lambda each: each.version)
-            self._put(halts.reasserted(halt, "the gateway was restarted"), now_ns)
-            self._record("halt.reasserted", self.standing[halt_id])
-            self._order(self.standing[halt_id])
+            known = [halt for home in (rows, file) if halt_id in home and (halt := _read(halt_id, home[halt_id]))]
+            halt = max(known, key=lambda each: each.version) if known else self._rebuilt(halt_id)
+            if halt is None:
+                continue
+            again = halts.reasserted(halt, "the gateway was restarted")
+            self._order(again)
+            self._put(again, now_ns)
+            self._record("halt.reasserted", again)
         self._keep_file()
+
+    def _rebuilt(self, halt_id: str) -> Halt | None:
+        halt = halts.rebuilt(halt_id, self._world.time_ns())
+        log.error("stored latch cannot be read", halt=halt_id, next="it holds by its name" if halt else "it is dropped")
+        return halt and msgspec.structs.replace(halt, version=self._next_version(halt_id))
 
     # -- from the rules --------------------------------------------------------------------------
 
     def demand(self, verdict: Verdict, needs: Needs, batch: str | None, sampled_ns: int, now_ns: int) -> None:
         """A verdict holds its devices.  The order goes out here and now; the record follows in the same event."""
+        wall = self._world.time_ns()
         for device in verdict.halts:
-            previous = self.standing.get(f"{device}:{verdict.rule}")
-            wall = self._world.time_ns()
-            halt = halts.requested(previous, verdict, device, needs, batch, sampled_ns or wall, wall)
+            halt_id = f"{device}:{verdict.rule}"
+            previous = self.standing.get(halt_id)
+            version = self._next_version(halt_id)
+            halt = halts.requested(previous, verdict, device, needs, batch, sampled_ns or wall, wall, version=version)
             if previous is None or previous.state is not HaltState.CONFIRMED:
                 self._order(halt)
             if previous is None:
@@ -75,17 +95,17 @@ class Holds:
                 log.warning("halt requested", device=device, rule=verdict.rule, text=verdict.text)
             self._put(halt, self._since.get(halt.id, now_ns))
             self._record("halt.requested", halt)
-            self._keep_file()
+        self._keep_file()
 
     def watch(self, device: str, held: bool, state: object, batch: str | None, now_ns: int) -> None:
         """The machine's own word: did it leave Held while latched, or is it held without a latch?"""
         latched = [halt for halt in self.standing.values() if halt.device == device]
         if not held:
-            self._may_stand.discard(device)
+            self._moved(device)
             for halt in latched:
                 if halt.state is HaltState.CONFIRMED:
                     self._left(halt, now_ns)
-        elif not latched and batch and state in (HOLDING, HELD) and device not in self._may_stand:
+        elif not latched and batch and state in (HOLDING, HELD) and not self._may_stand(device):
             text = f"{device} was found held ({state}) in an open batch without a halt of ours"
             verdict = Verdict(FOUND_HELD, Severity.HALT, device, text, priority=Priority.HIGH, halts=(device,))
             self.alarm(msgspec.structs.replace(verdict, rule=f"{FOUND_HELD}:{device}", fleeting=True))
@@ -93,41 +113,33 @@ class Holds:
 
     def _left(self, halt: Halt, now_ns: int) -> None:
         again = halts.reasserted(halt, "the machine left its held state while latched")
-        self._put(again, now_ns)
         self._order(again)
+        self._put(again, now_ns)
         self._record("halt.reasserted", again)
+        self._keep_file()
         text = f"{halt.device} left its held state while latched by {halt.rule}; the hold was requested again"
-        self.alarm(
-            Verdict(
-                f"left-held:{halt.device}",
-                Severity.ALARM,
-                halt.device,
-                text,
-                priority=Priority.CRITICAL,
-                fleeting=True,
-            )
-        )
+        verdict = Verdict(f"left-held:{halt.device}", Severity.ALARM, halt.device, text, fleeting=True)
+        self.alarm(msgspec.structs.replace(verdict, priority=Priority.CRITICAL))
         log.error("machine left held while latched", device=halt.device, halt=halt.id)
 
     # -- from the stations -----------------------------------------------------------------------
 
-    def commanded(self, halt_id: str) -> None:
+    def commanded(self, halt_id: str, now_ns: int) -> None:
+        """An attempt begins; of a hold that was confirmed before its device was lost, with its full time again."""
         halt = self.standing.get(halt_id)
         if halt is not None:
             self._put(halts.commanded(halt, self._world.time_ns()))
+            self._since.setdefault(halt_id, now_ns)
 
     def confirmed(self, halt_id: str, proof: HaltProof) -> None:
         halt = self.standing.get(halt_id)
         if halt is None:
             return
-        was_failed = halt.state is HaltState.FAILED
         done = halts.confirmed(halt, proof, self._world.time_ns())
         self._put(done)
         self._since.pop(halt_id, None)
         self._record("halt.confirmed", done, wrote=proof.wrote)
-        self._withhold(halt.device)
-        if was_failed:
-            self.alarm(self._failure(done, Severity.NORMAL))
+        self._trouble_over(halt.device)
         log.warning("halt confirmed", device=halt.device, halt=halt_id, state=proof.state)
 
     def not_held(self, halt_id: str, reason: str) -> None:
@@ -145,51 +157,39 @@ class Holds:
             self._put(lost)
             self._record("halt.failed", lost)
             self._withhold(halt.device)
-            self.alarm(self._failure(lost, Severity.ALARM))
+            self.alarm(_failure(lost))
             self._keep_file()
             log.error("HALT FAILED", device=halt.device, halt=halt.id, reason=lost.trouble, next="a try each second")
 
     # -- from people -----------------------------------------------------------------------------
 
-    def prepare_release(
-        self,
-        halt_id: str,
-        seen_version: int,
-        reason: str,
-        *,
-        stands: Callable[[Halt], str],
-        acknowledged: Callable[[Halt], bool],
-        recalibration: str = "",
-    ) -> Halt:
-        """The guard: the latch that would be released.  Raises Refused."""
-        halt = self.standing.get(halt_id)
-        return halts.check_release(
-            halt,
-            seen_version,
-            reason,
-            condition_stands=stands(halt) if halt else "",
-            acknowledged=acknowledged(halt) if halt else False,
-            recalibration=recalibration,
-        )
-
     def release(self, halt: Halt, by: str, reason: str, recalibration: str) -> None:
-        """Take the latch off the line's state and note who did it; the station hears of it after the commit."""
+        """Take the latch off the line's state and note who did it; the station hears of it only by `let_go`."""
         if self.standing.pop(halt.id, None) is None:
             raise Refused("no_such_halt", f"{halt.id} was released meanwhile")
         self._since.pop(halt.id, None)
-        self._may_stand.add(halt.device)
+        self._leave_behind(halt.id, Released(halt.device, halt.version))
         self._changed.add(halt.id)
         body = halt.body(reason=reason, recalibration=recalibration, released=str(self._world.time_ns()))
         self._journal.note("halt.released", body, batch=halt.batch, by=by, lane=halts.LANE)
-        if halt.state is HaltState.FAILED:
-            self.alarm(self._failure(halt, Severity.NORMAL))
 
     def let_go(self, halt: Halt) -> None:
-        """The release is durable: the file forgets, the station withdraws our hold output.  Nothing is started."""
+        """The release is durable: the file forgets, the station withdraws our hold output.  Nothing is started.
+
+        Where the same rule demanded the hold again meanwhile, that latch holds on.
+        """
         self._keep_file()
-        self._withhold(halt.device)
-        self.stations[halt.device].release(halt.id)
+        self._trouble_over(halt.device)
+        station = self.stations.get(halt.device)
+        if station is not None and halt.id not in self.standing:
+            station.release(halt.id)
         log.info("halt released", device=halt.device, halt=halt.id)
+
+    def take_back(self, halt: Halt) -> None:
+        """The release could not be recorded, so it did not happen: the latch stands on, as the station never knew."""
+        self.standing.setdefault(halt.id, halt)
+        self._changed.add(halt.id)
+        log.error("release not recorded", halt=halt.id, next="the latch stands")
 
     # -- inside ----------------------------------------------------------------------------------
 
@@ -199,6 +199,8 @@ class Holds:
             station.halt(halt.order())
 
     def _put(self, halt: Halt, since_ns: int | None = None) -> None:
+        if halt.device not in self.stations:
+            halt = halts.troubled(halt, f"no device {halt.device} is configured")
         self.standing[halt.id] = halt
         if since_ns is not None and halt.state is not HaltState.CONFIRMED:
             self._since[halt.id] = since_ns
@@ -210,10 +212,34 @@ class Holds:
     def _keep_file(self) -> None:
         self._save({halt_id: halts.to_json(halt) for halt_id, halt in self.standing.items()})
 
-    def _withhold(self, device: str) -> None:
+    def _next_version(self, halt_id: str) -> int:
+        past = self._released.get(halt_id)
+        return past.version + 1 if past else 1
+
+    def _leave_behind(self, halt_id: str, released: Released) -> None:
+        self._released[halt_id] = released
+        self._journal.keep("released", halt_id, msgspec.to_builtins(released))
+
+    def _may_stand(self, device: str) -> bool:
+        """Released and not seen moving yet: that it stands is no news."""
+        return any(past.device == device and not past.moved for past in self._released.values())
+
+    def _moved(self, device: str) -> None:
+        for halt_id, past in self._released.items():
+            if past.device == device and not past.moved:
+                self._leave_behind(halt_id, msgspec.structs.replace(past, moved=True))
+
+    def _trouble_over(self, device: str) -> None:
+        """Nothing on this device has failed any more: beat again, clear the alarm, whichever run raised it."""
+        if not self._withhold(device):
+            text = f"no hold of {device} is in trouble any more"
+            self.alarm(Verdict(f"halt-failed:{device}", Severity.NORMAL, device, text, priority=Priority.CRITICAL))
+
+    def _withhold(self, device: str) -> bool:
         failed = any(h.device == device and h.state is HaltState.FAILED for h in self.standing.values())
         if device in self.stations:
             self.stations[device].withhold_beat = failed
+        return failed
 
     def _gather(self) -> None:
         """Before a commit: the changed rows, and the picture of all that stand."""
@@ -223,9 +249,22 @@ class Holds:
             halt = self.standing.get(halt_id)
             self._journal.keep("halt", halt_id, None if halt is None else halts.to_json(halt))
         self._changed.clear()
+        self.show()
+
+    def show(self) -> None:
+        """Put all that stand on the board."""
         self._journal.board.set("halts", {halt_id: halt.body() for halt_id, halt in sorted(self.standing.items())})
 
-    @staticmethod
-    def _failure(halt: Halt, severity: Severity) -> Verdict:
-        text = f"HALT FAILED: {halt.device} is not held after {halt.tries} tries: {halt.trouble}. Stop it by hand now."
-        return Verdict(f"halt-failed:{halt.device}", severity, halt.device, text, priority=Priority.CRITICAL)
+
+def _read(halt_id: str, document: Json) -> Halt | None:
+    """A stored latch under its own name; None if it is none."""
+    try:
+        halt = halts.from_json(document)
+    except msgspec.ValidationError:
+        return None
+    return halt if halt.id == halt_id else None
+
+
+def _failure(halt: Halt) -> Verdict:
+    text = f"HALT FAILED: {halt.device} is not held after {halt.tries} tries: {halt.trouble}. Stop it by hand now."
+    return Verdict(f"halt-failed:{halt.device}", Severity.ALARM, halt.device, text, priority=Priority.CRITICAL)

@@ -29,6 +29,7 @@ GROUP_S: Final = 0.010
 GROUP_ROWS: Final = 256
 RETRY_S: Final = 0.5
 RESTOCK_S: Final = 5.0
+NOT_RECORDING: Final = "disk full: nothing is being recorded"
 SUSPECT: Final = "evidence.suspect"
 """Its presence asks the next start to examine the whole file."""
 
@@ -156,7 +157,7 @@ class Commits:
             listener(self.committed)
 
     def _wait_for_room(self) -> None:
-        self._set_degraded("disk full: nothing is being recorded")
+        self._set_degraded(NOT_RECORDING)
         self._call("retry", RETRY_S, self.flush)
 
     def _restock_later(self) -> None:

@@ -1,0 +1,53 @@
+"""The rules that judge now: compiled for the batch that is being made, or for the line alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gateway.batch.lifecycle import Batch
+from gateway.batch.order import facts
+from gateway.config import Settings
+from gateway.model import Json
+from gateway.recipe import Recipe
+from gateway.rules.base import Judge, RuleConfig
+from gateway.rules.engine import Engine
+
+
+class Rules:
+    """The engine and the judges in it.  A rule that a new batch does not change keeps its judge, and so its state."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.engine = Engine({}, settings.tagsets.values())
+        self._settings = settings
+        self._configs: dict[str, RuleConfig] = {}
+        self._judges: dict[str, Judge] = {}
+
+    def __contains__(self, rule: object) -> bool:
+        return rule in self._judges
+
+    def is_sampling(self, rule: str) -> bool:
+        config = self._configs.get(rule)
+        return config is not None and config.kind == "sampling"
+
+    def compile(
+        self, batch: Batch | None, recipe: Recipe | None, states: Mapping[str, Json] | None = None
+    ) -> tuple[list[str], list[str]]:
+        """Judge for this batch from now on, or for the line alone; `states` of an earlier run are taken up.
+
+        Returns the rules that begin anew or are gone (their kept state means nothing any more), and of these the gone.
+        Raises ConfigError where the recipe does not fit the line.
+        """
+        known = facts(batch.order, recipe) if batch and recipe else None
+        configs = self._settings.build_rules(recipe, known)
+        context = self._settings.rule_context(recipe, batch.number if batch else None)
+        judges = {
+            name: self._judges[name]
+            if self._configs.get(name) == config and not config.needs_batch
+            else config.build(name, context)
+            for name, config in configs.items()
+        }
+        old, self._configs, self._judges = self._judges, dict(configs), judges
+        self.engine = Engine(judges, self._settings.tagsets.values())
+        self.engine.load({name: state for name, state in (states or {}).items() if name in judges})
+        fresh = [name for name, judge in old.items() if judges.get(name) is not judge]
+        return fresh, [name for name in fresh if name not in judges]
