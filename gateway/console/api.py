@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import hmac
 import json
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
+import structlog
 from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
+from starlette.exceptions import HTTPException
 
 from gateway.commands import execute
 from gateway.console.sessions import Sessions
@@ -20,20 +23,28 @@ from gateway.desk import Desk
 from gateway.errors import Refused
 from gateway.model import Json, Principal
 
+log = structlog.get_logger()
+
 CODES = {
     "bad_token": 401,
+    "bad_host": 403,
     "bad_login": 401,
     "not_allowed": 403,
     "wrong_door": 403,
     "password_needed": 401,
     "too_many_attempts": 429,
     "unknown_command": 404,
+    "not_found": 404,
     "bad_arguments": 422,
+    "too_large": 413,
+    "busy": 503,
+    "not_recorded": 503,
 }
 """Refusal code -> HTTP status; any other refusal is 409: the line is not in the state for it."""
 
 
-LOCAL_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]"})
+LOCAL_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
+EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104  # looked at, not bound
 LARGEST_BODY = 1 << 20
 
 
@@ -41,7 +52,9 @@ def build(desk: Desk, token: str, sessions: Sessions) -> FastAPI:
     """The application; nothing is listened on here."""
     api = FastAPI(title="Linegate", docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json")
     api.add_exception_handler(Refused, _refused)
-    api.middleware("http")(_guard(token))
+    api.add_exception_handler(HTTPException, _http_error)
+    api.add_exception_handler(Exception, _bug)
+    api.middleware("http")(_guard(token, desk.settings.gateway.console.host.lower()))
     _commands(api, desk, sessions)
     _views(api, desk)
     return api
@@ -54,15 +67,31 @@ async def _refused(request: Request, refusal: Exception) -> JSONResponse:
     return JSONResponse(document, CODES.get(refusal.code, 409))
 
 
-def _guard(token: str) -> Any:
+async def _http_error(request: Request, error: Exception) -> JSONResponse:
+    """What the router says itself: no such path, no such method."""
+    assert isinstance(error, HTTPException)
+    code = "not_found" if error.status_code == 404 else "bad_request"
+    text = f"{request.method} {request.url.path}: {error.detail}"
+    return JSONResponse({"ok": False, "code": code, "message": text}, error.status_code)
+
+
+async def _bug(request: Request, error: Exception) -> JSONResponse:
+    """A bug of ours costs one answer; the traceback is in the log."""
+    log.error("console failed", path=request.url.path, exc_info=error)
+    text = f"the gateway failed on this request ({type(error).__name__}); its log says where"
+    return JSONResponse({"ok": False, "code": "failed", "message": text}, 500)
+
+
+def _guard(token: str, listens: str) -> Any:
     """Every request carries the token, and asks for this machine by its own name (no DNS rebinding)."""
 
     async def guard(request: Request, call_next: Any) -> Response:
         given = request.headers.get("authorization", "").removeprefix("Bearer ")
-        local = request.headers.get("host", "").rsplit(":", 1)[0] in LOCAL_NAMES
-        if not hmac.compare_digest(given.encode(), token.encode()) or not local:
-            document = {"ok": False, "code": "bad_token", "message": "the token of the gateway's token file is needed"}
-            return JSONResponse(document, 401)
+        if not _is_ours(_host(request.headers.get("host", "")), listens):
+            return await _refused(request, Refused("bad_host", "ask for this machine by its own name, 127.0.0.1"))
+        if not hmac.compare_digest(given.encode(), token.encode()):
+            text = "the token of the gateway's token file is needed: Authorization: Bearer TOKEN"
+            return await _refused(request, Refused("bad_token", text))
         answer: Response = await call_next(request)
         answer.headers["Cache-Control"] = "no-store"
         return answer
@@ -92,16 +121,34 @@ def _commands(api: FastAPI, desk: Desk, sessions: Sessions) -> None:
         return {"ok": True, "session": sessions.open(who)}
 
 
+def _host(header: str) -> str:
+    """The name in a Host header, without its port: `127.0.0.1:8377`, `[::1]:8377`."""
+    if header.startswith("["):
+        return header[1:].partition("]")[0]
+    return header.partition(":")[0].lower()
+
+
+def _is_ours(host: str, listens: str) -> bool:
+    """Loopback and the configured address; listening on all, any address, but no name: names can be rebound."""
+    if host in LOCAL_NAMES or host == listens:
+        return True
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return listens in EVERYWHERE
+
+
 async def _body(request: Request) -> dict[str, Json]:
     """The arguments: a JSON object of reasonable size.  Raises Refused."""
     text = b""
     async for chunk in request.stream():
         text += chunk
         if len(text) > LARGEST_BODY:
-            raise Refused("bad_arguments", f"the arguments are larger than {LARGEST_BODY} bytes")
+            raise Refused("too_large", f"the arguments are larger than {LARGEST_BODY} bytes")
     try:
         document = json.loads(text or b"{}")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Refused("bad_arguments", f"the arguments are not JSON: {error}") from None
     if not isinstance(document, dict):
         raise Refused("bad_arguments", "the arguments are a JSON object")
@@ -121,5 +168,5 @@ def _views(api: FastAPI, desk: Desk) -> None:
     async def download(batch: str, what: str) -> Response:
         paths = await desk.export(batch)
         if what not in paths:
-            raise Refused("unknown_command", "there is report and bundle")
+            raise Refused("not_found", "there is report and bundle")
         return FileResponse(Path(paths[what]))

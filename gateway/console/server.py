@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 from gateway.desk import Desk
@@ -15,7 +16,7 @@ from gateway.world import World
 
 def listen(host: str, port: int) -> socket.socket:
     """Bind now, so that a port in use is a clear error at start.  Raises LinegateError."""
-    door = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    door = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         door.bind((host, port))
@@ -31,15 +32,25 @@ def listen(host: str, port: int) -> socket.socket:
 
 def write_token(path: Path, address: tuple[str, int], token: str) -> None:
     """The token file: `http://host:port token`, readable by this user only."""
+    host, port = address
+    name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # of all, the one that is here
+    name = f"[{name}]" if ":" in name else name
     path.unlink(missing_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
-        file.write(f"http://{address[0]}:{address[1]} {token}\n")
+        file.write(f"http://{name}:{port} {token}\n")
 
 
 async def serve(desk: Desk, door: socket.socket, token_file: Path, world: World) -> None:
     """Until cancelled.  FastAPI and uvicorn are imported here: polling does not wait for them."""
     import uvicorn
+
+    class Server(uvicorn.Server):
+        """Signals are app.py's."""
+
+        @contextlib.contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            yield
 
     from gateway.console.api import build
     from gateway.console.sessions import Sessions
@@ -48,10 +59,10 @@ async def serve(desk: Desk, door: socket.socket, token_file: Path, world: World)
     config = uvicorn.Config(
         build(desk, token, Sessions(world)), log_config=None, access_log=False, lifespan="off", timeout_keep_alive=5
     )
-    server = uvicorn.Server(config)
-    server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]  # signals are app.py's
+    server = Server(config)
     write_token(token_file, door.getsockname()[:2], token)
-    serving = asyncio.create_task(_quiet(server, door), name="console")
+    # a copy: uvicorn closes what it is given, and after a bug the console is started again
+    serving = asyncio.create_task(server.serve(sockets=[door.dup()]), name="console server")
     try:
         await serving
     finally:
@@ -60,7 +71,3 @@ async def serve(desk: Desk, door: socket.socket, token_file: Path, world: World)
         with contextlib.suppress(asyncio.CancelledError):
             await serving
         token_file.unlink(missing_ok=True)
-
-
-async def _quiet(server: object, door: socket.socket) -> None:
-    await server.serve(sockets=[door])  # type: ignore[attr-defined]

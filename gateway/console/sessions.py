@@ -23,6 +23,7 @@ class Sessions:
     def open(self, person: Principal) -> str:
         token = self._world.token()
         now = asyncio.get_running_loop().time()
+        self._open = {each: known for each, known in self._open.items() if not _ended(known, now)}
         self._open[token] = (person, now, now)
         return token
 
@@ -30,8 +31,13 @@ class Sessions:
         """Whose session it is.  Raises Refused when it ended."""
         now = asyncio.get_running_loop().time()
         known = self._open.pop(token, None)
-        if known is None or now - known[1] > AGE_S or now - known[2] > IDLE_S:
+        if known is None or _ended(known, now):
             raise Refused("bad_login", "the session has ended; log in again")
         person, began, _ = known
         self._open[token] = (person, began, now)
         return person
+
+
+def _ended(session: tuple[Principal, float, float], now_s: float) -> bool:
+    _, began_s, used_s = session
+    return now_s - began_s > AGE_S or now_s - used_s > IDLE_S
