@@ -24,10 +24,14 @@ class Finding(msgspec.Struct, frozen=True):
     """One sentence, with the numbers."""
     indexes: tuple[int, ...] = ()
     """Of the records it rests on."""
+    subject: str = ""
+    """What it is about, where a later record may supersede the one it rests on (an equation)."""
 
     @property
     def id(self) -> str:
         """Stable for the same records: `check.missed:142`; kind and text where no record stands for it."""
+        if self.subject:
+            return f"{self.kind}:{self.subject}"
         return f"{self.kind}:{self.indexes[0]}" if self.indexes else f"{self.kind}:{self.text}"
 
     @property
@@ -159,7 +163,7 @@ def _counts(log: Log) -> Iterator[Finding]:
             percent = "" if equation["percent"] is None else f" ({equation['percent']} %)"
             off = f"{equation['difference']} {_unit(equation['unit'])}{percent}"
             text = f"{equation['name']}: {off}, limit {equation['limit']}"
-        yield Finding("count.unreconciled", text, _at(record))
+        yield Finding("count.unreconciled", text, _at(record), equation["name"])
     for record in log.of("counter.stepped"):
         body = record["body"]
         yield Finding(
