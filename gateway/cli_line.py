@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gateway.client import Client
-from gateway.errors import Refused
+from gateway.errors import LinegateError, Refused
 
 State = Annotated[Path, typer.Option("--state", envvar="LINEGATE_STATE", help="state folder of the running gateway")]
 Who = Annotated[str, typer.Option("--as", envvar="LINEGATE_PERSON", help="your name in the people file")]
@@ -48,7 +48,23 @@ def _client(state: Path, who: str = "") -> Client:
 
 
 def _from_file(path: str | None) -> str:
-    return Path(path).read_text().strip() if path else ""
+    return _read(Path(path)).strip() if path else ""
+
+
+def _read(path: Path) -> str:
+    """A small text file.  Raises LinegateError in words."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise LinegateError(f"{path} cannot be read: {error}") from None
+
+
+def _document(path: Path) -> Any:
+    """A JSON file.  Raises LinegateError with line and column."""
+    try:
+        return json.loads(_read(path))
+    except ValueError as error:
+        raise LinegateError(f"{path} is not JSON: {error}") from None
 
 
 def _say(document: Any) -> None:
@@ -74,7 +90,7 @@ def people_add(
     state: State = DEFAULT_STATE,
     who: Who = "",
 ) -> None:
-    """Add a person (or change one): by an admin, or the first one with the first-run token."""
+    """Add a person: by an admin, or the first one with the first-run token."""
     fresh = os.environ.get("LINEGATE_NEW_PASSWORD", "") or getpass.getpass(f"new password of {name}: ")
     facts: dict[str, Any] = {
         "name": name,
@@ -96,7 +112,7 @@ def people_add(
 @batch_app.command("order")
 def batch_order(file: Path, state: State = DEFAULT_STATE, who: Who = "") -> None:
     """Take an order from a JSON file, as the MES would send it."""
-    _say(_client(state, who).command("batch.order", order=json.loads(file.read_text())))
+    _say(_client(state, who).command("batch.order", order=_document(file)))
 
 
 @batch_app.command("show")
@@ -206,7 +222,8 @@ def alarms(context: typer.Context, state: State = DEFAULT_STATE) -> None:
         return
     table = Table("alarm", "#", "state", "priority", "raised", "what")
     for each in (_client(state).status().get("alarms") or {}).values():
-        cells = (each["alarm"], each["occurrence"], each["state"], each["priority"], _at(each["raised"]), each["text"])
+        raised = _at(each["raised_ns"])
+        cells = (each["alarm"], each["occurrence"], each["state"], each["priority"], raised, each["text"])
         table.add_row(*map(str, cells))
     Console().print(table)
 
