@@ -127,13 +127,16 @@ class Pan:
     def _unsettled(self, scan: Scan, now_ns: int, trouble: str) -> Sequence[Finding]:
         """Recorded once if it lasts: with a take armed always, without one if there is something on the pan."""
         self.free = self.fresh = True
+        value = _decimal(scan.values[self.position])
+        if value is not None and value < self.empty_below:  # a draught over an empty pan: what comes next is another
+            self._unsettled_ns, self._told = None, False
+            return NOTHING
         if self._unsettled_ns is None:
             self._unsettled_ns = now_ns
         if self._told or now_ns - self._unsettled_ns < self._settle_ns:
             return NOTHING
-        value = _decimal(scan.values[self.position])
-        if (self.take is None) if value is None else (value < self.empty_below):
-            return NOTHING  # a lost link, or a draught over an empty pan
+        if value is None and self.take is None:
+            return NOTHING  # a lost link
         self._told = True
         return (self._record(value, scan, trouble),)
 

@@ -260,6 +260,17 @@ def test_a_take_after_the_cartridge_was_put_on_binds_it_too() -> None:
     assert kinds(bench.pan("1.00")) == ["NORMAL", "taken", "judged"]
 
 
+def test_a_second_cartridge_on_a_restless_pan_is_recorded_too() -> None:
+    """Emptied while unsettled and loaded again: another weighing, although no good reading lay between them."""
+    bench = line()
+    bench.filler(100)
+    bench.take()
+    for text in ("0.991", "0.003", None):
+        for _ in range(30):
+            bench.pan(text, stable=False)
+    assert [weighing.sample.value for weighing in bench.weighings()] == [grams("0.991"), None]
+
+
 def test_what_does_not_settle_is_recorded_and_the_take_stays() -> None:
     """Five seconds unsettled: recorded once with its reason, never judged; then the stable one is bound."""
     bench = line()
