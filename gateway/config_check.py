@@ -9,14 +9,14 @@ Waiting for disk or network is in no term: a halt never waits for either.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
 from gateway import units
 from gateway.config_explain import hint
-from gateway.config_model import NUMBERS, SPECIMEN_BATCH, RawRule, Settings, expand, resolve_rule
+from gateway.config_model import NUMBERS, SPECIMEN_BATCH, RawRule, Settings, looked_at, members, resolve_rule
 from gateway.config_yaml import Where
 from gateway.drivers.base import DriverConfig
 from gateway.errors import Problem
@@ -89,8 +89,7 @@ def worst_case(settings: Settings, recipe: Recipe | None = None) -> list[Row]:
 def _rows(settings: Settings, name: str, config: RuleConfig) -> Iterator[Row]:
     if not config.halt:
         return
-    each = expand(name, config, settings.tagsets).values()
-    inputs = {tag.partition("/")[0] for one in each for tag in one.inputs()}
+    inputs = {tag.partition("/")[0] for tags in looked_at(config, settings.tagsets) for tag in tags}
     measured = [(device, settings.devices[device]) for device in inputs if device in settings.devices]
     if not measured:
         return
@@ -123,15 +122,17 @@ def _whole(
     """One rule as it will judge."""
     yield from _halts(settings, rule, config, opaque)
     yield from _deadline(settings, rule, config)
-    each = list(expand(rule.name, config, settings.tagsets).values())
+    each = looked_at(config, settings.tagsets)
     if not each and not opaque:
         yield settings.document.problem((*rule.where, "input"), "no device or tag matches this pattern")
     misfits = [
-        problem for one in each for problem in (*_inputs(settings, rule, one, opaque), *_windows(settings, rule, one))
+        *(problem for names in each for problem in _inputs(settings, rule, names, opaque)),
+        *_windows(settings, rule, config, each),
     ]
     yield from misfits
     if each and not misfits:
-        yield from _compiles(settings, rule, each[0], recipe, opaque)
+        _, first = next(members(rule.name, config, settings.tagsets))
+        yield from _compiles(settings, rule, first, recipe, opaque)
 
 
 def _place(settings: Settings, rule: RawRule, word: str) -> Where:
@@ -144,9 +145,10 @@ def _place(settings: Settings, rule: RawRule, word: str) -> Where:
     return rule.where
 
 
-def _inputs(settings: Settings, rule: RawRule, config: RuleConfig, opaque: set[str]) -> Iterator[Problem]:
-    for name in config.inputs():
-        yield from _tag(settings, _place(settings, rule, name), name, opaque)
+def _inputs(settings: Settings, rule: RawRule, names: Sequence[str], opaque: set[str]) -> Iterator[Problem]:
+    for name in names:
+        if _spec(settings, name) is None:
+            yield from _tag(settings, _place(settings, rule, name), name, opaque)
 
 
 def _counters(settings: Settings, opaque: set[str]) -> Iterator[Problem]:
@@ -186,23 +188,26 @@ def _halts(settings: Settings, rule: RawRule, config: RuleConfig, opaque: set[st
             yield settings.document.problem(where, text)
 
 
-def _windows(settings: Settings, rule: RawRule, config: RuleConfig) -> Iterator[Problem]:
+def _windows(settings: Settings, rule: RawRule, config: RuleConfig, each: Sequence[Sequence[str]]) -> Iterator[Problem]:
     """Limits and the tag they judge must speak of the same kind of quantity."""
-    tags = [_spec(settings, name) for name in config.inputs()]
-    if len(tags) != 1 or tags[0] is None:
-        return  # a rule over several tags says itself which window goes with which: see `_compiles`
-    for way, window in _judging(config):
-        try:
-            units.linear(tags[0].unit, window.unit)
-        except ValueError as error:
-            where: Where = (*rule.where, way)
-            if settings.document.get((*where, "unit")) is not None:
-                where = (*where, "unit")
-            text = f"{config.inputs()[0]} is in {tags[0].unit}, the limits are in {window.unit}: {error}"
-            yield settings.document.problem(where, text)
-        if tags[0].kind not in NUMBERS:
-            text = f"{config.inputs()[0]} is {tags[0].kind}; limits need a number"
-            yield settings.document.problem((*rule.where, way), text)
+    judging = tuple(_judging(config))
+    for names in each:
+        spec = _spec(settings, names[0]) if len(names) == 1 else None
+        if spec is None:
+            continue  # a rule over several tags says itself which window goes with which: see `_compiles`
+        for way, window in judging:
+            yield from _window(settings, (*rule.where, way), window, names[0], spec)
+
+
+def _window(settings: Settings, where: Where, window: Window, name: str, spec: TagSpec) -> Iterator[Problem]:
+    try:
+        units.linear(spec.unit, window.unit)
+    except ValueError as error:
+        at_unit: Where = (*where, "unit")
+        text = f"{name} is in {spec.unit}, the limits are in {window.unit}: {error}"
+        yield settings.document.problem(at_unit if settings.document.get(at_unit) is not None else where, text)
+    if spec.kind not in NUMBERS:
+        yield settings.document.problem(where, f"{name} is {spec.kind}; limits need a number")
 
 
 def _judging(config: RuleConfig) -> Iterator[tuple[str, Window]]:

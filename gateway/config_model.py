@@ -145,16 +145,21 @@ class Settings:
 
         ConfigError: a reference leads nowhere, or what it leads to does not fit; at the rule's line.
         """
-        built: dict[str, RuleConfig] = {}
+        resolved = self.resolve_rules(recipe, batch)
+        return {each: made for name, config in resolved.items() for each, made in members(name, config, self.tagsets)}
+
+    def resolve_rules(self, recipe: Recipe | None, batch: Mapping[str, Json] | None) -> dict[str, RuleConfig]:
+        """As `build_rules`, but patterns stay patterns: `members` makes their rules, one at a time."""
+        resolved: dict[str, RuleConfig] = {}
         problems: list[Problem] = []
         for rule in self.rules.values():
             config, wrong = resolve_rule(rule, self.document, recipe, batch)
             problems += wrong
             if config is not None:
-                built.update(expand(rule.name, config, self.tagsets))
+                resolved[rule.name] = config
         if problems:
             raise ConfigError(problems)
-        return built
+        return resolved
 
     def rule_context(self, recipe: Recipe | None, batch: str | None) -> RuleContext:
         """What rules may know beside their own configuration; `batch` is its number."""
@@ -201,16 +206,34 @@ def resolve_rule(
         ]
 
 
-def expand(name: str, config: RuleConfig, tagsets: Mapping[str, TagSet]) -> dict[str, RuleConfig]:
+def members(name: str, config: RuleConfig, tagsets: Mapping[str, TagSet]) -> Iterator[tuple[str, RuleConfig]]:
     """A rule whose `input` is a pattern (`*/temperature`, `press-*`) is one rule for each tag or device that matches.
 
     They are called `name.device.tag`.  Limits look at numbers only: what is text is passed over.
     """
+    found = matching(config, tagsets)
+    if found is None:
+        yield name, config
+        return
+    for match in found:
+        yield f"{name}.{match.replace('/', '.')}", config.model_copy(update={"input": match})
+
+
+def matching(config: RuleConfig, tagsets: Mapping[str, TagSet]) -> list[str] | None:
+    """The inputs a pattern stands for; None for a rule that has none."""
     pattern = getattr(config, "input", None)
     if not isinstance(pattern, str) or not set(pattern) & set("*?["):
-        return {name: config}
-    found = _matching(pattern, tagsets, numbers=any(isinstance(value, Window) for _, value in config))
-    return {f"{name}.{match.replace('/', '.')}": config.model_copy(update={"input": match}) for match in found}
+        return None
+    return _matching(pattern, tagsets, numbers=any(isinstance(value, Window) for _, value in config))
+
+
+def looked_at(config: RuleConfig, tagsets: Mapping[str, TagSet]) -> list[tuple[str, ...]]:
+    """The inputs of a rule; of a pattern, those of each rule it stands for."""
+    found = matching(config, tagsets)
+    if found is None:
+        return [config.inputs()]
+    plain = not found or config.model_copy(update={"input": found[0]}).inputs() == (found[0],)
+    return [(name,) if plain else config.model_copy(update={"input": name}).inputs() for name in found]
 
 
 def named(tagset: TagSet) -> Iterator[tuple[str, TagSpec]]:

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from gateway.batch.lifecycle import Batch
 from gateway.batch.order import facts
 from gateway.config import Settings
+from gateway.config_model import members
 from gateway.model import Json
 from gateway.recipe import Recipe
-from gateway.rules.base import Judge, RuleConfig
+from gateway.rules.base import Judge, RuleConfig, RuleContext
 from gateway.rules.engine import Engine
 
 
@@ -20,14 +21,17 @@ class Rules:
         self.engine = Engine({}, settings.tagsets.values())
         self._settings = settings
         self._configs: dict[str, RuleConfig] = {}
+        """As written, patterns standing."""
+        self._members: dict[str, dict[str, Judge]] = {}
+        """By the name of the rule as written; of a pattern, one judge for each tag."""
+        self._sampling: set[str] = set()
         self._judges: dict[str, Judge] = {}
 
     def __contains__(self, rule: object) -> bool:
         return rule in self._judges
 
     def is_sampling(self, rule: str) -> bool:
-        config = self._configs.get(rule)
-        return config is not None and config.kind == "sampling"
+        return rule in self._sampling
 
     def compile(
         self, batch: Batch | None, recipe: Recipe | None, states: Mapping[str, Json] | None = None
@@ -38,16 +42,19 @@ class Rules:
         Raises ConfigError where the recipe does not fit the line.
         """
         known = facts(batch.order, recipe) if batch and recipe else None
-        configs = self._settings.build_rules(recipe, known)
+        configs = self._settings.resolve_rules(recipe, known)
         context = self._settings.rule_context(recipe, batch.number if batch else None)
-        judges = {
-            name: self._judges[name]
-            if self._configs.get(name) == config and not config.needs_batch
-            else config.build(name, context)
-            for name, config in configs.items()
-        }
-        old, self._configs, self._judges = self._judges, dict(configs), judges
+        made = {name: self._made(name, config, context) for name, config in configs.items()}
+        judges = {name: judge for group in made.values() for name, judge in group.items()}
+        old, self._configs, self._members, self._judges = self._judges, configs, made, judges
+        self._sampling = {rule for name, config in configs.items() if config.kind == "sampling" for rule in made[name]}
         self.engine = Engine(judges, self._settings.tagsets.values())
         self.engine.load({name: state for name, state in (states or {}).items() if name in judges})
         fresh = [name for name, judge in old.items() if judges.get(name) is not judge]
         return fresh, [name for name in fresh if name not in judges]
+
+    def _made(self, name: str, config: RuleConfig, context: RuleContext) -> dict[str, Judge]:
+        """The judges there are, where the rule says what it said; new ones elsewhere."""
+        if self._configs.get(name) == config and not config.needs_batch:
+            return self._members[name]
+        return {each: one.build(each, context) for each, one in members(name, config, self._settings.tagsets)}

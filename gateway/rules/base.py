@@ -43,7 +43,10 @@ class RuleContext(msgspec.Struct, frozen=True):
 
 
 class Judge(Protocol):
-    """One compiled rule."""
+    """One compiled rule.
+
+    A judge that looks at scans of one tag set only may say so by an attribute `tagset`: it is asked for no other.
+    """
 
     dirty: bool
     """Set by the judge when `dump()` would say something new; the engine sets it back once it has asked."""

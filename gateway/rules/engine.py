@@ -5,7 +5,10 @@ Per tag set the judges' closures stand ready in a tuple; a scan nobody judges co
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
+from typing import cast
 
 from gateway.errors import Refused
 from gateway.model import Check, Entry, Finding, Json, Scan, TagSet, Tick, Verdict
@@ -19,15 +22,20 @@ class Engine:
         self._judges = dict(judges)
         self._plans: dict[TagSet, Closure] = {}
         groups: list[Group] = []
+        looking = _by_tagset(self._judges.values())
         for tagset in tagsets:
-            closures, made = _compile(self._judges.values(), tagset)
+            closures, made = _compile(_in_order(looking.get(tagset, ()), looking[None]), tagset)
             groups += made
             if closures:
                 self._plans[tagset] = closures[0] if len(closures) == 1 else _in_turn(closures)
         grouped = {id(judge) for group in groups for judge in group.members}
         alone = [judge for judge in self._judges.values() if id(judge) not in grouped]
         self._ticks = (*(group.tick for group in groups), *(judge.tick for judge in alone))
-        self._checking = tuple(judge for judge in self._judges.values() if isinstance(judge, Checking))
+        kinds: set[type] = set(map(type, self._judges.values()))
+        asking: set[type] = {kind for kind in kinds if issubclass(kind, Checking)}
+        self._checking: tuple[Checking, ...] = tuple(
+            cast("Checking", judge) for judge in self._judges.values() if type(judge) in asking
+        )
 
     def judge(self, event: Scan | Tick | Entry, now_ns: int, wall_ns: int) -> Sequence[Finding]:
         """What changed by this event; NOTHING if nothing did.
@@ -81,6 +89,21 @@ class Engine:
     def checks(self) -> list[Check]:
         """Open checks of all rules that ask for them."""
         return [check for judge in self._checking for check in judge.checks()]
+
+
+def _by_tagset(judges: Iterable[Judge]) -> Mapping[TagSet | None, Sequence[tuple[int, Judge]]]:
+    """Numbered judges by the one tag set they look at; under None those that look at several.
+
+    Ten thousand rules over a hundred devices are usual: none is asked for all of them.
+    """
+    found: dict[TagSet | None, list[tuple[int, Judge]]] = {None: []}
+    for number, judge in enumerate(judges):
+        found.setdefault(getattr(judge, "tagset", None), []).append((number, judge))
+    return found
+
+
+def _in_order(*numbered: Sequence[tuple[int, Judge]]) -> list[Judge]:
+    return [judge for _, judge in heapq.merge(*numbered, key=itemgetter(0))]
 
 
 def _compile(judges: Iterable[Judge], tagset: TagSet) -> tuple[list[Closure], list[Group]]:

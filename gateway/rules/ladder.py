@@ -36,10 +36,11 @@ CALM: Final = Level()
 class Ladder:
     """Where a value stands among its limits.  All times monotonic ns."""
 
-    def __init__(self, levels: Sequence[Level], on_ns: int, off_ns: int) -> None:
+    __slots__ = ("_levels", "_off_ns", "_on_ns", "_over", "_under_ns", "_wanted", "at")
+
+    def __init__(self, levels: tuple[Level, ...], on_ns: int, off_ns: int) -> None:
         self.at = CALM
-        self._levels = tuple(levels)
-        self._severities = {level.severity for level in levels}
+        self._levels = levels
         self._on_ns = on_ns
         self._off_ns = off_ns
         self._wanted = CALM
@@ -56,11 +57,11 @@ class Ladder:
     def take(self, value: Number, now_ns: int) -> None:
         """A good value."""
         self._wanted = self._want(value)
-        for severity in self._severities:
-            if self._wanted.severity >= severity:
-                self._over.setdefault(severity, now_ns)
+        for level in self._levels:
+            if self._wanted.severity >= level.severity:
+                self._over.setdefault(level.severity, now_ns)
             else:
-                self._over.pop(severity, None)
+                self._over.pop(level.severity, None)
         if self._wanted.severity < self.at.severity:
             self._fall(now_ns)
             return

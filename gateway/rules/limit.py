@@ -14,16 +14,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
+from functools import lru_cache
 from typing import Final, Literal
 
+import msgspec
 from pydantic import Field, model_validator
 
 from gateway.errors import Refused
-from gateway.model import Entry, Finding, Json, Priority, Scan, Severity, TagSet, Value, Verdict
+from gateway.model import Entry, Finding, Json, Priority, Scan, Severity, TagSet, TagSpec, Value, Verdict
 from gateway.recipe import Exact, Window
 from gateway.rules.base import NOTHING, Closure, RuleConfig, RuleContext
 from gateway.rules.inputs import S_NS, Number, beyond, bounds, difference, locate, measure, seconds, sentence, unusable
-from gateway.rules.ladder import CALM, Ladder, calm_range, levels
+from gateway.rules.ladder import CALM, Ladder, Level, calm_range, levels
 from gateway.units import Duration
 
 MISSED_PERIODS: Final = 3
@@ -73,23 +75,76 @@ class LimitConfig(RuleConfig):
         return LimitJudge(name, self, context)
 
 
+class Terms(msgspec.Struct, frozen=True):
+    """A window and its delays in the words of one kind of tag: shared by all the judges a pattern makes."""
+
+    unit: str
+    decimal: bool
+    levels: tuple[Level, ...]
+    calm_range: tuple[Number, Number]
+    on_ns: int
+    off_ns: int
+    patience_ns: int
+
+
+@lru_cache(maxsize=1024)
+def _terms(
+    limits: Window, deadband: Decimal, severe: Severity, delays_s: tuple[float, float, float], spec: TagSpec
+) -> Terms:
+    """ValueError: the limits do not fit the tag."""
+    steps = levels(bounds(limits, spec), difference(deadband, limits.unit, spec), severe)
+    on_ns, off_ns, patience_ns = (round(delay_s * S_NS) for delay_s in delays_s)
+    return Terms(spec.unit, spec.kind == "decimal", steps, calm_range(steps), on_ns, off_ns, patience_ns)
+
+
+def _spoken(config: LimitConfig, tagset: TagSet, position: int, context: RuleContext) -> Terms:
+    """The name of a tag changes nothing, except what is said of one that is no number."""
+    spec = tagset.specs[position]
+    if spec.kind not in ("text", "bool"):
+        spec = TagSpec("", spec.unit, spec.kind)
+    patience_s = config.patience_s(context.periods_s.get(tagset.device, 1.0))
+    severe = Severity.HALT if config.halt else Severity.ALARM
+    return _terms(config.limits, config.deadband, severe, (config.on_delay_s, config.off_delay_s, patience_s), spec)
+
+
 class LimitJudge:
     """One limit rule's state.  Quiet: normal, nothing pending, input good: the group's comparison is all it needs."""
 
+    __slots__ = (
+        "_alarm",
+        "_blind",
+        "_dumped",
+        "_good_ns",
+        "_group",
+        "_halt",
+        "_input",
+        "_ladder",
+        "_meaning",
+        "_name",
+        "_standing",
+        "_strict",
+        "_terms",
+        "_text",
+        "_trouble",
+        "_value",
+        "_warn",
+        "dirty",
+        "position",
+        "quiet",
+        "tagset",
+    )
+
     def __init__(self, name: str, config: LimitConfig, context: RuleContext) -> None:
         self.tagset, self.position = locate(context, config.input)
-        self.patience_ns = round(config.patience_s(context.periods_s.get(self.tagset.device, 1.0)) * S_NS)
         self.dirty = False
         self.quiet = False
         self._name = name
-        self._config = config
-        spec = self.tagset.specs[self.position]
-        self._unit = spec.unit
-        self._decimal = spec.kind == "decimal"
-        deadband = difference(config.deadband, config.limits.unit, spec)
-        steps = levels(bounds(config.limits, spec), deadband, Severity.HALT if config.halt else Severity.ALARM)
-        self._ladder = Ladder(steps, round(config.on_delay_s * S_NS), round(config.off_delay_s * S_NS))
-        self._calm_range = calm_range(steps)
+        # a pattern makes ten thousand of us: what is kept of the configuration is shared, the copy itself is not kept
+        self._input, self._text, self._halt = self.tagset.names[self.position], config.text, config.halt
+        self._alarm, self._warn, self._strict = config.alarm, config.warn, config.strict
+        self._meaning = _MEANS[config.bad_input]
+        self._terms = terms = _spoken(config, self.tagset, self.position, context)
+        self._ladder = Ladder(terms.levels, terms.on_ns, terms.off_ns)
         self._group: LimitGroup | None = None
         self._value: Value = None
         """The last good one."""
@@ -100,6 +155,13 @@ class LimitJudge:
         self._blind: Severity | None = None
         """What that means by now."""
         self._standing: Verdict | None = None
+        self._dumped = False
+        """Did the last dump say anything?  Ten thousand rules that are normal have nothing to keep."""
+
+    @property
+    def patience_ns(self) -> int:
+        """How long there may be no good value."""
+        return self._terms.patience_ns
 
     # -- the Judge contract -----------------------------------------------------------------------
 
@@ -124,7 +186,7 @@ class LimitJudge:
 
     def enter(self, entry: Entry, now_ns: int, wall_ns: int) -> Sequence[Finding]:
         del now_ns, wall_ns
-        raise Refused("not_entered", f"rule {self._name} watches {self._config.input}; it takes no {entry.kind}")
+        raise Refused("not_entered", f"rule {self._name} watches {self._input}; it takes no {entry.kind}")
 
     def current(self) -> Verdict | None:
         return self._standing
@@ -132,12 +194,14 @@ class LimitJudge:
     def dump(self) -> Json:
         """The level that stands; delays begin again."""
         at = self._ladder.at
-        return None if at is CALM else {"severity": int(at.severity), "above": at.above, "value": str(self._value)}
+        self._dumped = at is not CALM
+        return {"severity": int(at.severity), "above": at.above, "value": str(self._value)} if self._dumped else None
 
     def load(self, state: Json) -> None:
         """Goes on at the level that stood, if the rule still has it."""
+        self._dumped = state is not None
         if state and self._ladder.stand_at(state["severity"], above=state["above"]):
-            self._value = Decimal(state["value"]) if self._decimal else float(state["value"])
+            self._value = Decimal(state["value"]) if self._terms.decimal else float(state["value"])
             self._standing = self._verdict(0, 0)
 
     # -- one scan ---------------------------------------------------------------------------------
@@ -152,13 +216,13 @@ class LimitJudge:
     @property
     def calm_range(self) -> tuple[Number, Number]:
         """Where a good value changes nothing."""
-        return self._calm_range if self.quiet else NEVER
+        return self._terms.calm_range if self.quiet else NEVER
 
     def see(self, scan: Scan, now_ns: int) -> Sequence[Finding]:
         """A scan that may change something."""
         if self.quiet and self._group is not None:
             self._good_ns = self._group.seen_ns
-        self._trouble = unusable(scan, self.position, strict=self._config.strict)
+        self._trouble = unusable(scan, self.position, strict=self._strict)
         if self._trouble is None:
             self._take(scan.values[self.position], now_ns)
         else:
@@ -175,7 +239,7 @@ class LimitJudge:
 
     def _look_away(self, now_ns: int) -> None:
         """No good value for too long is a condition of its own."""
-        meaning = _MEANS[self._config.bad_input]
+        meaning = self._meaning
         good_ns = self._group.seen_ns if self.quiet and self._group is not None else self._good_ns
         if good_ns is None or meaning is None or self._blind is not None or now_ns - good_ns < self.patience_ns:
             return
@@ -192,7 +256,8 @@ class LimitJudge:
         standing = self._standing
         if standing is not None and self._condition() == (standing.severity, standing.limit):
             return NOTHING
-        self._standing, self.dirty = self._verdict(now_ns, sampled_ns), True
+        self._standing = self._verdict(now_ns, sampled_ns)
+        self.dirty = self.dirty or self._dumped or self._ladder.at is not CALM
         return (self._standing,)
 
     def _condition(self) -> tuple[Severity, Number | None]:
@@ -206,31 +271,30 @@ class LimitJudge:
         severity, limit = self._condition()
         value = self._value
         if limit is not None:
-            what = beyond(value, limit, self._unit, above=self._ladder.at.above)
+            what = beyond(value, limit, self._terms.unit, above=self._ladder.at.above)
         elif severity is Severity.NORMAL:
-            what = f"{measure(value, self._unit)} is within its limits"
+            what = f"{measure(value, self._terms.unit)} is within its limits"
         else:
             what, value = self._blindness(now_ns), None
         return self._stands(severity, what, value, limit, sampled_ns)
 
     def _stands(self, severity: Severity, what: str, value: Value, limit: Value, sampled_ns: int) -> Verdict:
-        config = self._config
         return Verdict(
             rule=self._name,
             severity=severity,
-            subject=config.input,
-            text=sentence(f"{config.input} {what}", config.text if severity else ""),
+            subject=self._input,
+            text=sentence(f"{self._input} {what}", self._text if severity else ""),
             value=value,
             limit=limit,
-            unit=self._unit,
-            priority=config.warn if severity is Severity.WARNING else config.alarm,
-            halts=config.halt if severity is Severity.HALT else (),
+            unit=self._terms.unit,
+            priority=self._warn if severity is Severity.WARNING else self._alarm,
+            halts=self._halt if severity is Severity.HALT else (),
             sampled_ns=sampled_ns,
         )
 
     def _blindness(self, now_ns: int) -> str:
         lasting = seconds(now_ns - (now_ns if self._good_ns is None else self._good_ns))
-        last = f"; the last was {measure(self._value, self._unit)}" if self._value is not None else ""
+        last = f"; the last was {measure(self._value, self._terms.unit)}" if self._value is not None else ""
         return f"gave no good value for {lasting}: {self._trouble or 'nothing came'}{last}"
 
 

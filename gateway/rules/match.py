@@ -108,7 +108,7 @@ class MatchJudge:
         self.dirty = False
         self._name = name
         self._config = config
-        self._tagset, self._on = locate(context, config.on)
+        self.tagset, self._on = locate(context, config.on)
         self._batch = context.batch
         self._wrong = Severity.HALT if config.halt else Severity.ALARM
         self._unread = self._wrong if config.bad_input is None else _MEANS[config.bad_input]
@@ -119,7 +119,7 @@ class MatchJudge:
         self._standing: Verdict | None = None
 
     def plan(self, tagset: TagSet) -> Closure | None:
-        return self._scan if tagset is self._tagset else None
+        return self._scan if tagset is self.tagset else None
 
     def _scan(self, scan: Scan, now_ns: int) -> Sequence[Finding]:
         del now_ns

@@ -48,7 +48,7 @@ class StaleJudge:
         self._name = name
         self._config = config
         self._positions: tuple[int, ...]
-        self._tagset, self._positions = _watched(context, config.input)
+        self.tagset, self._positions = _watched(context, config.input)
         self._after_ns = round(config.after_s * S_NS)
         self._worst_quality = Quality.GOOD if config.strict else Quality.UNCERTAIN
         self._good_ns: int | None = None
@@ -58,7 +58,7 @@ class StaleJudge:
         self._standing: Verdict | None = None
 
     def plan(self, tagset: TagSet) -> Closure | None:
-        return self._scan if tagset is self._tagset else None
+        return self._scan if tagset is self.tagset else None
 
     def _scan(self, scan: Scan, now_ns: int) -> Sequence[Finding]:
         if scan.faults and not self._any_good(scan):
