@@ -156,6 +156,7 @@ class Run:
         if order.batch in self.batches:
             return self._repeated(self.batches[order.batch], order.model_dump(mode="json"))
         recipe = recipes[name]
+        self._refuse_recipe_in_use(recipe)
         now_ns = self._world.time_ns()
         accept(order, recipe, datetime.fromtimestamp(now_ns / 1e9, tz=UTC).date())
         digest = recipe_hash(recipe)
@@ -164,6 +165,16 @@ class Run:
         batch, drafts = lifecycle.planned(order, recipe, digest, now_ns)
         self._put(batch, drafts)
         return {"batch": batch.number, "state": batch.state.value, "recipe": batch.recipe, "by": by}
+
+    def _refuse_recipe_in_use(self, recipe: Recipe) -> None:
+        """A recipe that changed while a batch runs on it is nobody's until that batch is closed."""
+        batch = self.current
+        if batch is not None and batch.recipe_id == recipe.id and batch.recipe_hash != recipe_hash(recipe):
+            raise Refused(
+                "recipe_changed",
+                f"the file of recipe {recipe.id} changed during batch {batch.number}, which goes on as ordered; put "
+                "the file back, or close that batch first",
+            )
 
     @staticmethod
     def _repeated(batch: Batch, document: Json) -> Json:
