@@ -14,26 +14,40 @@ Sources: Modbus Application Protocol V1.1b3; Modbus Messaging on TCP/IP V1.0b; M
 from __future__ import annotations
 
 import difflib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import cache, cached_property
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar
 
-from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+import orjson
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
 
 from gateway.drivers.base import DriverConfig
 from gateway.drivers.modbus_device import KINDS, ModbusDevice
 from gateway.drivers.modbus_layout import Channel, Held, Part, channels
 from gateway.drivers.modbus_link import ModbusLink
 from gateway.drivers.modbus_plan import Block, Limits, Span, plan
-from gateway.drivers.modbus_tags import HaltBy, Heartbeat, ModbusTag, Order, Table
+from gateway.drivers.modbus_tags import HaltBy, Heartbeat, ModbusTag, Order, Table, TagMap
 from gateway.drivers.profile import load_profile, with_profile
-from gateway.drivers.ranges import expanded
+from gateway.drivers.ranges import expand
 from gateway.drivers.transport import StreamUrl, open_stream, parse_url, preflight, preload
 from gateway.drivers.wire import modbus as wire
 from gateway.model import TagSpec
 from gateway.units import Duration
 
+T = TypeVar("T")
+
+_MAPS: Final[dict[bytes, TagMap]] = {}
+"""Validated maps, by what was written; the latest so many."""
+_MOST_MAPS: Final = 32
 SCHEMES: Final = ("tcp", "serial", "rtu+tcp")
 _TCP_REQUEST_COST: Final = 120.0
 """Registers that take as long as a round trip on a LAN: practically any hole is worth reading."""
@@ -101,7 +115,7 @@ class ModbusConfig(DriverConfig):
     @model_validator(mode="before")
     @classmethod
     def _over_profile(cls, given: Any) -> Any:
-        return expanded(with_profile(given, "modbus"))
+        return with_profile(given, "modbus")
 
     @field_validator("forbidden")
     @classmethod
@@ -125,6 +139,21 @@ class ModbusConfig(DriverConfig):
                 _known_tag(other.tag, tags, name)
                 _polled_tag(other.tag, tags, name)
         return tags
+
+    @field_validator("map_", mode="wrap")
+    @classmethod
+    def _shared(cls, given: Any, validate: ValidatorFunctionWrapHandler, info: ValidationInfo) -> dict[str, ModbusTag]:
+        """Ranges written out; a map that was validated before is not validated, nor kept, twice."""
+        try:
+            key = orjson.dumps([info.data.get("table"), info.data.get("base"), given])
+        except TypeError:  # tags that are objects already
+            return TagMap(validate(given))
+        if key not in _MAPS:
+            made = TagMap(validate(expand(given)))
+            if len(_MAPS) >= _MOST_MAPS:
+                _MAPS.pop(next(iter(_MAPS)))
+            _MAPS[key] = made
+        return _MAPS[key]
 
     @field_validator("select")
     @classmethod
@@ -188,7 +217,7 @@ class ModbusConfig(DriverConfig):
     @cached_property
     def names(self) -> tuple[str, ...]:
         """The tags of a reading, in their order."""
-        return self.select or tuple(name for name, tag in self.map_.items() if tag.polled)
+        return self.select or self._once("names", lambda: tuple(n for n, tag in self.map_.items() if tag.polled))
 
     @cached_property
     def channels(self) -> tuple[Channel, ...]:
@@ -196,7 +225,12 @@ class ModbusConfig(DriverConfig):
         wanted = self.names
         if self.halt is not None and self.halt.confirm.tag not in wanted and self.map_[self.halt.confirm.tag].polled:
             wanted = (*wanted, self.halt.confirm.tag)
-        return channels(self.map_, wanted, self._defaults)
+        return self._once(("channels", wanted), lambda: channels(self.map_, wanted, self._defaults))
+
+    def _once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """Made once for all devices of this map that read it alike."""
+        like = (key, self.table, self.base, self.word_order, self.byte_order)
+        return self.map_.once(like, make) if isinstance(self.map_, TagMap) else make()
 
     @property
     def _defaults(self) -> dict[str, Any]:
@@ -217,10 +251,14 @@ class ModbusConfig(DriverConfig):
     @cached_property
     def parts(self) -> tuple[Part, ...]:
         """The requests of one poll, before the device refused any of them."""
-        walls = tuple(_span(each, self.base) for each in self.forbidden)
         cost = self.request_cost
         if cost is None:
             cost = _TCP_REQUEST_COST if self.stream.scheme == "tcp" else _RTU_REQUEST_COST
+        alike = (self.names, self.held, cost, self.max_read, self.max_read_bits, self.forbidden)
+        return self._once(("parts", *alike), lambda: self._planned(cost))
+
+    def _planned(self, cost: float) -> tuple[Part, ...]:
+        walls = tuple(_span(each, self.base) for each in self.forbidden)
         found: list[Part] = []
         for table in wire.READ:
             members = [at for at, channel in enumerate(self.channels) if channel.table == table]
@@ -245,6 +283,9 @@ class ModbusConfig(DriverConfig):
         return self.halt is not None
 
     def tags(self) -> tuple[TagSpec, ...]:
+        return self._once(("tags", self.names), self._specs)
+
+    def _specs(self) -> tuple[TagSpec, ...]:
         kinds = {"ascii": "text", "bool": "bool"}
         return tuple(
             TagSpec(name, tag.unit, kinds.get(tag.kind_in(tag.table or self.table), "number"))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Literal, TypeVar
+from collections.abc import Callable, Hashable, Mapping
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, model_validator
 
@@ -124,6 +124,20 @@ class ModbusTag(Lazy):
     def width(self) -> int:
         """Registers it takes; 1 in a table of bits."""
         return (self.length + 1) // 2 if self.type == "ascii" else WIDTHS.get(self.type or "u16", 1)
+
+
+class TagMap(dict[str, ModbusTag]):
+    """The tags of one map.  A hundred devices of one kind have one between them, and what is compiled of it."""
+
+    def __init__(self, tags: Mapping[str, ModbusTag]) -> None:
+        super().__init__(tags)
+        self._made: dict[Hashable, Any] = {}
+
+    def once(self, key: Hashable, make: Callable[[], _T]) -> _T:
+        """What was made under this key; made now where it was not."""
+        if key not in self._made:
+            self._made[key] = make()
+        return cast("_T", self._made[key])
 
 
 class Write(Lazy):

@@ -31,7 +31,7 @@ from gateway.drivers.opcua_nodes import NodeRef, parse
 from gateway.drivers.opcua_packml import Action, Dialect
 from gateway.drivers.opcua_security import Security
 from gateway.drivers.profile import load_profile, with_profile
-from gateway.drivers.ranges import expanded
+from gateway.drivers.ranges import expand
 from gateway.model import TagSpec
 from gateway.recipe import Frozen
 from gateway.units import Duration
@@ -136,7 +136,12 @@ class OpcUaConfig(DriverConfig):
     @model_validator(mode="before")
     @classmethod
     def _laid_over_profile(cls, given: Any) -> Any:
-        return expanded(with_profile(given, "opcua"))
+        return with_profile(given, "opcua")
+
+    @field_validator("nodes", mode="before")
+    @classmethod
+    def _many(cls, given: Any) -> Any:
+        return expand(given)
 
     @field_validator("profile")
     @classmethod

@@ -16,16 +16,10 @@ _RANGE: Final = re.compile(r"^([A-Za-z_][A-Za-z0-9_-]*)\[(\d{1,5})\.\.(\d{1,5})\
 MOST: Final = 10_000
 
 
-def expanded(given: Any) -> Any:
-    """A device's settings with the ranges among its tags written out.  ValueError for a range that is none."""
-    tags = given.get("tags") if isinstance(given, Mapping) else None
-    if not isinstance(tags, Mapping) or not any("[" in str(name) for name in tags):
-        return given
-    return {**given, "tags": expand(tags)}
-
-
-def expand(tags: Mapping[str, Any]) -> dict[str, Any]:
+def expand(tags: Any) -> Any:
     """Every range as its single tags, in order.  ValueError for one that is upside down or too long."""
+    if not isinstance(tags, Mapping) or not any("[" in str(name) for name in tags):
+        return tags
     single: dict[str, Any] = {}
     for name, tag in tags.items():
         for each, settings in _members(str(name), tag):
