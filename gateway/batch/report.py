@@ -9,9 +9,8 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import jinja2
 import msgspec
 import rfc8785
 from markupsafe import Markup
@@ -23,6 +22,9 @@ from gateway.batch.plots import Point
 from gateway.batch.records import Log, Payload
 from gateway.model import Json
 from gateway.recipe import Recipe
+
+if TYPE_CHECKING:
+    import jinja2
 
 _OPEN_HASHES: Final = 400
 """Up to so many records the table of hashes is open, and printed."""
@@ -133,6 +135,8 @@ def _leaf_hash(record: Payload) -> str:
 
 
 def _environment() -> jinja2.Environment:
+    import jinja2  # noqa: PLC0415  # only the process that draws needs it, not the gateway
+
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("gateway.batch"),
         autoescape=True,

@@ -29,7 +29,7 @@ from pydantic import Field, field_validator, model_validator
 from gateway.drivers.base import DriverConfig
 from gateway.drivers.opcua_nodes import NodeRef, parse
 from gateway.drivers.opcua_packml import Action, Dialect
-from gateway.drivers.opcua_security import Security
+from gateway.drivers.opcua_protection import Security
 from gateway.drivers.profile import load_profile, with_profile
 from gateway.drivers.ranges import expand
 from gateway.model import TagSpec

@@ -22,7 +22,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from gateway.drivers.opcua_link import LIBRARY, Link, edge, status_name, ua
-from gateway.drivers.opcua_security import OwnCertificate, Security, check_server, ensure_certificate, load, read_own
+from gateway.drivers.opcua_protection import Security
+from gateway.drivers.opcua_security import OwnCertificate, check_server, ensure_certificate, load, read_own
 from gateway.errors import DeviceError, DeviceMisconfigured
 
 REQUEST_S: Final = 3.0
