@@ -1,0 +1,215 @@
+"""Alarms of the line: raised, acknowledged, cleared, counted, and over when what raised them is gone."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from config_fakes import FileConfig
+from line_kit import MES, OPERATOR, QA, TECHNICIAN, Kit
+
+from gateway.errors import Refused
+from gateway.model import Principal, Priority, Severity, Verdict, Watermark
+
+pytestmark = pytest.mark.looptime(start=1000)
+
+
+async def heat(kit: Kit, degrees: float, seconds: float = 0.5) -> None:
+    kit.oven["temperature"] = degrees
+    await asyncio.sleep(seconds)
+
+
+def state(kit: Kit, alarm: str) -> tuple[str, int] | None:
+    standing = kit.line.alarms.standing.get(alarm)
+    return (standing.state.value, standing.occurrence) if standing else None
+
+
+async def test_an_alarm_is_raised_acknowledged_and_cleared(tmp_path: Path) -> None:
+    """Each step is a record with the occurrence, and the board shows what stands."""
+    async with Kit(tmp_path) as kit:
+        await kit.begin()
+        await heat(kit, 67.0)
+        assert state(kit, "warm") == ("unack", 1)
+        assert kit.board.get("alarms")["warm"]["value"] == "67.0"
+
+        await kit.ask("alarm.acknowledge", alarm="warm", occurrence=1, comment="seen")
+        await heat(kit, 62.0)
+        assert state(kit, "warm") is None
+        assert kit.board.get("alarms") == {}
+        steps = [record for record in kit.records() if record["kind"].startswith("alarm.")]
+        assert [record["kind"].partition(".")[2] for record in steps] == ["raised", "acknowledged", "cleared"]
+        assert {record["body"]["occurrence"] for record in steps} == {1}
+        assert steps[1]["by"] == "tom"
+
+
+async def test_occurrences_go_on_counting(tmp_path: Path) -> None:
+    """An acknowledgement of yesterday's occurrence never hits today's, nor after a restart."""
+    async with Kit(tmp_path) as first:
+        await first.begin()
+        await heat(first, 67.0)
+        await first.ask("alarm.acknowledge", alarm="warm", occurrence=1)
+        await heat(first, 62.0)
+        kit = await first.again()
+        await asyncio.sleep(1)
+        await heat(kit, 67.0)
+
+        assert state(kit, "warm") == ("unack", 2)
+        with pytest.raises(Refused) as refused:
+            await kit.ask("alarm.acknowledge", alarm="warm", occurrence=1)
+        assert refused.value.code == "another_occurrence"
+
+
+async def test_what_changes_nothing_is_no_record(tmp_path: Path) -> None:
+    """A lesser judgement under a worse one that nobody acknowledged leaves no trace of its own."""
+    async with Kit(tmp_path) as kit:
+        worse = Verdict("odd", Severity.ALARM, "oven", "bad", priority=Priority.HIGH, fleeting=True)
+        kit.line.alarms.take(worse)
+        kit.line.alarms.take(Verdict("odd", Severity.WARNING, "oven", "not so bad", fleeting=True))
+        await kit.journal.durable()
+
+        assert len(kit.records("alarm.raised")) == 1
+
+
+async def test_a_rule_that_judges_no_longer_holds_no_alarm_up(tmp_path: Path) -> None:
+    """The batch ends with its alarm standing: cleared in the batch's record, and the next batch's is a new one."""
+    async with Kit(tmp_path) as kit:
+        await kit.begin()
+        await heat(kit, 67.0)
+        await kit.ask("alarm.acknowledge", alarm="warm", occurrence=1)
+        await kit.ask("batch.complete", OPERATOR, batch="B1")
+        cleared = kit.records("alarm.cleared")[-1]
+        assert (cleared["batch"], cleared["body"]["why"]) == ("B1", "batch B1 ended; the rule judges no longer")
+        assert state(kit, "warm") is None
+
+        await kit.ask("batch.sign", QA, batch="B1", step="review")
+        await kit.ask("batch.close", QA, batch="B1", disposition="released", reason="as it is")
+        await kit.begin("B2")
+        assert state(kit, "warm") == ("unack", 2)
+
+
+async def test_an_aborted_batch_takes_its_alarms_along(tmp_path: Path) -> None:
+    """As at the end of a batch, and the cleared alarm stands in the batch's own record."""
+    async with Kit(tmp_path) as kit:
+        await kit.begin()
+        await heat(kit, 67.0)
+        await kit.ask("batch.abort", QA, batch="B1", reason="wrong oil")
+
+        assert kit.records("alarm.cleared")[-1]["batch"] == "B1"
+        assert state(kit, "warm") == ("rtn_unack", 1)
+
+
+async def test_alarms_of_what_is_not_there_any_more_are_over_after_a_restart(tmp_path: Path) -> None:
+    """A rule, a device and a sink were taken out of the configuration: their alarms do not stand for ever."""
+    async with Kit(tmp_path) as first:
+        for name in ("old-rule", "link:old-device", "late-ack:old-sink", "link:oven"):
+            first.line.alarms.take(Verdict(name, Severity.ALARM, "x", "trouble"))
+        await first.journal.durable()
+        first.oven.link = False
+        kit = await first.again()
+
+        assert {name: state(kit, name) for name in sorted(kit.line.alarms.standing)} == {
+            "late-ack:old-sink": ("rtn_unack", 1),
+            "link:old-device": ("rtn_unack", 1),
+            "link:oven": ("unack", 1),
+            "old-rule": ("rtn_unack", 1),
+        }
+
+
+async def test_the_board_is_whole_after_a_restart(tmp_path: Path) -> None:
+    """What stood is shown again at once, and what does not stand any more is shown as nothing."""
+    async with Kit(tmp_path) as first:
+        await first.begin()
+        await heat(first, 67.0)
+        kit = await first.again()
+
+        assert set(kit.board.get("alarms")) == {"warm"}
+        assert kit.board.get("halts") == {}
+        assert kit.board.get("checks") == {}
+        assert kit.board.get("batch")["batch"] == "B1"
+
+
+async def test_a_lost_device_is_an_alarm_until_it_is_back(tmp_path: Path) -> None:
+    """Lost and back are records; the alarm clears also where another run raised it."""
+    async with Kit(tmp_path) as first:
+        first.oven.link = False
+        await asyncio.sleep(1)
+        assert state(first, "link:oven") == ("unack", 1)
+        kit = await first.again()
+        kit.oven.link = True
+        await asyncio.sleep(2)
+
+        assert state(kit, "link:oven") == ("rtn_unack", 1)
+        assert kit.records("device.lost")[0]["body"]["device"] == "oven"
+        assert kit.board.get("devices/oven")["connected"] is True
+
+
+async def test_a_silent_mes_is_an_alarm_until_it_speaks(tmp_path: Path) -> None:
+    """Late acknowledgement is raised once and cleared by the MES's word, also after a restart."""
+    async with Kit(tmp_path) as first:
+        first.line.late_acknowledgement("mes", 17)
+        await first.journal.durable()
+        assert state(first, "late-ack:mes") == ("unack", 1)
+        assert "17" in first.line.alarms.standing["late-ack:mes"].text
+
+        settings = replace(first.settings, sinks={"mes": FileConfig()})
+        kit = await first.again(settings=settings)
+        assert state(kit, "late-ack:mes") == ("unack", 1)
+        kit.line.acknowledged_by_mes("mes", Watermark("aa", 5, "00"))
+        assert state(kit, "late-ack:mes") == ("rtn_unack", 1)
+        assert kit.board.get("mes") == {"committed_upto": 5, "root": "00"}
+
+
+async def test_a_stepped_clock_is_a_record(tmp_path: Path) -> None:
+    """One record a step, forward or back, with how far; less than a second is none."""
+    async with Kit(tmp_path) as kit:
+        for step_s in (0.9, 3600, -7200):
+            kit.world.offset_ns += round(step_s * 1e9)
+            await asyncio.sleep(1)
+
+        steps = [round(int(record["body"]["step"]) / 1e9) for record in kit.records("clock.stepped")]
+        assert [abs(step - told) <= 1 for step, told in zip(steps, (3600, -7200), strict=True)] == [True, True]
+
+
+async def test_a_value_that_cannot_be_recorded_costs_no_other_record(tmp_path: Path) -> None:
+    """A device's name for itself is no text: its record stands with that as text, and a person is told."""
+    async with Kit(tmp_path) as kit:
+        kit.line.connected("oven", {"serial": "A\ud800B"})
+        await kit.journal.durable()
+        kit.journal.commit()
+        await asyncio.sleep(0.2)
+
+        record = kit.records("device.connected")[-1]
+        assert record["body"]["identity"] == {"serial": "A\\ud800B"}
+        assert "gateway:journal" in kit.line.alarms.standing
+
+
+async def test_suspects_of_a_failed_check_are_in_the_batch(tmp_path: Path) -> None:
+    """The trays since the last good check are under suspicion in the same event as the alarm."""
+    async with Kit(tmp_path) as kit:
+        await kit.begin()
+        kit.make(10)
+        await asyncio.sleep(0.5)
+        await kit.ask("check.take", rule="weight")
+        await kit.weigh("0.900")
+        await asyncio.sleep(0.5)
+
+        assert kit.board.get("batch")["suspect"] == ["T1"]
+        kinds, _ = next(each for each in kit.evidence.submits if "check.judged" in each[0])
+        assert "batch.tray" in kinds
+
+
+async def test_only_the_roles_of_the_floor_acknowledge(tmp_path: Path) -> None:
+    """The MES may as well; a stranger may not."""
+    async with Kit(tmp_path) as kit:
+        visitor = Principal("vic", frozenset({"visitor"}), "http")
+        kit.line.alarms.tell("gateway:test", "look")
+        with pytest.raises(Refused):
+            await kit.ask("alarm.acknowledge", visitor, alarm="gateway:test", occurrence=1)
+        await kit.ask("alarm.acknowledge", MES, alarm="gateway:test", occurrence=1)
+
+        assert kit.records("alarm.acknowledged")[-1]["by"] == "mes"
+        with pytest.raises(Refused) as refused:
+            await kit.ask("alarm.acknowledge", TECHNICIAN, alarm="gateway:test", occurrence=1)
+        assert refused.value.code == "no_such_alarm"
