@@ -9,13 +9,14 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
-from rich.console import Console
-from rich.table import Table
 
-from gateway.config_check import Row
-from gateway.units import duration_text
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from gateway.config_check import Row
 
 
 def serve(config: Path, *, log_json: bool) -> None:
@@ -83,12 +84,18 @@ def check(config: Path, *, schema: bool) -> int:
         print(f"{len(report.problems)} error(s); `linegate run` would refuse.", file=sys.stderr)
         return 2
     if report.table:
+        from rich.console import Console
+
         Console().print(_worst_cases(report.table))
     print(f"{config}: good")
     return 0
 
 
 def _worst_cases(rows: Sequence[Row]) -> Table:
+    from rich.table import Table
+
+    from gateway.units import duration_text
+
     table = Table(title="worst-case reaction", title_justify="left")
     for head in ("rule", "measures", "halts", "worst case", "deadline"):
         table.add_column(head)
