@@ -58,7 +58,7 @@ def check(
     raise typer.Exit(check_file(config, schema=schema))
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+@app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def simulate(context: typer.Context) -> None:
     """Start the simulated line in its own process: `linegate simulate --seed 7 --speed 5` (see --help)."""
     import subprocess
@@ -70,13 +70,14 @@ def simulate(context: typer.Context) -> None:
 def verify(
     bundle: Annotated[Path, typer.Argument(help="evidence.zip of a batch")],
     witness: Annotated[
-        str | None, typer.Option(help="a checkpoint kept elsewhere: file with the signed note, or hex key id")
+        Path | None, typer.Option(help="file with a checkpoint kept elsewhere: by the MES, or printed on the report")
     ] = None,
+    key: Annotated[str | None, typer.Option(help="the gateway's public key as you know it (name+id+key)")] = None,
 ) -> None:
     """Verify an evidence bundle offline; names the first bad record."""
     from gateway.cli_run import verify as verify_bundle
 
-    raise typer.Exit(verify_bundle(bundle, witness))
+    raise typer.Exit(verify_bundle(bundle, witness, key))
 
 
 @app.command()

@@ -105,8 +105,9 @@ def _worst_cases(rows: Sequence[Row]) -> Table:
     return table
 
 
-def verify(bundle: Path, witness: str | None) -> int:
+def verify(bundle: Path, witness: Path | None, key: str | None) -> int:
     """0: it holds; 1: it does not, and the first bad record is named."""
     from gateway.ledger.verify import main as verifier
 
-    return verifier([str(bundle), *(["--witness", witness] if witness else [])])
+    asked = [*(["--witness", str(witness)] if witness else []), *(["--key", key] if key else [])]
+    return verifier([str(bundle), *asked])
