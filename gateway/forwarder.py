@@ -282,7 +282,8 @@ class Forwarder:
         self._records.acknowledge(mark, self._now())
         self._wake.set()
         if self._records.acknowledged > before:
-            self._tell_watermark(mark)
+            sure = min(mark.committed_upto, self._records.acknowledged)  # nobody has what this ledger does not hold
+            self._tell_watermark(msgspec.structs.replace(mark, committed_upto=sure))
             self._speak_again()
 
     def _speak_again(self) -> None:

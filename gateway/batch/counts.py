@@ -19,6 +19,12 @@ ENTER_ROLES: Final = ("operator", "technician", "supervisor", "qa", "mes")
 """Who may enter a count: the first of these the person has stands in the record."""
 
 
+LARGEST: Final = Decimal(10) ** 12
+"""No count or quantity of a batch is as large.  What is would be lost in the digits of a sum, or overflow it."""
+FINEST: Final = -9
+"""Decimals a quantity may have."""
+
+
 class Quantity(msgspec.Struct, frozen=True):
     """Something a person counts or weighs for the reconciliation."""
 
@@ -111,14 +117,21 @@ def check(entry: CountEntry, entries: Iterable[CountEntry], person: Principal) -
         raise Refused("unknown_quantity", f"{entry.quantity!r} is not counted; known: {', '.join(QUANTITIES)}")
     if entry.unit != known.unit:
         raise Refused("wrong_unit", f"{entry.quantity} is entered in {known.unit}, not in {entry.unit!r}")
-    whole = entry.value.is_finite() and entry.value == entry.value.to_integral_value()
-    if not entry.value.is_finite() or entry.value < 0 or (known.unit == "{count}" and not whole):
-        raise Refused("bad_value", f"{entry.value} is not a {'count' if known.unit == '{count}' else 'quantity'}")
+    if not _is_quantity(entry.value, whole=known.unit == "{count}"):
+        shown = str(entry.value)[:40]
+        raise Refused("bad_value", f"{shown} is not a {'count' if known.unit == '{count}' else 'quantity'}")
     _check_correction(entry, entries)
     role = next((role for role in ENTER_ROLES if role in person.roles), None)
     if role is None:
         raise Refused("role_missing", f"{person.name} may not enter counts; that needs one of {', '.join(ENTER_ROLES)}")
     return role
+
+
+def _is_quantity(value: Decimal, *, whole: bool) -> bool:
+    """Finite, not negative, of a size and fineness whose sums are exact."""
+    if not value.is_finite() or not 0 <= value < LARGEST or int(value.as_tuple().exponent) < FINEST:
+        return False
+    return not whole or value == value.to_integral_value()
 
 
 def _check_correction(entry: CountEntry, entries: Iterable[CountEntry]) -> None:

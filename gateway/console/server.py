@@ -35,10 +35,12 @@ def write_token(path: Path, address: tuple[str, int], token: str) -> None:
     host, port = address
     name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # of all, the one that is here
     name = f"[{name}]" if ":" in name else name
-    path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    draft = path.with_name(path.name + ".new")
+    draft.unlink(missing_ok=True)
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(f"http://{name}:{port} {token}\n")
+    draft.replace(path)  # whole or not at all: whoever waits for the file reads it at once
 
 
 async def serve(desk: Desk, door: socket.socket, token_file: Path, world: World) -> None:

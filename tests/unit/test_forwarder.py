@@ -319,8 +319,9 @@ async def test_watermark_beyond_the_ledger() -> None:
     """A consumer that has more than this ledger holds is believed only as far as the ledger goes."""
     bench = Bench(acks=True, kinds=["check.judged"])
     async with bench.running():
-        bench.outside.acknowledge(50)
+        bench.outside.acknowledge(2**70)
         bench.evidence.add("check.judged")
         await asyncio.sleep(0.01)
 
         assert bench.outside.indexes == [0, 1]
+        assert bench.desk.marks == [Watermark("ledger-1", 0)]
