@@ -6,9 +6,11 @@ check stands here, before the secure channel is opened, and again on what the se
 
 from __future__ import annotations
 
+import fcntl
 import ipaddress
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -42,16 +44,43 @@ def ensure_certificate(folder: Path, application_uri: str, hostnames: Sequence[s
     """Our application certificate `own.der` with its key `own.pem` in `folder`, made if it is not there.
 
     Self-signed, RSA 2048, SHA-256, five years; the application URI is the first subject alternative name, as
-    servers compare the two.  An existing one is taken as it is.  OSError if the folder cannot be written.
+    servers compare the two.  An existing one is taken as it is.  Several devices may ask at once: the first one makes
+    it.  OSError if the folder cannot be written, DeviceMisconfigured if key and certificate are not of one another.
     """
     certificate, key = folder / "own.der", folder / "own.pem"
-    if not (certificate.exists() and key.exists()):
-        folder.mkdir(parents=True, exist_ok=True)
-        private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        _write(key, _pem(private), 0o600)
-        _write(certificate, _self_signed(private, application_uri, hostnames), 0o644)
-        log.info("own OPC UA certificate made", file=str(certificate), next="give it to the servers to trust")
-    return read_own(certificate, key)
+    folder.mkdir(parents=True, exist_ok=True)
+    with _alone_in(folder):
+        if not (certificate.exists() and key.exists()):
+            private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+            _write(key, _pem(private), 0o600)
+            _write(certificate, _self_signed(private, application_uri, hostnames), 0o644)
+            log.info("own OPC UA certificate made", file=str(certificate), next="give it to the servers to trust")
+    own = read_own(certificate, key)
+    _check_pair(certificate, key)
+    return own
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Threads and processes one after the other; a lock of the folder itself goes with whoever holds it."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _check_pair(certificate: Path, key: Path) -> None:
+    """A key of another certificate would be refused by every server, and none would say why."""
+    try:
+        private = serialization.load_pem_private_key(key.read_bytes(), password=None)
+    except (ValueError, TypeError) as exc:
+        raise DeviceMisconfigured(f"{key} is no private key: {exc}") from exc
+    if private.public_key() != load(certificate).public_key():
+        raise DeviceMisconfigured(
+            f"{key} is not the key of {certificate}; take both away to have new ones made, then have servers trust them"
+        )
 
 
 def read_own(certificate: Path, key: Path) -> OwnCertificate:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,21 @@ def test_own_certificate_is_kept(tmp_path: Path) -> None:
     """A second start uses the certificate that servers already trust."""
     first = ensure_certificate(tmp_path, "urn:a", ["a"])
     assert ensure_certificate(tmp_path, "urn:a", ["a"]) == first
+
+
+def test_own_certificate_is_made_once_for_devices_that_start_together(tmp_path: Path) -> None:
+    """Filler and labeller ask in the same moment: both get the one pair, and its key is that of the certificate."""
+    with ThreadPoolExecutor(4) as devices:
+        asked = [devices.submit(ensure_certificate, tmp_path, "urn:a", ["a"]) for _ in range(4)]
+    assert len({each.result() for each in asked}) == 1
+
+
+def test_a_key_of_another_certificate_is_named(tmp_path: Path) -> None:
+    """Mixed-up files are a sentence here, not a server that never answers."""
+    one, other = (ensure_certificate(tmp_path / name, "urn:a", ["a"]) for name in ("one", "other"))
+    one.key.write_bytes(other.key.read_bytes())
+    with pytest.raises(DeviceMisconfigured, match=r"own\.pem is not the key of .*own\.der"):
+        ensure_certificate(tmp_path / "one", "urn:a", ["a"])
 
 
 def test_missing_files_are_named(tmp_path: Path) -> None:
