@@ -157,13 +157,18 @@ class Gateway:
             "waivers": list(self.settings.waivers()),
         }
         self.journal.note("gateway.started", body, batch=self.run.running)
-        for store, damage in (("evidence", self.evidence.quarantined), ("telemetry", self.telemetry.quarantined)):
+        for store, damage in (("evidence", self.evidence.quarantined), ("telemetry", self._telemetry_damage())):
             if damage:
                 self._quarantined(store, {"text": damage} if isinstance(damage, str) else msgspec.to_builtins(damage))
         if self.latch_file.damaged:
             self._quarantined("latches", {"text": self.latch_file.damaged})
         for note in self.people.notes:
             self._quarantined("people", {"text": note})
+
+    def _telemetry_damage(self) -> str:
+        if self.telemetry.fresh and self.evidence.size and not self.telemetry.quarantined:
+            return "the file is gone; a new one was begun, what no sink had confirmed is lost"
+        return self.telemetry.quarantined
 
     def _quarantined(self, store: str, facts: Mapping[str, Json]) -> None:
         """A file that was not as we left it: recorded, and an alarm."""

@@ -73,6 +73,8 @@ class Telemetry:
         """Position of this boot's seq 0."""
         self.quarantined = thread.quarantined
         """Why the file was set aside at start and its new name, or why there is no file; empty when all is well."""
+        self.fresh = file.ordinal == 1
+        """No earlier boot stored here: the first start of all, or the file is gone."""
         self.degraded = ""
         """Why scans wait in memory instead of the file; empty when all is well."""
         self._stored: dict[int, Span] = {first >> BOOT_BITS: (first, last) for first, last in file.stored()}

@@ -286,3 +286,16 @@ async def test_a_value_takes_at_most_fourteen_bytes(tmp_path: Path) -> None:
             await telemetry.read(0, 0, 1)
     size = (tmp_path / "telemetry.db").stat().st_size
     assert size / (900 * 100) <= 14, size / (900 * 100)
+
+
+async def test_a_file_that_is_gone_is_told_from_one_that_went_on(tmp_path: Path) -> None:
+    """Fresh at the first start and after the file was deleted, not at an ordinary restart."""
+    fresh = []
+    for boot in range(3):
+        if boot == 2:
+            for path in tmp_path.glob("telemetry.db*"):
+                path.unlink()
+        async with stores_in(tmp_path) as (_, telemetry):
+            fresh.append(telemetry.fresh)
+
+    assert fresh == [True, False, True]
