@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
+from typing import Final
 from urllib.parse import quote
 
 import msgspec
@@ -21,6 +23,9 @@ from gateway.people import People, Person
 from gateway.store.evidence import Evidence
 from gateway.store.telemetry import Telemetry
 from gateway.world import World
+
+LONGEST_NAME: Final = 150
+"""Of a folder: file systems take 255 bytes."""
 
 
 class Desk:
@@ -192,4 +197,6 @@ class Desk:
 def folder_of(batch: str) -> str:
     """A folder's name for a batch number, whatever the MES calls its batches: never a way out of the folder above."""
     name = quote(batch, safe=" ")
+    if len(name) > LONGEST_NAME:
+        return hashlib.sha256(batch.encode()).hexdigest()
     return f"%2E{name[1:]}" if name.startswith(".") else name

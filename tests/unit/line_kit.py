@@ -433,7 +433,7 @@ class Kit:
 
     # -- a batch
 
-    async def ask(self, name: str, who: Principal = TECHNICIAN, **arguments: Json) -> Json:
+    async def ask(self, name: str, who: Principal = TECHNICIAN, /, **arguments: Json) -> Json:
         """A command, proven."""
         return await execute(self.desk, name, arguments, who, proven=True)
 

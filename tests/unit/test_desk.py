@@ -1,0 +1,100 @@
+"""What the desk does for commands: people, status, names of folders."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from line_kit import OPERATOR, Kit
+
+from gateway.desk import folder_of
+from gateway.errors import Refused
+from gateway.model import Principal
+
+pytestmark = pytest.mark.looptime(start=1000)
+
+FIRST = {"name": "anna", "full_name": "Anna Admin", "roles": ["admin"], "password": "correct horse"}
+NOBODY = Principal("", frozenset(), "http")
+
+
+async def test_the_first_person_comes_by_the_token(tmp_path: Path) -> None:
+    """Once; recorded without password or token; the second one is added by an admin who signs for it."""
+    async with Kit(tmp_path) as kit:
+        token = kit.people.first_run_token()
+        with pytest.raises(Refused) as refused:
+            await kit.ask("people.first", NOBODY, token="guess", **FIRST)
+        assert refused.value.code == "bad_token"
+        await kit.ask("people.first", NOBODY, token=token, **FIRST)
+        with pytest.raises(Refused):
+            await kit.ask("people.first", NOBODY, token=token, **{**FIRST, "name": "eve"})
+
+        admin = await kit.desk.authenticate("anna", "correct horse")
+        await kit.ask("people.add", admin, **{**FIRST, "name": "tom", "roles": ["technician", "operator"]})
+        records = kit.records("people.changed")
+        assert [(each["by"], each["body"]["person"]) for each in records] == [("first run", "anna"), ("anna", "tom")]
+        assert records[1]["body"]["roles"] == ["operator", "technician"]
+        assert "correct horse" not in json.dumps(kit.records())
+        assert token not in json.dumps(kit.records())
+
+
+async def test_a_person_who_proved_it_has_name_roles_and_full_name(tmp_path: Path) -> None:
+    """Signatures show the full name."""
+    async with Kit(tmp_path) as kit:
+        await kit.people.add("olga", "Olga Operator", ["operator"], "correct horse")
+        who = await kit.desk.authenticate("olga", "correct horse")
+
+        assert who == Principal("olga", frozenset({"operator"}), "http", "Olga Operator")
+        with pytest.raises(Refused):
+            await kit.desk.authenticate("olga", "wrong horse")
+
+
+async def test_who_is_not_qualified_any_more_does_not_sign(tmp_path: Path) -> None:
+    """The qualification ran out: looked at with each signature, not at login."""
+    async with Kit(tmp_path) as kit:
+        await kit.people.add("olga", "Olga Operator", ["operator"], "correct horse", "2020-01-01")
+        with pytest.raises(Refused) as refused:
+            await kit.ask("batch.sign", OPERATOR, batch="B1", step="clearance")
+        assert refused.value.code == "not_qualified"
+
+
+async def test_the_line_at_a_glance(tmp_path: Path) -> None:
+    """Newest values with unit, time and what is wrong with them; decimals as text; what a halt is."""
+    async with Kit(tmp_path) as kit:
+        kit.oven["temperature"] = None
+        kit.board.set("gateway", {"odd": 1})
+        await asyncio.sleep(0.5)
+        status = kit.desk.status()
+
+        assert status["latest"]["oven/temperature"]["value"] is None
+        assert status["latest"]["oven/temperature"]["fault"] == "bad: no value"
+        assert status["latest"]["balance/net"]["value"] == "0.000"
+        assert status["latest"]["balance/net"]["unit"] == "g"
+        assert "not a safety function" in status["gateway"]["note"]
+        json.dumps(status)
+
+
+def test_a_folder_is_called_as_its_batch() -> None:
+    """Where the number is plain; else it is escaped."""
+    assert [folder_of(name) for name in ("B-2026-001", "B 7", "a/b", "..", ".", "../../etc", "ä")] == [
+        "B-2026-001",
+        "B 7",
+        "a%2Fb",
+        "%2E.",
+        "%2E",
+        "%2E.%2F..%2Fetc",
+        "%C3%A4",
+    ]
+
+
+@given(st.text(st.characters(categories=("L", "N", "P", "S", "Zs")), min_size=1, max_size=64))
+def test_no_batch_number_leads_out_of_its_folder(number: str) -> None:
+    """One name, short enough for any file system, below the folder of batches."""
+    path = Path("/state/batches") / folder_of(number)
+
+    assert path.resolve().parent == Path("/state/batches").resolve()
+    assert path.name not in (".", "..", "")
+    assert len(path.name.encode()) <= 255
