@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -18,16 +19,23 @@ if TYPE_CHECKING:
 
     from gateway.config_check import Row
 
+SWITCH_S: Final = 0.0005
+"""Python's lock changes hands after so long: what a reading or a halt waits for a thread of the stores at most."""
+CONSOLE_UP_S: Final = 5.0
+"""The console's modules come after the first polls; they stay, too."""
+
 
 def serve(config: Path, *, log_json: bool) -> None:
     """Run until told to stop.  Raises LinegateError; exit code 0 after SIGTERM or SIGINT."""
     from gateway.config import load
 
+    gc.disable()  # what is made at start stays: until then there is nothing to collect
     _logging(as_json=log_json or not sys.stderr.isatty())
     settings = load(config)
     from gateway import app
 
     def started(gateway: app.Gateway) -> None:
+        _settle()
         print(f"linegate runs: {settings.gateway.id}, ledger {gateway.evidence.ledger_id}", flush=True)
         token = gateway.people.first_run_token()
         if token:
@@ -36,6 +44,14 @@ def serve(config: Path, *, log_json: bool) -> None:
     with _runner() as runner:
         why = runner.run(app.run(settings, started=started))
     print(f"stopped: {why}", flush=True)
+
+
+def _settle() -> None:
+    """No pauses from here on: what stands is never looked through again, and no thread holds the lock for 5 ms."""
+    sys.setswitchinterval(SWITCH_S)
+    gc.freeze()
+    gc.enable()
+    asyncio.get_running_loop().call_later(CONSOLE_UP_S, gc.freeze)
 
 
 def _runner() -> asyncio.Runner:

@@ -47,6 +47,9 @@ class Holds:
         self._save = save
         self._since: dict[str, int] = {}
         self._changed: set[str] = set()
+        self._file_due = False
+        self._unsaid: list[Halt] = []
+        """Requested, and not logged yet."""
         journal.before.append(self._gather)
         self._released: dict[str, Released] = {}
 
@@ -92,10 +95,10 @@ class Holds:
                 self._order(halt)
             if previous is None:
                 self._since[halt.id] = now_ns
-                log.warning("halt requested", device=device, rule=verdict.rule, text=verdict.text)
+                self._unsaid.append(halt)
             self._put(halt, self._since.get(halt.id, now_ns))
             self._record("halt.requested", halt)
-        self._keep_file()
+        self._file_due = True  # with the commit, after the head start: no other thread wakes before the write went out
 
     def watch(self, device: str, held: bool, state: object, batch: str | None, now_ns: int) -> None:
         """The machine's own word: did it leave Held while latched, or is it held without a latch?"""
@@ -210,6 +213,7 @@ class Holds:
         self._journal.note(kind, halt.body(**more), batch=halt.batch, lane=halts.LANE)
 
     def _keep_file(self) -> None:
+        self._file_due = False
         self._save({halt_id: halts.to_json(halt) for halt_id, halt in self.standing.items()})
 
     def _next_version(self, halt_id: str) -> int:
@@ -249,7 +253,15 @@ class Holds:
             halt = self.standing.get(halt_id)
             self._journal.keep("halt", halt_id, None if halt is None else halts.to_json(halt))
         self._changed.clear()
+        self._say()
+        if self._file_due:
+            self._keep_file()
         self.show()
+
+    def _say(self) -> None:
+        for halt in self._unsaid:
+            log.warning("halt requested", device=halt.device, rule=halt.rule, text=halt.text)
+        self._unsaid.clear()
 
     def show(self) -> None:
         """Put all that stand on the board."""
