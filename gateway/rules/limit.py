@@ -29,6 +29,8 @@ from gateway.rules.ladder import CALM, Ladder, Level, calm_range, levels
 from gateway.units import Duration
 
 MISSED_PERIODS: Final = 3
+LEAST_BAD_FOR_S: Final = 0.5
+"""A timer is late by 30 ms beside a busy thread: three periods of a fast poll are no proof of a dead input."""
 NEVER: Final = (float("inf"), float("-inf"))
 """A range nothing is within: the judge wants to see every scan."""
 
@@ -48,7 +50,7 @@ class LimitConfig(RuleConfig):
     bad_input: Literal["alarm", "halt", "warn", "ignore"] = "alarm"
     """What bad or missing input means."""
     bad_for_s: Duration | None = Field(None, alias="bad_for", ge=0)
-    """How long there may be no good value; default: three periods of the device."""
+    """How long there may be no good value; default: three periods of the device, at least half a second."""
     strict: bool = False
     """True: an uncertain value is bad."""
 
@@ -68,7 +70,7 @@ class LimitConfig(RuleConfig):
 
     def patience_s(self, period_s: float) -> float:
         """How long there may be no good value."""
-        return MISSED_PERIODS * period_s if self.bad_for_s is None else self.bad_for_s
+        return max(LEAST_BAD_FOR_S, MISSED_PERIODS * period_s) if self.bad_for_s is None else self.bad_for_s
 
     def build(self, name: str, context: RuleContext) -> LimitJudge:
         """ValueError: no such tag, or the limits do not fit it."""
