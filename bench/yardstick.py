@@ -33,12 +33,13 @@ def modbus(spec: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Devices and rules of a Modbus scenario."""
     last = spec["regs"] - 1
     period = f"{spec['period_ms']}ms"
+    ports = spec.get("modbus_ports") or [spec["modbus_port"] + number for number in range(spec["devices"])]
     devices, rules = {}, {}
     for number in range(spec["devices"]):
         name = f"d{number}"
         device: dict[str, Any] = {
             "driver": "modbus",
-            "url": f"tcp://127.0.0.1:{spec['modbus_port'] + number}",
+            "url": f"tcp://127.0.0.1:{ports[number]}",
             "unit_id": 1,
             "period": period,
             "timeout": "1s",
@@ -117,8 +118,8 @@ def release(person: Client) -> None:
     """One look at the line."""
     status = person.status()
     for halt in (status.get("halts") or {}).values():
-        if halt["state"] != "confirmed":
-            continue
+        if halt["state"] != "confirmed" and not halt["trouble"]:
+            continue  # the machine has not been asked long enough
         alarm = (status.get("alarms") or {}).get(halt["rule"])
         if alarm and alarm["state"] in ("unack", "rtn_unack"):
             person.command("alarm.acknowledge", alarm=halt["rule"], occurrence=int(alarm["occurrence"]))

@@ -112,6 +112,7 @@ class Gateway:
             )
             forwarder = Forwarder(name, config, self.evidence, self.telemetry, ports, self.world)
             forwarder.on_late_ack = self.line.late_acknowledgement
+            forwarder.on_ahead = self.line.ahead_of_us
             if config.wants_scans:
                 self.line.live.append(forwarder.offer)
             made.append(forwarder)

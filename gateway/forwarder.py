@@ -79,6 +79,8 @@ class Forwarder:
         self.name = name
         self.on_late_ack: Callable[[str, int], None] = _nothing
         """(sink, records waiting) when the consumer is connected and silent; (sink, 0) when it spoke again."""
+        self.on_ahead: Callable[[str, int], None] = _nothing
+        """(sink, index) when the consumer has committed more than this ledger holds: records were lost here."""
         self.on_rejected: Callable[[str, int, str], None] = _nothing
         """(sink, items, reason), once for each reason."""
         self.on_turn: Callable[[str, bool, str], None] = _nothing
@@ -279,6 +281,8 @@ class Forwarder:
         if not self._config.acknowledges:
             return
         before = self._records.acknowledged
+        if mark.ledger_id == self._evidence.ledger_id and mark.committed_upto > self._evidence.committed:
+            self.on_ahead(self.name, mark.committed_upto)
         self._records.acknowledge(mark, self._now())
         self._wake.set()
         if self._records.acknowledged > before:

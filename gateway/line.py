@@ -279,6 +279,12 @@ class Line:
         self.alarms.stand(f"late-ack:{sink}", text, subject=sink, priority=Priority.MEDIUM)
         self.commit()
 
+    def ahead_of_us(self, sink: str, index: int) -> None:
+        """The consumer has records of this ledger that the ledger does not: the only outside witness of a rollback."""
+        text = f"{sink} holds record {index} of this ledger, which the ledger itself does not: records were lost here"
+        self.alarms.tell(f"ahead:{sink}", text)
+        self.commit()
+
     # -- the one timer ---------------------------------------------------------------------------
 
     async def tick_for_ever(self) -> None:

@@ -21,6 +21,8 @@ from gateway.world import World
 
 log = structlog.get_logger()
 
+LEFTS_TOLD: Final = 3
+LEFT_AGAIN_NS: Final = 10_000_000_000
 FOUND_HELD: Final = "found-held"
 HOLDING, HELD = 10, 11
 
@@ -46,6 +48,10 @@ class Holds:
         self._world = world
         self._save = save
         self._since: dict[str, int] = {}
+        self._lefts: dict[str, tuple[int, int]] = {}
+        """Halt id -> (when its machine's leaving was last told, how often it left)."""
+        self._untold: set[str] = set()
+        """Those whose last leaving was not told: nor is its confirmation."""
         self._changed: set[str] = set()
         self._file_due = False
         self._unsaid: list[Halt] = []
@@ -118,12 +124,25 @@ class Holds:
         again = halts.reasserted(halt, "the machine left its held state while latched")
         self._order(again)
         self._put(again, now_ns)
-        self._record("halt.reasserted", again)
+        if self._told_enough(halt.id, now_ns):
+            return
+        self._record("halt.reasserted", again, left=self._lefts[halt.id][1])
         self._keep_file()
         text = f"{halt.device} left its held state while latched by {halt.rule}; the hold was requested again"
         verdict = Verdict(f"left-held:{halt.device}", Severity.ALARM, halt.device, text, fleeting=True)
         self.alarm(msgspec.structs.replace(verdict, priority=Priority.CRITICAL))
         log.error("machine left held while latched", device=halt.device, halt=halt.id)
+
+    def _told_enough(self, halt_id: str, now_ns: int) -> bool:
+        """A machine that leaves Held again and again is held again each time, and told of at most every ten seconds.
+
+        Each of those records counts how often it left by then: evidence is never shed, so it must not be flooded.
+        """
+        told_ns, times = self._lefts.get(halt_id, (0, 0))
+        enough = times >= LEFTS_TOLD and now_ns - told_ns < LEFT_AGAIN_NS
+        self._lefts[halt_id] = (told_ns if enough else now_ns, times + 1)
+        (self._untold.add if enough else self._untold.discard)(halt_id)
+        return enough
 
     # -- from the stations -----------------------------------------------------------------------
 
@@ -141,7 +160,8 @@ class Holds:
         done = halts.confirmed(halt, proof, self._world.time_ns())
         self._put(done)
         self._since.pop(halt_id, None)
-        self._record("halt.confirmed", done, wrote=proof.wrote)
+        if halt_id not in self._untold:
+            self._record("halt.confirmed", done, wrote=proof.wrote)
         self._trouble_over(halt.device)
         log.warning("halt confirmed", device=halt.device, halt=halt_id, state=proof.state)
 
@@ -171,6 +191,8 @@ class Holds:
         if self.standing.pop(halt.id, None) is None:
             raise Refused("no_such_halt", f"{halt.id} was released meanwhile")
         self._since.pop(halt.id, None)
+        self._lefts.pop(halt.id, None)
+        self._untold.discard(halt.id)
         self._leave_behind(halt.id, Released(halt.device, halt.version))
         self._changed.add(halt.id)
         body = halt.body(reason=reason, recalibration=recalibration, released=str(self._world.time_ns()))

@@ -7,7 +7,7 @@ Raised strictly beyond a limit, cleared at the limit less the deadband (the read
 differ, FACTS §6), each with a delay of its own.  A bad value neither raises nor clears a limit: it is a condition of
 its own, `bad_input`, once there was no good value for `bad_for`.
 
-The hot path is `LimitGroup.scan`: one chained comparison a rule against the range in which nothing can happen.
+The hot path is `LimitGroup.scan` in limit_group.py: a comparison with the range in which nothing can happen.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from gateway.recipe import Exact, Window
 from gateway.rules.base import NOTHING, Closure, RuleConfig, RuleContext
 from gateway.rules.inputs import S_NS, Number, beyond, bounds, difference, locate, measure, seconds, sentence, unusable
 from gateway.rules.ladder import CALM, Ladder, Level, calm_range, levels
+from gateway.rules.limit_group import LimitGroup
 from gateway.units import Duration
 
 MISSED_PERIODS: Final = 3
@@ -298,74 +299,6 @@ class LimitJudge:
         lasting = seconds(now_ns - (now_ns if self._good_ns is None else self._good_ns))
         last = f"; the last was {measure(self._value, self._terms.unit)}" if self._value is not None else ""
         return f"gave no good value for {lasting}: {self._trouble or 'nothing came'}{last}"
-
-
-class LimitGroup:
-    """All limit rules over one device's scans: while every one is quiet, a scan costs one comparison a rule."""
-
-    def __init__(self, members: Sequence[LimitJudge]) -> None:
-        self.members = tuple(members)
-        self.seen_ns: int | None = None
-        """When the last scan came, good or bad: for a quiet judge, its last good value."""
-        self._patience_ns = min(judge.patience_ns for judge in members)
-        for judge in members:
-            judge.join(self)
-        self._watch = self._ranges()
-
-    def scan(self, scan: Scan, now_ns: int) -> Sequence[Finding]:
-        values = scan.values
-        if not scan.faults:
-            try:
-                for position, low, high, _ in self._watch:
-                    if low <= values[position] <= high:  # type: ignore[operator]  # what is no number is caught
-                        continue
-                    break
-                else:
-                    self.seen_ns = now_ns
-                    return NOTHING
-            except (TypeError, ArithmeticError):  # text, nothing, Decimal NaN: the judge says so
-                pass
-        return self._look(scan, now_ns)
-
-    def _look(self, scan: Scan, now_ns: int) -> Sequence[Finding]:
-        """At least one rule has something to see; the others are passed over as before."""
-        values, faults = scan.values, scan.faults
-        found: Sequence[Finding] = NOTHING
-        turned = False
-        for position, low, high, judge in self._watch:
-            try:
-                if position not in faults and low <= values[position] <= high:  # type: ignore[operator]
-                    continue
-            except (TypeError, ArithmeticError):  # costs nothing until raised
-                pass
-            was_quiet = judge.quiet
-            new = judge.see(scan, now_ns)
-            turned = turned or judge.quiet is not was_quiet
-            if new:
-                found = (*found, *new)
-        if turned:
-            self._watch = self._ranges()
-        self.seen_ns = now_ns
-        return found
-
-    def tick(self, now_ns: int, wall_ns: int) -> Sequence[Finding]:
-        """While scans come and all are quiet there is nothing to time."""
-        if self._all_quiet and self.seen_ns is not None and now_ns - self.seen_ns < self._patience_ns:
-            return NOTHING
-        found: Sequence[Finding] = NOTHING
-        for judge in self.members:
-            new = judge.tick(now_ns, wall_ns)
-            if new:
-                found = (*found, *new)
-        return found
-
-    def loosen(self) -> None:
-        """A judge turned from quiet outside of a scan."""
-        self._watch = self._ranges()
-
-    def _ranges(self) -> tuple[tuple[int, Number, Number, LimitJudge], ...]:
-        self._all_quiet = all(judge.quiet for judge in self.members)
-        return tuple((judge.position, *judge.calm_range, judge) for judge in self.members)
 
 
 _MEANS: Final = {

@@ -547,3 +547,19 @@ async def test_a_confirmed_hold_is_quiet(tmp_path: Path) -> None:
         assert len(kit.filler.halts) == 1
         assert len(kit.records()) == before
         assert kit.filler.values["state"] == EXECUTE, "the fake's own state tag is shown as held while held"
+
+
+async def test_a_machine_that_keeps_leaving_held_does_not_flood_the_ledger(tmp_path: Path) -> None:
+    """It is held again each time, and told of three times and then every ten seconds, with the count."""
+    async with Kit(tmp_path) as kit:
+        await heat(kit)
+        before = len(kit.filler.halts)
+        for _ in range(60):
+            kit.filler.held, kit.filler["state"] = False, EXECUTE
+            await asyncio.sleep(0.5)
+
+        told = kit.records("halt.reasserted")
+        assert len(kit.filler.halts) - before >= 55
+        assert 4 <= len(told) <= 8
+        assert told[-1]["body"]["left"] > 30
+        assert len(kit.records("halt.confirmed")) <= len(told) + 1
