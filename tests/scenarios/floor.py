@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,13 +23,17 @@ from gateway.demo.robots import Technician
 from gateway.demo.stage import Stage, order, wait_until
 from gateway.errors import LinegateError, Refused
 
+SPEED: Final = 40.0
+"""Plant seconds in a second: a dead heater costs 5 K in four seconds."""
+RATE: Final = 20.0
+"""Units a second."""
 RECIPE: Final = "vape-1g-demo"
-QUIET: Final = "quiet"
-"""A recipe no check of which falls due: scenarios about machines are not disturbed by weighing."""
 HOT_CEL: Final = 75
 """Limit of the rule `oil-hot`, which holds the filler: a halt can be had by forcing one value."""
 HOT_TAG: Final = "reservoir/temperature"
 EVERY_S: Final = 0.05
+WEIGHED: Final = "fill-weight-100"
+"""The rule over the 1-in-100 plan: it holds the filler."""
 ROLES: Final = {"operator": "olga", "technician": "tom", "supervisor": "sue", "qa": "quinn"}
 MACHINES: Final = ("labeller", "filler")
 
@@ -55,11 +60,10 @@ class Observer(Mes):
 class Floor:
     """One stage, set up and running; every wait that fails says what did not happen."""
 
-    def __init__(self, folder: Path, *, speed: float = 20.0, rate: float = 20.0) -> None:
+    def __init__(self, folder: Path) -> None:
         self.seed = seed()
-        self.stage = Stage(folder, seed=self.seed, speed=speed, rate=rate)
+        self.stage = Stage(folder, seed=self.seed, speed=SPEED, rate=RATE)
         self.sim = self.stage.sim
-        self.rate = rate
         self.people: dict[str, Client] = {}
         self.batch = ""
         self.began: dict[str, Any] = {}
@@ -70,11 +74,11 @@ class Floor:
 
     # -- setting up ------------------------------------------------------------------------------
 
-    def open(self, recipes: Mapping[str, Callable[[dict[str, Any]], None]]) -> None:
-        """Everything starts; `recipes`: id -> how it differs from the demonstration's recipe."""
+    def open(self) -> None:
+        """Everything starts."""
         stage = self.stage
         stage.prepare(_line)
-        for name, change in {QUIET: quiet, **recipes}.items():
+        for name, change in RECIPES.items():
             write_recipe(stage.folder / "recipes", name, change)
         stage.start_broker()
         stage.start_simulators("--oil-cel", "62")
@@ -171,7 +175,7 @@ class Floor:
         assert self.sim("operator", device=machine, action=action)["done"], f"{machine} does not take {action}"
         self.wait(f"{machine} is {state}", lambda: self.machine(machine) == state)
 
-    def begin(self, recipe: str = QUIET, units: int = 5000) -> str:
+    def begin(self, recipe: str = "quiet", units: int = 5000) -> str:
         """A batch from the MES's order to running machines."""
         self._batches += 1
         self.batch = f"B-{self._batches:03d}"
@@ -301,13 +305,16 @@ class Floor:
         for device in self.truth()["devices"]:
             self.sim("heal", device=device)
         self.sim("remove")
-        self.sim("rate", value=self.rate)
+        self.sim("rate", value=RATE)
         for machine in MACHINES:
             self.sim("operator", device=machine, action="stop")
-            self.wait(f"the {machine} stopped", lambda name=machine: self.machine(name) == "Stopped")
+            self.wait(f"the {machine} stopped", partial(self._is_stopped, machine))
         self.wait("all latches are off", self._let_go, 30)
         if self.people["olga"].status().get("batch", {}).get("state") in ("running", "planned", "ready"):
             self.people["sue"].command("batch.abort", signed=True, batch=self.batch, reason="the scenario is over")
+
+    def _is_stopped(self, machine: str) -> bool:
+        return self.machine(machine) == "Stopped"
 
     def _let_go(self) -> bool:
         try:
@@ -347,8 +354,25 @@ def _line(document: dict[str, Any]) -> None:
 
 
 def quiet(recipe: dict[str, Any]) -> None:
+    """No check falls due: scenarios about machines are not disturbed by weighing."""
     recipe["plans"]["five_every"]["every"] = "8h"
     recipe["plans"]["every_100"] |= {"every_units": 1000000, "grace_units": 1000000}
+
+
+def hundred(recipe: dict[str, Any]) -> None:
+    """One check each hundred units, with time to do it."""
+    recipe["plans"]["five_every"]["every"] = "8h"
+    recipe["plans"]["every_100"] |= {"grace": "2min", "grace_units": 100}
+
+
+def impatient(recipe: dict[str, Any]) -> None:
+    """One check each hundred units, and two seconds to do it."""
+    hundred(recipe)
+    recipe["plans"]["every_100"]["grace"] = "2s"
+
+
+QUIET: Final = "quiet"
+RECIPES: Final = {QUIET: quiet, "hundred": hundred, "impatient": impatient}
 
 
 def write_recipe(folder: Path, name: str, change: Callable[[dict[str, Any]], None]) -> None:

@@ -5,26 +5,15 @@ from __future__ import annotations
 import itertools
 import sqlite3
 import time
-from typing import Any
 
 import pytest
 
 from gateway.errors import LinegateError
-from tests.scenarios.floor import HOT_CEL, HOT_TAG, Floor
+from tests.scenarios.floor import HOT_CEL, HOT_TAG, WEIGHED, Floor
 
 pytestmark = pytest.mark.slow
 
 AWAY_S = 10.0
-
-
-def hundred(recipe: dict[str, Any]) -> None:
-    """One check each hundred units, with time to do it."""
-    recipe["plans"]["five_every"]["every"] = "8h"
-    recipe["plans"]["every_100"] |= {"grace": "2min", "grace_units": 100}
-
-
-RECIPES = {"hundred": hundred}
-RULE = "fill-weight-100"
 
 
 def test_nothing_is_missing_after_the_broker_was_away(floor: Floor) -> None:
@@ -73,8 +62,11 @@ def _consumer(floor: Floor) -> list[int]:
 
 def _telemetry_is_whole(floor: Floor, gone_ns: int, back_ns: int) -> None:
     """Every (boot, seq) up to one that came live; and while the broker was away the rhythm was kept."""
-    (boot,) = {boot for boot, _ in floor.mes.scans}
-    live = lambda: [s["seq"] for s in list(floor.mes.by_device["balance"]) if int(s["time"]) > back_ns + 1e9]  # noqa: E731
+    boot = floor.mes.by_device["balance"][-1]["boot"]
+
+    def live() -> list[int]:
+        return [scan["seq"] for scan in list(floor.mes.by_device["balance"]) if int(scan["time"]) > back_ns + 1e9]
+
     newest = floor.wait("telemetry is live again", live, 20)[0]
 
     def missing() -> list[int]:
@@ -99,7 +91,7 @@ def _alarms_came_first(floor: Floor, arrived: int, gone_ns: int, back_ns: int) -
 def test_a_balance_unplugged_in_the_middle_of_a_check(floor: Floor) -> None:
     """The take survives the cable, nothing is judged meanwhile, and what is judged is the weight of the unit there."""
     floor.begin("hundred")
-    due = floor.record("check.due", after=floor.newest() - 10, rule=RULE, within_s=20)
+    due = floor.record("check.due", after=floor.newest() - 10, rule=WEIGHED, within_s=20)
     floor.sim("rate", value=1)
     check, unit = due["body"]["id"], int(due["body"]["due_units"])
     made = floor.units(1, unit)
@@ -110,7 +102,7 @@ def test_a_balance_unplugged_in_the_middle_of_a_check(floor: Floor) -> None:
     unasked = floor.record("weighing.recorded", after=before)
     assert unasked["body"]["check"] is None
     floor.sim("remove")
-    floor.people["tom"].command("check.take", rule=RULE, check=check, unit_no=unit)
+    floor.people["tom"].command("check.take", rule=WEIGHED, check=check, unit_no=unit)
     floor.sim("fault", device="balance", name="unstable")
     floor.sim("place", unit=unit + floor.base)
     floor.sim("fault", device="balance", name="cut")
@@ -121,7 +113,7 @@ def test_a_balance_unplugged_in_the_middle_of_a_check(floor: Floor) -> None:
 
     floor.sim("heal", device="balance", name="cut")
     floor.record("device.connected", after=before, device="balance", within_s=20)
-    judged = floor.record("check.judged", after=before, rule=RULE)["body"]
+    judged = floor.record("check.judged", after=before, rule=WEIGHED)["body"]
     (sample,) = judged["samples"]
     assert judged["state"] == "passed"
     assert sample["unit_no"] == unit
@@ -136,7 +128,7 @@ def test_a_weight_that_is_none_is_recorded_and_never_judged(floor: Floor) -> Non
     made = floor.truth("filler")["units"] - floor.base
     floor.wait("ten units", lambda: floor.truth("filler")["units"] - floor.base > made + 10)
     before = floor.newest()
-    floor.people["tom"].command("check.take", rule=RULE, unit_no=5)
+    floor.people["tom"].command("check.take", rule=WEIGHED, unit_no=5)
     for fault, said in (("unstable", "not settled"), ("no_unit", "no unit")):
         at = floor.newest()
         floor.sim("fault", device="balance", name=fault)
@@ -144,7 +136,7 @@ def test_a_weight_that_is_none_is_recorded_and_never_judged(floor: Floor) -> Non
         weighing = floor.record("weighing.recorded", after=at, within_s=12)["body"]
         assert said in weighing["reason"], weighing
         assert weighing["passed"] is None
-        assert weighing["check"].startswith(RULE)
+        assert weighing["check"].startswith(WEIGHED)
         floor.sim("remove")
         floor.sim("heal", device="balance")
         floor.wait(
@@ -153,7 +145,7 @@ def test_a_weight_that_is_none_is_recorded_and_never_judged(floor: Floor) -> Non
     assert not floor.records("check.taken", "check.judged", "halt.requested", after=before)
 
     floor.sim("place", unit=5 + floor.base)
-    judged = floor.record("check.judged", after=before, rule=RULE)["body"]
+    judged = floor.record("check.judged", after=before, rule=WEIGHED)["body"]
     assert abs(float(judged["samples"][0]["value"]) - floor.units(5, 5)[5]["net_g"]) < 0.001
     assert len(floor.records("weighing.recorded", after=before)) == 2
 

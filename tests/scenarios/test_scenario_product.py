@@ -7,26 +7,9 @@ from typing import Any
 import pytest
 
 from gateway.errors import Refused
-from tests.scenarios.floor import QUIET, Floor
+from tests.scenarios.floor import RATE, WEIGHED, Floor
 
 pytestmark = pytest.mark.slow
-
-STAGE = {"speed": 40.0}
-RULE = "fill-weight-100"
-
-
-def hundred(recipe: dict[str, Any]) -> None:
-    """Only the one of each hundred."""
-    recipe["plans"]["five_every"]["every"] = "8h"
-
-
-def impatient(recipe: dict[str, Any]) -> None:
-    """Two seconds to do a check."""
-    hundred(recipe)
-    recipe["plans"]["every_100"] |= {"grace": "2s", "grace_units": 100}
-
-
-RECIPES = {"hundred": hundred, "impatient": impatient}
 
 
 def test_a_heater_failure_ends_in_a_halt_and_a_verified_restart(floor: Floor) -> None:
@@ -34,11 +17,11 @@ def test_a_heater_failure_ends_in_a_halt_and_a_verified_restart(floor: Floor) ->
     floor.begin("hundred")
     floor.technician()
     before = floor.newest()
-    floor.record("check.judged", after=before, rule=RULE, state="passed", within_s=30)
+    floor.record("check.judged", after=before, rule=WEIGHED, state="passed", within_s=30)
     floor.sim("fault", device="reservoir", name="heater_failure")
     warm = floor.record("alarm.raised", after=before, alarm="oil-temperature", severity="alarm", within_s=40)
     thick = floor.record("alarm.raised", after=before, alarm="oil-viscosity", severity="alarm", within_s=40)
-    failed = floor.record("check.judged", after=before, rule=RULE, state="failed", within_s=40)
+    failed = floor.record("check.judged", after=before, rule=WEIGHED, state="failed", within_s=40)
     halt = floor.record("halt.confirmed", after=before, device="filler")
     assert max(warm["index"], thick["index"]) < failed["index"]
     assert floor.machine("filler") == "Held"
@@ -73,19 +56,22 @@ def _four_stamps(floor: Floor, body: dict[str, Any]) -> None:
 
 def _suspects(floor: Floor, before: int, failed: dict[str, Any], halt: dict[str, Any]) -> None:
     """Every tray with a unit that no good check vouches for, and no other: by what the filler really made."""
-    good = floor.records("check.judged", after=before, rule=RULE, state="passed")[-1]["body"]
+    good = floor.records("check.judged", after=before, rule=WEIGHED, state="passed")[-1]["body"]
     proven = max(sample["unit_no"] for sample in good["samples"])
     bad = max(sample["unit_no"] for sample in failed["body"]["samples"])
     doubtful = {unit["tray"] for unit in floor.units(proven + 1).values()}
     assert {unit["tray"] for unit in floor.units(proven + 1, bad).values()} <= set(halt["body"]["suspects"]) <= doubtful
-    marked = lambda: {r["body"]["tray"] for r in floor.records("batch.tray", after=before) if r["body"]["suspect"]}  # noqa: E731
+
+    def marked() -> set[str]:
+        return {r["body"]["tray"] for r in floor.records("batch.tray", after=before) if r["body"]["suspect"]}
+
     floor.wait(f"trays {doubtful} are all suspect", lambda: marked() == doubtful, 5)
 
 
 def _every_weight_is_true(floor: Floor, before: int) -> None:
     """What was judged is what lay on the pan."""
     made = floor.units()
-    samples = [r["body"]["sample"] for r in floor.records("check.taken", after=before) if r["body"]["rule"] == RULE]
+    samples = [r["body"]["sample"] for r in floor.records("check.taken", after=before) if r["body"]["rule"] == WEIGHED]
     assert samples
     for sample in samples:
         assert abs(float(sample["value"]) - made[sample["unit_no"]]["net_g"]) < 0.002
@@ -108,7 +94,7 @@ def _record_is_closed(floor: Floor) -> None:
 
 def test_the_first_wrong_label_stops_the_labeller(floor: Floor) -> None:
     """A wrong roll is held at its first label; released with a reason, and every label is accounted for at the end."""
-    floor.begin(QUIET)
+    floor.begin()
     labels = floor.truth("labeller")["applied"]
     floor.wait("labels are applied", lambda: floor.truth("labeller")["applied"] > labels + 20)
     before = floor.newest()
@@ -118,7 +104,7 @@ def test_the_first_wrong_label_stops_the_labeller(floor: Floor) -> None:
     assert "uid" in halt["text"]
     assert floor.machine("labeller") == "Held"
     wrong = floor.truth("labeller")["applied"] - right
-    per_s = 1.5 * floor.rate
+    per_s = 1.5 * RATE
     assert 1 <= wrong <= 1 + per_s * (0.25 + 0.25), "the poll's period and the reaction that BARS R12 allows"
 
     floor.roll()
@@ -144,8 +130,8 @@ def test_a_check_nobody_did_is_a_deviation_that_needs_a_reason(floor: Floor) -> 
     """The technician stays away: alarm, deviation in the record, and no disposition without a word on it."""
     floor.begin("impatient")
     before = floor.newest()
-    missed = floor.record("check.missed", after=before, rule=RULE, within_s=20)
-    alarm = floor.wait("the alarm stands", lambda: floor.alarm(RULE))
+    missed = floor.record("check.missed", after=before, rule=WEIGHED, within_s=20)
+    alarm = floor.wait("the alarm stands", lambda: floor.alarm(WEIGHED))
     assert alarm["priority"] == "high"
     assert missed["body"]["suspects"]
     assert not floor.records("check.judged", "halt.requested", after=before)
