@@ -130,7 +130,7 @@ def test_a_good_line_checks_clean(linegate: Cli) -> None:
     """With the worst case of every halt, and 0."""
     assert linegate("check", GOOD) == 0
     assert "worst-case reaction" in linegate.out
-    assert "ms poll + 500ms halt = " in linegate.out
+    assert "s poll + 500ms halt = " in linegate.out
     assert linegate.out.rstrip().endswith("good")
 
 
