@@ -266,12 +266,14 @@ async def run(settings: Settings, world: World | None = None, started: Callable[
     telemetry = Telemetry.open(state, writer=evidence.writer, world=world, max_bytes=cap)
     gateway = Gateway(settings, evidence, telemetry, world)
     try:
+        token_file = state / "console.token"
+        token_file.unlink(missing_ok=True)  # of a run that was killed: whoever waits for it waits for ours
         for config in settings.devices.values():
             config.preload()
         gateway.restore()
         if started is not None:
             started(gateway)
-        return await _until_told(gateway, door, state / "console.token")
+        return await _until_told(gateway, door, token_file)
     finally:
         await gateway.close()
 
