@@ -76,7 +76,8 @@ class Line:
         self._clock = ClockWatch()
         self._unnoted: list[tuple[Sequence[Finding], str]] = []
         self._head_start = False
-        """A halt was ordered this very moment: nothing is sealed until the station had its turn."""
+        """A halt was ordered this very moment: nothing is sealed, stored or sent until the station had its turn."""
+        self._behind: list[Scan] = []
         journal.before.append(self._note_findings)
         self.alarms = Alarms(journal, world, lambda: run.running)
         journal.on_mended = partial(self.alarms.tell, "gateway:journal")
@@ -98,9 +99,17 @@ class Line:
             self.run.count(scan)
         self.commit()
         if keep:
+            self._behind.append(scan)
+            if not self._head_start:
+                self._pass_on()
+
+    def _pass_on(self) -> None:
+        """To the telemetry store and the live sinks, in order; what a halt held back goes behind it."""
+        for scan in self._behind:
             self._telemetry.put(scan)
             for offer in self.live:
                 offer(scan)
+        self._behind.clear()
 
     def _watch(self, scan: Scan, device: str) -> None:
         position = scan.tagset.index.get("state")
@@ -124,6 +133,7 @@ class Line:
         """The station had its turn: note and commit what waited for it."""
         self._head_start = False
         self.commit()
+        self._pass_on()
 
     def commit(self) -> None:
         """Note and seal what happened; while a halt has its head start, `_catch_up` will."""
