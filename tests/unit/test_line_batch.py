@@ -225,6 +225,8 @@ async def test_a_broken_recipe_file_is_a_refusal(tmp_path: Path) -> None:
         (tmp_path / "recipes" / "cart.yaml").write_text("id: [")
         refusal = await refused("bad_configuration", kit.ask("batch.order", MES, order=order()))
 
+        await kit.journal.durable()
+
         assert "cart.yaml:2:1" in str(refusal)
         assert kit.records("command.refused")
         assert not kit.run.batches
