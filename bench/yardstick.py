@@ -138,8 +138,8 @@ def attempt(what: Callable[[], object]) -> bool:
 
 
 def alive(parent: int) -> None:
-    """A short rest; the end where the process that runs the gateway is gone."""
-    time.sleep(0.05)
+    """A rest, as people rest: each look costs the gateway some milliseconds.  The end where its process is gone."""
+    time.sleep(0.25)
     if os.getppid() != parent:
         sys.exit()
 
