@@ -215,3 +215,21 @@ def test_systemd_is_told(tmp_path: Path) -> None:
                 heard.append(door.recv(100).decode())
 
     assert heard[:4] == ["READY=1", "WATCHDOG=1", "WATCHDOG=1", "WATCHDOG=1"]
+
+
+def test_records_a_broker_will_never_take_are_an_alarm(tmp_path: Path) -> None:
+    """Its ACL forgets the events: nothing is lost, and a person hears of it instead of the MES hearing nothing."""
+    acl = tmp_path / "acl"
+    acl.write_text(
+        "".join(
+            f"topic readwrite {TOPICS}/{each}\n" for each in ("state/#", "telemetry/#", "ack/#", "cmd/#", "checkpoint")
+        )
+    )
+    with mosquitto(tmp_path, f"acl_file {acl}") as broker:
+        sink = {"kind": "mqtt", "url": f"mqtt://127.0.0.1:{broker.port}", "ack": "required"}
+        with running(written(tmp_path / "line", sinks={"mes": sink})) as gateway:
+            alarm = gateway.until("the alarm", lambda: gateway.alarms().get("rejected:mes"))
+
+            assert "not authorised" in alarm["text"]
+            assert "/event/" in alarm["text"]
+            assert gateway.stop() == 0
