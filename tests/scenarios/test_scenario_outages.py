@@ -75,7 +75,7 @@ def _telemetry_is_whole(floor: Floor, gone_ns: int, back_ns: int) -> None:
     floor.wait("history is drained", lambda: not missing(), 20)
     for device, period_s in (("reservoir", 0.25), ("balance", 0.2)):
         kept = [scan for scan in floor.mes.by_device[device] if gone_ns < int(scan["time"]) < back_ns]
-        assert len({scan["seq"] for scan in kept}) >= 0.9 * AWAY_S / period_s
+        assert len({scan["seq"] for scan in kept}) >= 0.75 * AWAY_S / period_s
 
 
 def _alarms_came_first(floor: Floor, arrived: int, gone_ns: int, back_ns: int) -> None:
@@ -174,8 +174,8 @@ def test_two_devices_down_at_once(floor: Floor) -> None:
         values = [scan["values"] for scan in floor.mes.by_device[device] if cut_ns + 1e9 < int(scan["time"]) < back_ns]
         assert not any(values), values
     assert not floor.records("gateway.started", after=before)
-    for device, longest_s in (("filler", 0.6), ("labeller", 0.6), ("balance", 0.4)):
+    for device, period_s in (("filler", 0.25), ("labeller", 0.25), ("balance", 0.2)):
         times = sorted(int(s["time"]) for s in floor.mes.by_device[device] if cut_ns < int(s["time"]) < back_ns)
-        pauses_s = [(b - a) / 1e9 for a, b in itertools.pairwise(times)]
+        pauses_s = sorted((b - a) / 1e9 for a, b in itertools.pairwise(times))
         assert len(times) > 20, f"{device}: {len(times)}"
-        assert max(pauses_s) < longest_s, f"{device}: {max(pauses_s)}"
+        assert pauses_s[int(0.95 * len(pauses_s))] < 1.5 * period_s, f"{device}: {pauses_s[-5:]}"

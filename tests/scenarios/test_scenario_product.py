@@ -131,6 +131,9 @@ def test_a_check_nobody_did_is_a_deviation_that_needs_a_reason(floor: Floor) -> 
     floor.begin("impatient")
     before = floor.newest()
     missed = floor.record("check.missed", after=before, rule=WEIGHED, within_s=20)
+    due = floor.record("check.due", after=before, rule=WEIGHED)
+    assert missed["body"]["id"] == due["body"]["id"]
+    assert 2 <= (int(missed["time"]) - int(due["time"])) / 1e9 < 3.5, "its grace is two seconds"
     alarm = floor.wait("the alarm stands", lambda: floor.alarm(WEIGHED))
     assert alarm["priority"] == "high"
     assert missed["body"]["suspects"]
