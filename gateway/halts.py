@@ -190,7 +190,8 @@ def check_release(
     if seen_version != halt.version:
         raise Refused(
             "changed",
-            f"{halt.id} is at version {halt.version} by now, you saw {seen_version}: {halt.text}. Look again first.",
+            f"{halt.id} is at version {halt.version} by now, you saw {seen_version}: "
+            f"{halt.text.rstrip('.')}. Look again first.",
             version=halt.version,
         )
     if not reason.strip():
