@@ -9,11 +9,11 @@ import itertools
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, ParamSpec, TypeVar
 
 import msgspec
 import structlog
@@ -44,10 +44,28 @@ from gateway.witness import Witness, as_text
 from gateway.world import World
 
 log = structlog.get_logger()
+P = ParamSpec("P")
+T = TypeVar("T")
 
 GOODBYE_S: Final = 1.5
 """So long the sinks may take to hand over the last records."""
 GOODBYES: Final = 15
+
+
+class Workers(Executor):
+    """One process for what takes long, made when first needed: even an idle pool has a helper of 13 MB beside it."""
+
+    def __init__(self) -> None:
+        self._pool: ProcessPoolExecutor | None = None
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(1, get_context("spawn"))
+        return self._pool.submit(fn, *args, **kwargs)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait, cancel_futures=cancel_futures)
 
 
 class Gateway:
@@ -69,7 +87,7 @@ class Gateway:
         self.line = Line(self.run, self.holds, self.journal, telemetry, world)
         self.people = People.open(state / "people.json", world)
         self.supervisor = Supervisor()
-        self.workers = ProcessPoolExecutor(1, get_context("spawn"))
+        self.workers = Workers()
         self.desk = Desk(
             settings,
             self.identity,
