@@ -75,7 +75,6 @@ def _logging(*, as_json: bool) -> None:
         ],
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        cache_logger_on_first_use=True,
     )
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from store_kit import make_bundle, pack, unpack
 
 import gateway
@@ -39,9 +41,10 @@ class Cli:
 
 
 @pytest.fixture
-def linegate(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
+def linegate(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Cli]:
     monkeypatch.setenv("COLUMNS", "200")
-    return Cli(capsys, monkeypatch)
+    yield Cli(capsys, monkeypatch)
+    structlog.reset_defaults()  # `run` sets the logs up, and this process goes on
 
 
 @pytest.fixture
