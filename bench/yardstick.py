@@ -60,9 +60,19 @@ def modbus(spec: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     return devices, rules
 
 
+def by_uri(endpoint: str, node: str) -> str:
+    """`ns=2;s=v{i}` with the server's own URI in place of the index, as whoever commissions a line reads it there."""
+    from asyncua.sync import Client as Server
+
+    index, _, rest = node.removeprefix("ns=").partition(";")
+    with Server(endpoint) as server:
+        return f"nsu={server.get_namespace_array()[int(index)]};{rest}"
+
+
 def opcua(spec: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """One OPC UA server, its variables subscribed."""
-    tags = {f"r{i}": {"node": spec["opcua_node"].format(i=i)} for i in range(spec["regs"])}
+    node, halted = (by_uri(spec["opcua_endpoint"], spec[name]) for name in ("opcua_node", "opcua_halt"))
+    tags: dict[str, Any] = {f"r[0..{spec['regs'] - 1}]": {"node": node}}
     device: dict[str, Any] = {
         "driver": "opcua",
         "url": spec["opcua_endpoint"],
@@ -76,11 +86,11 @@ def opcua(spec: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         "range": {"kind": "limit", "input": "ua/r*", "limits": {"unit": "1", "low": 0, "high": 65535}}
     }
     if spec["rule"]:
-        device["tags"]["halted"] = {"node": spec["opcua_halt"]}
+        device["tags"]["halted"] = {"node": halted}
         device["halt"] = {
-            "write": {"node": spec["opcua_halt"], "value": 1},
+            "write": {"node": halted, "value": 1},
             "confirm": {"tag": "halted", "in": [1]},
-            "release": {"node": spec["opcua_halt"], "value": 0},
+            "release": {"node": halted, "value": 0},
         }
         window = {"unit": "1", "low": 4800, "high": 5200}
         rules["deviation"] = {"kind": "limit", "input": "ua/r0", "limits": window, "halt": "ua"}
