@@ -24,6 +24,7 @@ from gateway.store.evidence import Evidence
 from gateway.store.telemetry import Telemetry
 from gateway.world import World
 
+GUESSING: Final = "gateway:logins"
 LONGEST_NAME: Final = 150
 """Of a folder: file systems take 255 bytes."""
 
@@ -58,8 +59,14 @@ class Desk:
     # -- people ----------------------------------------------------------------------------------
 
     async def authenticate(self, name: str, password: str) -> Principal:
-        """Raises Refused `bad_login` or `too_many_attempts`."""
-        person = await self.people.authenticate(name, password)
+        """Raises Refused `bad_login` or `too_many_attempts`; who guesses on and on is an alarm (21 CFR 11.300(d))."""
+        try:
+            person = await self.people.authenticate(name, password)
+        except Refused as refusal:
+            if refusal.code == "too_many_attempts" and self.line.alarms.is_acknowledged(GUESSING):
+                self.line.alarms.tell(GUESSING, f"somebody tries passwords: {refusal}")
+                self.line.commit()
+            raise
         return Principal(person.name, frozenset(person.roles), "http", person.full_name)
 
     async def add_person(

@@ -240,8 +240,12 @@ async def test_a_wrong_password_is_refused_and_limited(tmp_path: Path) -> None:
         answer = await ask.command("status", "sue", PASSWORD)
         assert refusal(answer) == (429, "too_many_attempts")
         assert answer.json()["retry_after_s"] > 0
+        assert refusal(await ask.command("status", "sue", PASSWORD)) == (429, "too_many_attempts")
         assert (await ask.command("status", "tom")).status_code == 200
         assert refusal(await ask.command("status", "nobody", PASSWORD)) == (401, "bad_login")
+        alarms = (await ask("GET", "/api/v1/board")).json()["alarms"]
+        assert "5 attempts for 'sue'" in alarms["gateway:logins"]["text"]
+        assert alarms["gateway:logins"]["occurrence"] == 1, "said once until somebody acknowledged it"
 
 
 async def test_an_unknown_session_is_refused(tmp_path: Path) -> None:
