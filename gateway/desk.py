@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from gateway.batch.complete import findings
 from gateway.batch.report import ReportData, render
 from gateway.config import Settings
 from gateway.errors import Refused
@@ -154,7 +155,10 @@ class Desk:
     async def close(self, batch: str, disposition: str, reason: str, who: Principal) -> Json:
         """Disposition, against the findings of the record as it stands."""
         await self.journal.durable()
-        return self.run.close(batch, disposition, reason, await self.records(batch), who)
+        records = await self.records(batch)
+        # 20,000 records take 0.14 s: not on the loop that judges
+        found = await asyncio.get_running_loop().run_in_executor(self._workers, findings, records)
+        return self.run.close(batch, disposition, reason, found, who)
 
     async def records(self, batch: str) -> list[dict[str, Json]]:
         """Every record of the batch, in order, as documents."""

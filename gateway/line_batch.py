@@ -12,8 +12,8 @@ from typing import Final
 
 import structlog
 
-from gateway.batch import complete as completeness
 from gateway.batch import lifecycle
+from gateway.batch.complete import Finding
 from gateway.batch.counts import CountEntry
 from gateway.batch.lifecycle import Batch, BatchState
 from gateway.batch.order import accept, facts, parse
@@ -234,10 +234,9 @@ class Run:
                 self._journal.note("check.missed", body, batch=number)
         self._journal.board.set("checks", {})
 
-    def close(self, number: str, disposition: str, reason: str, records: Sequence[Json], who: Principal) -> Json:
+    def close(self, number: str, disposition: str, reason: str, found: Sequence[Finding], who: Principal) -> Json:
         """QA's disposition, against what the record says is missing; one reason covers what was found."""
         batch = self._batch(number)
-        found = completeness.findings(records)
         changed, drafts = lifecycle.close(
             batch,
             self.recipe_of(number),
