@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -9,12 +10,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from servers import free_port
 
+from gateway import cli
 from gateway.client import Client
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -22,17 +25,25 @@ PASSWORD = "battery staple 7"
 START_S = 30.0
 
 
-def linegate(*arguments: str | Path, state: Path | None = None, who: str = "", **more: str) -> tuple[int, str, str]:
-    """Run one command; exit code, stdout, stderr."""
-    environment = {**os.environ, "COLUMNS": "200", "LINEGATE_PASSWORD": PASSWORD, "LINEGATE_NEW_PASSWORD": PASSWORD}
-    environment |= {"LINEGATE_STATE": str(state)} if state else {}
-    environment |= {"LINEGATE_PERSON": who} if who else {}
+def linegate(*arguments: str | Path) -> tuple[int, str, str]:
+    """Run one command in a process of its own; exit code, stdout, stderr."""
     command = [sys.executable, "-m", "gateway.cli", *map(str, arguments)]
-    done = subprocess.run(
-        command, capture_output=True, text=True, cwd=ROOT, env={**environment, **more}, timeout=60, check=False
-    )
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60, check=False)
     assert "Traceback" not in done.stderr, done.stderr
     return done.returncode, done.stdout, done.stderr
+
+
+def within(*arguments: str | Path, **environment: str) -> tuple[int, str, str]:
+    """As `linegate`, in this process: half a second of imports less each time."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    given = {"COLUMNS": "200", "LINEGATE_PASSWORD": PASSWORD, "LINEGATE_NEW_PASSWORD": PASSWORD, **environment}
+    argv = ["linegate", *map(str, arguments)]
+    with patch.dict(os.environ, given), patch.object(sys, "argv", argv), redirect_stdout(out), redirect_stderr(err):
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+    return code, out.getvalue(), err.getvalue()
 
 
 class Process:
@@ -73,7 +84,8 @@ class Process:
         return self
 
     def cli(self, *arguments: str | Path, who: str = "") -> tuple[int, str, str]:
-        return linegate(*arguments, state=self.state, who=who)
+        person = {"LINEGATE_PERSON": who} if who else {}
+        return within(*arguments, LINEGATE_STATE=str(self.state), **person)
 
     def status(self) -> dict[str, Any]:
         return Client(self.state / "console.token").status()

@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from process_kit import ROOT, linegate, running, written
+from process_kit import ROOT, linegate, running, within, written
 from store_kit import make_bundle, pack, unpack
 
 LINE = (ROOT / "config" / "line.yaml").read_text()
@@ -62,8 +62,7 @@ def spoilt(folder: Path, old: str, new: str) -> tuple[Path, int]:
 def test_a_mistake_in_the_line_stops_the_start(tmp_path: Path, old: str, new: str, told: str) -> None:
     """`check` and `run` say the same: file, line, column, what is meant; 2, and nothing was started or written."""
     path, line = spoilt(tmp_path, old, new)
-    for command in ("check", "run"):
-        code, out, err = linegate(command, path)
+    for code, out, err in (within("check", path), linegate("run", path)):
         assert (code, out) == (2, "")
         place = next(each for each in err.splitlines() if told in each)
         assert place.startswith(f"line.yaml:{line}:")
@@ -94,7 +93,7 @@ def test_yaml_that_is_none_is_a_place_and_a_sentence(tmp_path: Path, old: str) -
         folder = tmp_path / str(number)
         folder.mkdir()
         path, _ = spoilt(folder, f"\n{old}", f"\n{new}")
-        code, _, err = linegate("check", path)
+        code, _, err = within("check", path)
         assert code == 2
         assert err.startswith("line.yaml:")
 
@@ -141,7 +140,7 @@ def test_a_serial_path_that_is_not_there(tmp_path: Path) -> None:
     with scale("S S      1.012 g") as port:
         there = {"driver": "balance", "dialect": "mt-sics", "url": f"tcp://127.0.0.1:{port}", "period": "200ms"}
         config = written(tmp_path, devices={"lost": lost, "balance": there})
-        code, out, err = linegate("check", config)
+        code, out, err = within("check", config)
         assert (code, "good" in out) == (0, True)
         warning = next(each for each in err.splitlines() if "/dev/no-such-port" in each)
         assert warning.startswith("line.yaml:")
@@ -216,6 +215,6 @@ async def test_a_corrupted_bundle_names_the_record(tmp_path: Path) -> None:
         b"".join(lines[:at] + lines[at + 1 :]),
         b"".join([*lines[:at], lines[at + 1], lines[at], *lines[at + 2 :]]),
     ):
-        code, out, err = linegate("verify", pack(tmp_path / "spoilt.zip", {**files, name: change}))
+        code, out, err = within("verify", pack(tmp_path / "spoilt.zip", {**files, name: change}))
         assert code == 1
         assert f"record {index}" in out + err
