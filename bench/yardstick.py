@@ -29,7 +29,7 @@ PASSWORD = "bench-password-1"
 PATH = "plant/bench/line/cell"
 FIRST_REST_S, REST_S = 0.05, 0.25
 """Between two looks at the line, each of which costs the gateway some milliseconds.  The first halt is released at once:
-a yardstick may think that nobody ever will."""
+a yardstick may think that nobody ever will."""  # noqa: E501
 
 
 def modbus(spec: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -126,7 +126,7 @@ def robot(state: Path, token: str, parent: int) -> None:
     while True:
         alive(parent, rest_s)
         released: list[str] = []
-        attempt(lambda: released.extend(release(person)))
+        attempt(lambda: released.extend(release(person)))  # noqa: B023
         rest_s = REST_S if released else rest_s
 
 
