@@ -125,23 +125,17 @@ class Gateway:
                 ledger_id=self.evidence.ledger_id,
                 board=self.board,
                 on_command=self._command,
-                on_acknowledged=partial(self.line.acknowledged_by_mes, name),
+                on_acknowledged=partial(self.line.consumers.acknowledged, name),
                 checkpoint=self.evidence.checkpoint,
             )
             forwarder = Forwarder(name, config, self.evidence, self.telemetry, ports, self.world)
-            forwarder.on_late_ack = self.line.late_acknowledgement
-            forwarder.on_rejected = self._rejected
-            forwarder.on_ahead = self.line.ahead_of_us
+            forwarder.on_late_ack = self.line.consumers.late
+            forwarder.on_rejected = self.line.consumers.rejected
+            forwarder.on_ahead = self.line.consumers.ahead
             if config.wants_scans:
                 self.line.live.append(forwarder.offer)
             made.append(forwarder)
         return made
-
-    def _rejected(self, sink: str, items: int, reason: str) -> None:
-        """A sink will never take these; told once a reason."""
-        text = f"{sink} will never take {items} item(s): {reason}; they stay in the store"
-        self.line.alarms.tell(f"rejected:{sink}", text)
-        self.line.commit()
 
     def _save_latches(self, latches: Mapping[str, Json]) -> None:
         saving = asyncio.get_running_loop().run_in_executor(self._latch_thread, self.latch_file.write, dict(latches))

@@ -24,6 +24,7 @@ from gateway.line_alarms import Alarms
 from gateway.line_batch import Run
 from gateway.line_checks import CheckBook
 from gateway.line_clock import ClockWatch
+from gateway.line_consumers import Consumers
 from gateway.line_halts import FOUND_HELD, Holds
 from gateway.model import (
     CheckChange,
@@ -36,7 +37,6 @@ from gateway.model import (
     Severity,
     Tick,
     Verdict,
-    Watermark,
 )
 from gateway.world import World
 
@@ -80,6 +80,7 @@ class Line:
         self._behind: list[Scan] = []
         journal.before.append(self._note_findings)
         self.alarms = Alarms(journal, world, lambda: run.running)
+        self.consumers = Consumers(journal.board, self.alarms, self.commit)
         journal.on_mended = partial(self.alarms.tell, "gateway:journal")
         run.on_dropped = self._drop
         holds.alarm = self.alarms.take
@@ -276,23 +277,6 @@ class Line:
         self.alarms.stand(f"link:{device}", "" if up else text, subject=device, priority=Priority.MEDIUM)
         shown = {"connected": up, "since": str(self._world.time_ns()), **more}
         self._journal.board.set(f"devices/{device}", shown)
-        self.commit()
-
-    def acknowledged_by_mes(self, sink: str, mark: Watermark) -> None:
-        """The MES's own word.  Whichever run missed it: it is late no longer."""
-        self._journal.board.set("mes", {"committed_upto": mark.committed_upto, "root": mark.root})
-        self.late_acknowledgement(sink, 0)
-
-    def late_acknowledgement(self, sink: str, waiting: int) -> None:
-        """The MES is connected and does not say that it committed: an alarm; 0 waiting clears it."""
-        text = f"{sink} has not acknowledged {waiting} record(s)" if waiting else ""
-        self.alarms.stand(f"late-ack:{sink}", text, subject=sink, priority=Priority.MEDIUM)
-        self.commit()
-
-    def ahead_of_us(self, sink: str, index: int) -> None:
-        """The consumer has records of this ledger that the ledger does not: the only outside witness of a rollback."""
-        text = f"{sink} holds record {index} of this ledger, which the ledger itself does not: records were lost here"
-        self.alarms.tell(f"ahead:{sink}", text)
         self.commit()
 
     # -- the one timer ---------------------------------------------------------------------------

@@ -148,7 +148,7 @@ async def test_a_lost_device_is_an_alarm_until_it_is_back(tmp_path: Path) -> Non
 async def test_a_silent_mes_is_an_alarm_until_it_speaks(tmp_path: Path) -> None:
     """Late acknowledgement is raised once and cleared by the MES's word, also after a restart."""
     async with Kit(tmp_path) as first:
-        first.line.late_acknowledgement("mes", 17)
+        first.line.consumers.late("mes", 17)
         await first.journal.durable()
         assert state(first, "late-ack:mes") == ("unack", 1)
         assert "17" in first.line.alarms.standing["late-ack:mes"].text
@@ -156,7 +156,7 @@ async def test_a_silent_mes_is_an_alarm_until_it_speaks(tmp_path: Path) -> None:
         settings = replace(first.settings, sinks={"mes": FileConfig()})
         kit = await first.again(settings=settings)
         assert state(kit, "late-ack:mes") == ("unack", 1)
-        kit.line.acknowledged_by_mes("mes", Watermark("aa", 5, "00"))
+        kit.line.consumers.acknowledged("mes", Watermark("aa", 5, "00"))
         assert state(kit, "late-ack:mes") == ("rtn_unack", 1)
         assert kit.board.get("mes") == {"committed_upto": 5, "root": "00"}
 
