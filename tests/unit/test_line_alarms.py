@@ -213,3 +213,14 @@ async def test_only_the_roles_of_the_floor_acknowledge(tmp_path: Path) -> None:
         with pytest.raises(Refused) as refused:
             await kit.ask("alarm.acknowledge", TECHNICIAN, alarm="gateway:test", occurrence=1)
         assert refused.value.code == "no_such_alarm"
+
+
+async def test_what_consumers_say_is_heard(tmp_path: Path) -> None:
+    """One that holds more than the ledger, and one that will never take a record: each an alarm of its own."""
+    async with Kit(tmp_path) as kit:
+        kit.line.consumers.ahead("mes", 99)
+        kit.line.consumers.rejected("mes", 3, "not authorised")
+        await asyncio.sleep(0.1)
+
+        assert "record 99" in kit.board.get("alarms")["ahead:mes"]["text"]
+        assert "3 item(s): not authorised" in kit.board.get("alarms")["rejected:mes"]["text"]
