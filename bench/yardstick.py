@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from gateway.errors import LinegateError  # noqa: E402
 PASSWORD = "bench-password-1"
 PATH = "plant/bench/line/cell"
 FIRST_REST_S, REST_S = 0.05, 0.25
-"""Between two looks at the line, each of which costs the gateway some milliseconds.  The first halt is released at once:
+"""Between two looks at the line, each of which costs the gateway some milliseconds.  The first halt is released soon:
 a yardstick may think that nobody ever will."""  # noqa: E501
 
 
@@ -141,17 +141,17 @@ def release(person: Client) -> Iterator[str]:
             person.command("alarm.acknowledge", alarm=halt["rule"], occurrence=int(alarm["occurrence"]))
         arguments = {"halt": halt["halt"], "version": halt["version"], "reason": "bench"}
         person.command("halt.release", signed=True, **arguments)
-        yield halt["halt"]
+        released = True
+    return released
 
 
 def attempt(what: Callable[[], object]) -> bool:
-    """What is refused or not there yet is tried again."""
+    """What is refused or not there yet is tried again.  False: it is not done."""
     try:
-        what()
+        return what() is not False
     except LinegateError as error:
         print(f"robot: {error}", file=sys.stderr)
         return False
-    return True
 
 
 def alive(parent: int, rest_s: float) -> None:
