@@ -29,7 +29,7 @@ PASSWORD = "bench-password-1"
 PATH = "plant/bench/line/cell"
 FIRST_REST_S, REST_S = 0.05, 0.25
 """Between two looks at the line, each of which costs the gateway some milliseconds.  The first halt is released soon:
-a yardstick may think that nobody ever will."""  # noqa: E501
+a yardstick may think that nobody ever will."""
 
 
 def modbus(spec: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -125,14 +125,12 @@ def robot(state: Path, token: str, parent: int) -> None:
     rest_s = FIRST_REST_S
     while True:
         alive(parent, rest_s)
-        released: list[str] = []
-        attempt(lambda: released.extend(release(person)))  # noqa: B023
-        rest_s = REST_S if released else rest_s
+        rest_s = REST_S if attempt(lambda: release(person)) else rest_s
 
 
-def release(person: Client) -> Iterator[str]:
-    """One look at the line; the halts that were released."""
-    status = person.status()
+def release(person: Client) -> bool:
+    """One look at the line: was any halt released?"""
+    status, released = person.status(), False
     for halt in (status.get("halts") or {}).values():
         if halt["state"] != "confirmed" and not halt["trouble"]:
             continue  # the machine has not been asked long enough
