@@ -19,7 +19,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from simulators.catalogue import as_text, describe
 from simulators.device import UnknownError
+from simulators.extras import BASE_PORT, EXTRAS
 from simulators.line import DEVICES, PORTS, Line, Options
 
 CONTROL_PORT = 4800
@@ -37,6 +39,9 @@ def _arguments() -> argparse.ArgumentParser:
     add("--trust", type=Path, help="folder of trusted OPC UA client certificates (DER); default: all are accepted")
     add("--host", default="127.0.0.1")
     add("--devices", default=",".join(DEVICES), help="which to start, comma-separated")
+    add("--with", dest="extras", default="", metavar="NAME[,NAME]", help="extra devices to start; --list names them")
+    add("--extras-port", type=int, default=BASE_PORT, help="base of the extra devices' ports (0: any free ones)")
+    add("--list", action="store_true", help="print devices, tags and faults, then end")
     add("--control", type=int, default=CONTROL_PORT, help="port of the control (0: any free one)")
     for name in DEVICES:
         add(f"--{name}", type=int, default=PORTS[name], metavar="PORT", help=f"TCP port of the {name} (0: any free)")
@@ -55,9 +60,18 @@ def _options(given: argparse.Namespace) -> Options:
         oil_cel=given.oil_cel,
         tray_prefix=given.tray_prefix,
         devices=tuple(name for name in given.devices.split(",") if name),
+        extras=tuple(name for name in given.extras.split(",") if name),
+        extras_port=given.extras_port,
         ports={name: getattr(given, name) for name in DEVICES},
         trust=given.trust,
     )
+
+
+async def catalogue() -> str:
+    """Every device there is, extra ones too, in words.  None of them is opened."""
+    with tempfile.TemporaryDirectory(prefix="linegate-sim-") as folder:
+        line = Line(Options(seed=0, run_dir=Path(folder), extras=tuple(EXTRAS), extras_port=0))
+        return as_text(describe(line.devices.values()))
 
 
 async def serve(options: Options, control_port: int) -> None:
@@ -109,6 +123,9 @@ def main() -> int:
     logging.basicConfig(level=logging.CRITICAL)  # asyncua reports every cut connection as an error
     gc.disable()  # importing asyncua makes a million objects that stay: 0.6 s of the 1.6 s were the collector's
     try:
+        if given.list:
+            sys.stdout.write(asyncio.run(catalogue()))
+            return 0
         asyncio.run(serve(_options(given), given.control))
     except (OSError, UnknownError) as error:
         sys.stderr.write(f"simulators: {error}\n")

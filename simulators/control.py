@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import Any, Final
 
+from simulators.catalogue import describe
 from simulators.device import UnknownError
 from simulators.labelling import Print
 from simulators.line import Line
@@ -31,6 +32,7 @@ class Control:
         self._verbs: dict[str, Callable[[Request], Awaitable[Answer]]] = {
             "truth": self._truth,
             "addresses": self._addresses,
+            "list": self._list,
             "units": self._units,
             "place": self._place,
             "remove": self._remove,
@@ -89,6 +91,10 @@ class Control:
 
     async def _addresses(self, _: Request) -> Answer:
         return {"addresses": self._line.addresses()}
+
+    async def _list(self, _: Request) -> Answer:
+        """What the devices of this line are, and what can go wrong with each."""
+        return {"devices": describe(self._line.devices.values())}
 
     async def _units(self, request: Request) -> Answer:
         """{from, to}, both included; without them all."""

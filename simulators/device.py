@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Self
 
 from simulators.link import Gate, Link
 
@@ -17,19 +17,33 @@ class UnknownError(ValueError):
     """The control asked for a device, tag, fault or action that there is not."""
 
 
+class Fault(frozenset[str]):
+    """The arguments a fault takes, and one sentence on what it does to those who talk to the device."""
+
+    sentence: str
+
+    def __new__(cls, sentence: str, *arguments: str) -> Self:
+        """`Fault("The nozzle gives too little.", "share")`."""
+        made = super().__new__(cls, arguments)
+        made.sentence = sentence
+        return made
+
+
 class Device:
     """One device.  `step` and the faults run on the line's own loop; nothing here blocks."""
 
-    name: ClassVar[str]
+    name: str
+    sentence: ClassVar[str] = ""
+    """What it is, for the catalogue."""
     tags: ClassVar[frozenset[str]]
     """Tags whose value `deviate` can force."""
     own_faults: ClassVar[Mapping[str, frozenset[str]]] = {}
-    """Fault -> the arguments it takes."""
+    """Fault -> the arguments it takes; a `Fault` says in words what it does."""
     _LINK_FAULTS: ClassVar[Mapping[str, frozenset[str]]] = {
-        "cut": frozenset(),
-        "silent": frozenset(),
-        "frozen": frozenset(),
-        "reboot": frozenset({"seconds"}),
+        "cut": Fault("The cable is out: connections break, new ones are refused."),
+        "silent": Fault("It takes every request and answers none."),
+        "frozen": Fault("It answers on, with the values it had."),
+        "reboot": Fault("It goes away for a while and comes back as after power-on.", "seconds"),
     }
 
     def __init__(self) -> None:
@@ -79,9 +93,13 @@ class Device:
         """A forced value as the type `tag` has.  ValueError if it cannot be."""
         return float(value)
 
+    def known_faults(self) -> dict[str, frozenset[str]]:
+        """Every fault it can have -> the arguments."""
+        return {**self._LINK_FAULTS, **self.own_faults}
+
     async def fault(self, name: str, args: dict[str, Any]) -> None:
         """Bring a fault on.  UnknownError: no such fault, or arguments it does not take."""
-        known = {**self._LINK_FAULTS, **self.own_faults}
+        known = self.known_faults()
         if name not in known:
             raise UnknownError(f"{self.name} has no fault {name!r}; it has {', '.join(sorted(known))}")
         if extra := set(args) - known[name]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from simulators.balance import Balance
 from simulators.device import Device, UnknownError
+from simulators.extras import BASE_PORT, EXTRAS, Stand, make_extra
 from simulators.packml import State
 from simulators.plant import Plant
 from simulators.reservoir import Reservoir
@@ -41,6 +42,10 @@ class Options:
     ports: Mapping[str, int] = field(default_factory=lambda: dict(PORTS))
     trust: Path | None = None
     """Folder of trusted OPC UA client certificates; None: all are accepted."""
+    extras: Sequence[str] = ()
+    """Devices of `simulators.extras` to start too."""
+    extras_port: int = BASE_PORT
+    """Base of their ports; 0: any free ones."""
 
 
 class Line:
@@ -56,6 +61,8 @@ class Line:
             tray_prefix=options.tray_prefix,
         )
         self.devices: dict[str, Device] = {name: self._make(name) for name in options.devices}
+        for name in options.extras:
+            self.devices[name] = self._extra(name)
 
     async def start(self) -> None:
         """Open every link.  OSError with the device's name if a port is taken."""
@@ -63,7 +70,7 @@ class Line:
             try:
                 await device.start()
             except OSError as error:
-                where = f"{self.options.host}:{self.options.ports[device.name]}"
+                where = f"{self.options.host}:{self._port(device.name)}"
                 raise OSError(f"{device.name} cannot listen on {where}: {error.strerror or error}") from error
 
     async def run(self) -> None:
@@ -135,7 +142,7 @@ class Line:
         return [vars(halt) for halt in sorted(seen, key=lambda halt: int(halt.mono_ns))]
 
     def _make(self, name: str) -> Device:
-        host, port, folder = self.options.host, self.options.ports.get(name, 0), self.options.run_dir
+        host, port, folder = self.options.host, self._port(name), self.options.run_dir
         match name:
             case "balance":
                 return Balance(self.plant, host, port, folder / "balance.tty")
@@ -146,6 +153,19 @@ class Line:
             case "filler" | "labeller":
                 return self._packml(name, port)
         raise UnknownError(f"no device {name!r}; there are {', '.join(DEVICES)}")
+
+    def _port(self, name: str) -> int:
+        """The TCP port a device begins with; 0: any free one."""
+        if name in EXTRAS:
+            return self.options.extras_port and self.options.extras_port + EXTRAS[name].offset
+        return self.options.ports.get(name, 0)
+
+    def _extra(self, name: str) -> Device:
+        if name in self.devices:
+            raise UnknownError(f"extra device {name!r} is asked for twice")
+        port = self._port(name)
+        options = self.options
+        return make_extra(Stand(name, self.plant, options.host, options.run_dir, self.devices, port))
 
     def _packml(self, name: str, port: int) -> Device:
         from simulators.filler import Filler  # noqa: PLC0415
