@@ -132,6 +132,7 @@ class _Halts(ModbusDevice):
         assert config.halt is not None
         assert config.proof is not None
         self._values = config.halt.confirm.values
+        self._always = config.halt.always
         self._holding = False
         """From the first attempt to halt until it is taken back."""
         self._stop = config.halt.write.request(config.unit_id, config.base)
@@ -158,7 +159,7 @@ class _Halts(ModbusDevice):
         try:
             async with asyncio.timeout(self._config.halt_budget_s):
                 held, state = await self._state()
-                if held:
+                if held and not self._always:
                     return HaltProof(state, wrote=False)
                 await self._write(self._stop)
                 wrote = True

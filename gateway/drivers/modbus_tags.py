@@ -190,6 +190,8 @@ class HaltBy(Lazy):
     """Written when our hold is withdrawn; it must only take back, never start."""
     confirm_same: Literal["accepted"] | None = None
     """A machine that says of itself nothing but what was written to it: proves the write, not the standstill."""
+    always: bool = False
+    """Write even where the confirm tag says held already: a permissive relay's read-back may be a broken wire."""
 
 
 class Heartbeat(Lazy):
