@@ -4,24 +4,49 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 import msgspec
 
-from gateway.drivers.modbus_layout import Layout, Part, unpack_part
+from gateway.drivers.modbus_layout import Channel, Held, Layout, Part, unpack_part
 from gateway.drivers.modbus_link import ModbusLink
 from gateway.drivers.modbus_plan import Block, split
+from gateway.drivers.modbus_tags import HaltBy, Heartbeat
 from gateway.drivers.wire import modbus as wire
 from gateway.errors import DeviceError, DeviceMisconfigured, NotHeld
 from gateway.model import HaltOrder, HaltProof, Reading
-
-if TYPE_CHECKING:
-    from gateway.drivers.modbus import ModbusConfig
 
 _FIRST_PAUSE_S: Final = 0.002
 _LONGEST_PAUSE_S: Final = 0.05
 _SEARCH_SHARE: Final = 0.5
 """Part of a poll's budget that may go into finding a refused address; the rest is found in later polls."""
+
+
+class Wanted(Protocol):
+    """What a device needs of its configuration."""
+
+    @property
+    def unit_id(self) -> int: ...
+    @property
+    def base(self) -> int: ...
+    @property
+    def timeout_s(self) -> float: ...
+    @property
+    def halt_budget_s(self) -> float: ...
+    @property
+    def names(self) -> tuple[str, ...]: ...
+    @property
+    def channels(self) -> tuple[Channel, ...]: ...
+    @property
+    def parts(self) -> tuple[Part, ...]: ...
+    @property
+    def held(self) -> Held | None: ...
+    @property
+    def proof(self) -> Channel | None: ...
+    @property
+    def halt(self) -> HaltBy | None: ...
+    @property
+    def heartbeat(self) -> Heartbeat | None: ...
 
 
 class _Ready(msgspec.Struct, frozen=True):
@@ -35,7 +60,7 @@ class _Ready(msgspec.Struct, frozen=True):
 class ModbusDevice:
     """An open Modbus connection."""
 
-    def __init__(self, config: ModbusConfig, link: ModbusLink) -> None:
+    def __init__(self, config: Wanted, link: ModbusLink) -> None:
         self.identity: Mapping[str, str] = {}
         self._config = config
         self._link = link
@@ -127,7 +152,7 @@ def _blames_address(answer: bytes | wire.Refusal) -> bool:
 class _Halts(ModbusDevice):
     """With a halt: a write, and another word of the machine that proves it."""
 
-    def __init__(self, config: ModbusConfig, link: ModbusLink) -> None:
+    def __init__(self, config: Wanted, link: ModbusLink) -> None:
         super().__init__(config, link)
         assert config.halt is not None
         assert config.proof is not None

@@ -292,7 +292,8 @@ def test_rtu_memory_is_bounded() -> None:
     for _ in range(1000):
         assert framing.feed(b"\xff" * 100) is None
 
-    assert len(framing._buffer) <= 600
+    assert framing._hunt is not None
+    assert len(framing._hunt._buffer) <= 600
 
 
 @given(st.binary(max_size=300))
