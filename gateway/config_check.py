@@ -127,6 +127,7 @@ def _whole(
         yield settings.document.problem((*rule.where, "input"), "no device or tag matches this pattern")
     misfits = [
         *(problem for names in each for problem in _inputs(settings, rule, names, opaque)),
+        *_followed(settings, rule, config),
         *_windows(settings, rule, config, each),
     ]
     yield from misfits
@@ -149,6 +150,15 @@ def _inputs(settings: Settings, rule: RawRule, names: Sequence[str], opaque: set
     for name in names:
         if _spec(settings, name) is None:
             yield from _tag(settings, _place(settings, rule, name), name, opaque)
+
+
+def _followed(settings: Settings, rule: RawRule, config: RuleConfig) -> Iterator[Problem]:
+    """A chart follows a sampling rule there is."""
+    sampling = [name for name, other in settings.rules.items() if other.kind == "sampling"]
+    for name in config.rules():
+        if name not in sampling:
+            text = f"no sampling rule is called {name!r}{hint(name, sampling)}"
+            yield settings.document.problem(_place(settings, rule, name), text)
 
 
 def _counters(settings: Settings, opaque: set[str]) -> Iterator[Problem]:

@@ -32,6 +32,7 @@ from gateway.model import (
     Finding,
     HaltProof,
     Json,
+    Noted,
     Priority,
     Scan,
     Severity,
@@ -152,6 +153,8 @@ class Line:
                     self._alarm(finding)
                 elif isinstance(finding, CheckChange):
                     self.checks.changed(finding, by)
+                elif isinstance(finding, Noted):
+                    self._journal.note(finding.kind, dict(finding.body), batch=self.run.running)
                 else:
                     self.checks.weighed(finding, by)
         self._keep_rules()

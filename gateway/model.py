@@ -63,6 +63,7 @@ class Fault(msgspec.Struct, frozen=True, gc=False):
 
 
 NO_FAULTS: Final[Mapping[int, Fault]] = MappingProxyType({})
+NO_STAMPS: Final[Mapping[int, int]] = MappingProxyType({})
 
 
 class TagSpec(msgspec.Struct, frozen=True):
@@ -109,6 +110,10 @@ class Reading(msgspec.Struct, frozen=True):
     """The device's own bytes, where they are evidence (a balance's line)."""
     held: bool | None = None
     """The machine's own word on whether it stands still; None where it does not say."""
+    changed: frozenset[int] | None = None
+    """A sparse reading: only these positions are new, the others stand as they were.  None: all are."""
+    server_ns: Mapping[int, int] = NO_STAMPS
+    """Position -> when the device's server had the value, where it was asked for (OPC UA serverTimestamp)."""
 
 
 class Scan(msgspec.Struct, frozen=True):
@@ -128,6 +133,9 @@ class Scan(msgspec.Struct, frozen=True):
     held: bool | None = None
     boot: str = ""
     """Boot id of a scan read back from the store; empty: this boot's own."""
+    changed: frozenset[int] | None = None
+    """Positions that are new in this scan; None: all.  The others stand as they were: no new sample of anything."""
+    server_ns: Mapping[int, int] = NO_STAMPS
 
     @property
     def device(self) -> str:
@@ -221,6 +229,8 @@ class Asked(msgspec.Struct, frozen=True):
     unit: str
     n: int
     """How many samples; a count of defects is one for all units looked at."""
+    units: int = 0
+    """How many units are looked at: n of a variable, the plan's n of a count of defects; 0 in older records."""
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -267,7 +277,16 @@ class Weighing(msgspec.Struct, frozen=True):
     check: str | None
 
 
-Finding = Verdict | CheckChange | Weighing
+class Noted(msgspec.Struct, frozen=True):
+    """Something a rule found out that belongs into the record: a chart's limits."""
+
+    rule: str
+    kind: str
+    """Of the record: `chart.frozen`."""
+    body: Mapping[str, Json]
+
+
+Finding = Verdict | CheckChange | Weighing | Noted
 """What the engine says of one event."""
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Protocol, runtime_checkable
 import msgspec
 from pydantic import BeforeValidator, Field
 
-from gateway.model import Check, Entry, Finding, Json, Scan, TagSet, Verdict
+from gateway.model import Check, CheckChange, Entry, Finding, Json, Scan, TagSet, Verdict
 from gateway.recipe import Frozen
 from gateway.units import Duration
 
@@ -107,6 +107,22 @@ class Checking(Protocol):
         ...
 
 
+@runtime_checkable
+class Following(Protocol):
+    """A judge that looks at another rule's checks: a chart."""
+
+    follows: str | None
+    """That rule's name; None: this one looks at tags."""
+
+    def hear(self, change: CheckChange, now_ns: int) -> Sequence[Finding]:
+        """A check of that rule changed."""
+        ...
+
+    def heard(self, entry: Entry) -> Sequence[Finding]:
+        """An entry that rule took: a recalibration."""
+        ...
+
+
 class RuleConfig(Frozen):
     """What every rule has.  Subclasses add `kind: Literal["name"]` and their own keys."""
 
@@ -124,6 +140,10 @@ class RuleConfig(Frozen):
     def inputs(self) -> tuple[str, ...]:
         """Full tag names `device/tag` (or a device name) that it looks at, for `linegate check`."""
         raise NotImplementedError
+
+    def rules(self) -> tuple[str, ...]:
+        """Names of sampling rules that it follows, for `linegate check`."""
+        return ()
 
     def build(self, name: str, context: RuleContext) -> Judge:
         raise NotImplementedError

@@ -127,7 +127,8 @@ class Checks:
 
     def _asked(self, name: str, n: int) -> Asked:
         source = "weighing" if name in self._weighed else "entry"
-        return Asked(name, source, self._standards[name].unit, n)
+        units = n if self._standards[name].accept is None else self._terms.plan.n
+        return Asked(name, source, self._standards[name].unit, n, units)
 
     def _id(self, number: int) -> str:
         return f"{self._terms.rule}#{number}"

@@ -11,8 +11,8 @@ from operator import itemgetter
 from typing import cast
 
 from gateway.errors import Refused
-from gateway.model import Check, Entry, Finding, Json, Scan, TagSet, Tick, Verdict
-from gateway.rules.base import NOTHING, Checking, Closure, Group, Grouping, Judge
+from gateway.model import Check, CheckChange, Entry, Finding, Json, Scan, TagSet, Tick, Verdict
+from gateway.rules.base import NOTHING, Checking, Closure, Following, Group, Grouping, Judge
 
 
 class Engine:
@@ -33,6 +33,10 @@ class Engine:
         self._ticks = (*(group.tick for group in groups), *(judge.tick for judge in alone))
         kinds: set[type] = set(map(type, self._judges.values()))
         asking: set[type] = {kind for kind in kinds if issubclass(kind, Checking)}
+        self._followers: dict[str, list[Following]] = {}
+        for judge in self._judges.values():
+            if isinstance(judge, Following) and judge.follows is not None:
+                self._followers.setdefault(judge.follows, []).append(judge)
         self._checking: tuple[Checking, ...] = tuple(
             cast("Checking", judge) for judge in self._judges.values() if type(judge) in asking
         )
@@ -44,9 +48,14 @@ class Engine:
         """
         if type(event) is Scan:
             plan = self._plans.get(event.tagset)
-            return NOTHING if plan is None else plan(event, now_ns)
-        if isinstance(event, Entry):
-            return self._entered(event, now_ns, wall_ns)
+            found = NOTHING if plan is None else plan(event, now_ns)
+        elif isinstance(event, Entry):
+            found = self._entered(event, now_ns, wall_ns)
+        else:
+            found = self._ticked(now_ns, wall_ns)
+        return self._followed(found, now_ns) if found and self._followers else found
+
+    def _ticked(self, now_ns: int, wall_ns: int) -> Sequence[Finding]:
         found: Sequence[Finding] = NOTHING
         for tick in self._ticks:
             new = tick(now_ns, wall_ns)
@@ -54,12 +63,24 @@ class Engine:
                 found = (*found, *new)
         return found
 
+    def _followed(self, found: Sequence[Finding], now_ns: int) -> Sequence[Finding]:
+        """What charts say of the checks that changed comes after them."""
+        more: list[Finding] = []
+        for finding in found:
+            if isinstance(finding, CheckChange):
+                for judge in self._followers.get(finding.check.rule, ()):
+                    more += judge.hear(finding, now_ns)
+        return (*found, *more) if more else found
+
     def _entered(self, entry: Entry, now_ns: int, wall_ns: int) -> Sequence[Finding]:
         judge = self._judges.get(entry.rule)
         if judge is None:
             known = ", ".join(sorted(self._judges)) or "none"
             raise Refused("no_such_rule", f"no rule {entry.rule!r} judges now; those that do: {known}")
-        return judge.enter(entry, now_ns, wall_ns)
+        found = judge.enter(entry, now_ns, wall_ns)
+        for follower in self._followers.get(entry.rule, ()):
+            found = (*found, *follower.heard(entry))
+        return found
 
     def current(self, rule: str) -> Verdict | None:
         """The verdict that stands; None before the first input, and for a rule that does not judge now."""

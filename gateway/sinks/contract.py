@@ -35,6 +35,7 @@ KINDS: Final[dict[str, str]] = {
     "check.judged": "passed or failed, with all samples; suspect trays where it failed",
     "check.missed": "not done in its grace: a deviation",
     "weighing.recorded": "a weight seen on a balance, judged or not",
+    "chart.frozen": "the limits of a control chart were found in its phase I, and stand from now on",
     "batch.ordered": "an order came in: SKU, quantity, lots, UIDs, COA",
     "batch.signed": "a person signed a step, and what the signature means",
     "batch.started": "production began",

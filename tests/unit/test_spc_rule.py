@@ -1,0 +1,196 @@
+"""Rule kind `spc`: charts that follow checks or tags, through restarts and recalibrations."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from rules_kit import CONTEXT, RESERVOIR, WALL, S, bad, scan
+from sampling_kit import EVERY_15_MIN, EVERY_100, LEAKS, Line, rule
+
+from gateway.model import Entry, Finding, Noted, Severity, Verdict
+from gateway.rules.engine import Engine
+from gateway.rules.spc.chart import Chart, Phase
+from gateway.rules.spc.limits import Process
+from gateway.rules.spc.rule import SpcConfig
+from gateway.rules.spc.runs import named
+
+FIXED = {"process": {"center": 1.0, "sigma": 0.01}}
+
+
+def chart(**keys: Any) -> SpcConfig:
+    return SpcConfig.model_validate({"of": "fill", "chart": "i-mr", **FIXED, **keys})
+
+
+def verdicts(found: list[Finding] | tuple[Finding, ...], rule: str = "chart") -> list[tuple[Severity, str]]:
+    return [(each.severity, each.text) for each in found if isinstance(each, Verdict) and each.rule == rule]
+
+
+def checked(line: Line, *weights: str) -> list[tuple[Severity, str]]:
+    """A check each hundred units, of one weight; what the chart said."""
+    seen = len(line.found)
+    for weight in weights:
+        line.run(10, per_s=10)
+        line.weigh(weight)
+    return verdicts(line.found[seen:])
+
+
+def test_a_chart_warns_of_a_drift_that_every_check_passes() -> None:
+    """Weights well within the limits, the eighth in a row above centre: a warning that names pattern and check."""
+    line = Line(fill=rule(EVERY_100), chart=chart())
+    first, *rest = checked(line, *["1.005"] * 8)
+    assert first[0] is Severity.NORMAL
+    assert [severity for severity, _ in rest] == [Severity.WARNING]
+    assert rest[0][1] == "fill at fill#8: value: 8 points in a row on one side of the centre (we4)"
+
+
+def test_a_signal_goes_when_a_point_completes_no_pattern() -> None:
+    """A point beyond three sigma, the next one back on centre: warned of, then normal again."""
+    line = Line(fill=rule(EVERY_100), chart=chart(runs="we1"))
+    said = checked(line, "1.000", "1.035", "1.003")
+    assert [severity for severity, _ in said] == [Severity.NORMAL, Severity.WARNING, Severity.NORMAL]
+
+
+def test_a_recalibration_begins_patterns_anew_and_clears_the_signal() -> None:
+    """After the recalibration of the rule it follows, seven high points are no run of eight."""
+    line = Line(fill=rule(EVERY_100), chart=chart())
+    checked(line, *["1.005"] * 8)
+    said = verdicts(list(line.judge(Entry("recalibrated", "fill", "anna", text="dose +2 %"))))
+    assert said == [(Severity.NORMAL, "fill: begins anew after a recalibration")]
+
+
+def test_a_chart_lives_through_a_restart() -> None:
+    """Killed after the seventh of eight high points, it still completes the pattern at the eighth."""
+    line = Line(fill=rule(EVERY_100), chart=chart())
+    checked(line, *["1.005"] * 7)
+    line.restart()
+    said = checked(line, "1.005")
+    assert [severity for severity, _ in said] == [Severity.WARNING]
+
+
+def test_a_chart_with_other_terms_is_another_chart() -> None:
+    """State kept with other limits is not taken up."""
+    old = chart().build("chart", CONTEXT)
+    old.hear(_judged(["1.005"]), 0)
+    new = chart(process={"center": 1.0, "sigma": 0.02}).build("chart", CONTEXT)
+    new.load(json.loads(json.dumps(old.dump())))
+    assert new.dump()["number"] == 0
+
+
+def _judged(weights: list[str]) -> Any:
+    line = Line(fill=rule(EVERY_100))
+    line.run(10, per_s=10)
+    for weight in weights:
+        line.weigh(weight)
+    return next(each for each in line.found if getattr(each, "what", "") == "judged")
+
+
+def test_limits_are_found_in_a_named_phase_noted_once_and_then_frozen() -> None:
+    """Five subgroups of phase I say nothing; then the limits are noted for the record and never move."""
+    line = Line(
+        fill=rule({**EVERY_15_MIN, "every": "10s"}),
+        chart=SpcConfig.model_validate({"of": "fill", "chart": "xbar-r", "phase": {"name": "setup", "points": 3}}),
+    )
+    dice = random.Random(3)
+    for _ in range(4):
+        line.run(10, per_s=1)
+        for _ in range(5):
+            line.weigh(f"{dice.gauss(1, 0.005):.4f}")
+    notes = [each for each in line.found if isinstance(each, Noted)]
+    assert [note.kind for note in notes] == ["chart.frozen"]
+    body = notes[0].body
+    assert (body["phase"], body["points"], body["estimator"], body["chart"]) == ("setup", "3", "range", "xbar-r")
+    assert float(body["center"]) == pytest.approx(1, abs=0.01)
+
+
+def test_a_p_chart_counts_defects() -> None:
+    """Leaks of a check as a share of its units: 3 of 5 where 5 % are usual is beyond three sigma."""
+    plan = {**EVERY_100, "n": 5, "characteristics": [{**LEAKS, "accept": 4}]}
+    line = Line(fill=rule(plan), chart=SpcConfig.model_validate({"of": "fill", "chart": "p", "share": 0.05}))
+    line.filler()
+    for leaks in (0, 3):
+        line.run(10, per_s=10)
+        line.judge(Entry("value", "fill", "anna", characteristic="leaks", value=leaks))
+    said = verdicts(line.found)
+    assert [severity for severity, _ in said] == [Severity.NORMAL, Severity.WARNING]
+    assert "share: a point beyond 3 sigma" in said[1][1]
+
+
+def oil(**keys: Any) -> Engine:
+    config = SpcConfig.model_validate(
+        {"input": "reservoir/temperature", "every": "10s", "n": 2, "chart": "xbar-s"}
+        | {"process": {"center": 60, "sigma": 1}, **keys}
+    )
+    return Engine({"oil": config.build("oil", CONTEXT)}, [RESERVOIR])
+
+
+def said_of(engine: Engine, at_s: float, value: float | None, **keys: Any) -> list[tuple[Severity, str]]:
+    event = scan(RESERVOIR, at_s, value, 0.0, **keys)
+    return verdicts(list(engine.judge(event, round(at_s * S), WALL + round(at_s * S))), "oil")
+
+
+def test_a_tag_gives_one_value_an_interval_and_bad_ones_never() -> None:
+    """Scans within the interval are passed over; bad and uncertain values wait for the next good one."""
+    engine = oil()
+    assert said_of(engine, 0, 65.0) == []
+    assert said_of(engine, 5, 99.0) == []
+    assert said_of(engine, 10, None, faults={0: bad()}) == []
+    assert [each[0] for each in said_of(engine, 11, 65.0)] == [Severity.WARNING]
+
+
+def test_a_chart_with_a_halt_halts() -> None:
+    """Severity halt, fleeting: released after a recorded correction, not by waiting for values that cannot come."""
+    engine = oil(halt="filler", n=1, chart="i-mr")
+    found = engine.judge(scan(RESERVOIR, 0, 70.0, 0.0), 0, WALL)
+    (verdict,) = [each for each in found if isinstance(each, Verdict)]
+    assert (verdict.severity, verdict.halts, verdict.fleeting) == (Severity.HALT, ("filler",), True)
+
+
+@pytest.mark.parametrize(
+    ("keys", "wrong"),
+    [
+        ({"of": "fill", "input": "reservoir/temperature"}, "exactly one of `of`"),
+        ({"of": None}, "exactly one of `of`"),
+        ({"process": None}, "exactly one of `process`"),
+        ({"phase": {"name": "a"}}, "exactly one of `process`"),
+        ({"chart": "p"}, "exactly one of `share`"),
+        ({"runs": "weco"}, "no run rule is called 'weco'"),
+        ({"process": {"center": 1, "sigma": 0}}, "greater than 0"),
+        ({"of": None, "input": "reservoir/temperature", "chart": "p", "share": 0.1, "process": None}, "counts defects"),
+        ({"of": None, "input": "reservoir/temperature", "chart": "i-mr", "n": 5}, "does not fit subgroups of 5"),
+    ],
+)
+def test_a_chart_that_cannot_be_is_refused_with_the_reason(keys: dict[str, Any], wrong: str) -> None:
+    """What is missing, or too much, is named."""
+    with pytest.raises(ValidationError, match=wrong):
+        chart(**keys)
+
+
+@given(
+    st.sampled_from(["i-mr", "ewma", "cusum", "xbar-r", "xbar-s"]),
+    st.lists(st.lists(st.floats(0.9, 1.1), min_size=3, max_size=5), min_size=1, max_size=40),
+    st.booleans(),
+)
+def test_any_chart_goes_on_after_a_restart_as_if_nothing_had_been(kind: Any, groups: Any, phase: bool) -> None:
+    """Dumped to JSON and loaded in the middle, each later point is the same, in phase I and after."""
+    if kind == "i-mr":
+        groups = [group[:1] for group in groups]
+
+    def made() -> Chart:
+        limits = {"phase": Phase("p", 5)} if phase else {"process": Process(1, 0.03)}
+        return Chart(kind, named(["nelson"]), **limits)
+
+    whole, first, second = made(), made(), made()
+    half = len(groups) // 2
+    try:
+        expected = [whole.add(group) for group in groups]
+    except ValueError:
+        return  # a phase I that does not vary
+    assert [first.add(group) for group in groups[:half]] == expected[:half]
+    second.load(json.loads(json.dumps(first.dump())))
+    assert [second.add(group) for group in groups[half:]] == expected[half:]
