@@ -10,6 +10,5 @@ from gateway.drivers.base import DriverConfig
 from gateway.drivers.modbus import ModbusConfig
 from gateway.drivers.opcua import OpcUaConfig
 from gateway.drivers.reader import ReaderConfig
-from gateway.drivers.pump import PumpConfig
 
-BUILT_IN: tuple[type[DriverConfig], ...] = (BalanceConfig, ModbusConfig, OpcUaConfig, PumpConfig)
+BUILT_IN: tuple[type[DriverConfig], ...] = (BalanceConfig, ModbusConfig, OpcUaConfig, ReaderConfig)
