@@ -4,7 +4,7 @@ r"""Barcode and vision readers: what was read, what was not, each read a scan of
 `serial:///dev/ttyS2?baudrate=9600`.  How its lines look is set in the reader, and so here: `prefix`, `suffix` and
 `terminator` (empty: CR, LF or both), `no_read` (the texts by which it says that it read nothing), then either
 `separator` and `fields` or a `pattern` with named groups; the code itself is `code`.  `numbers` are fields that are
-numbers, with their unit.  `aim` takes symbology identifiers off, `gs1` reads GTIN, lot, expiry and serial out of a code.
+numbers, with their unit.  `aim` takes symbology identifiers off, `gs1` reads GTIN, lot, expiry and serial from a code.
 
 `count` grows with each line of one connection and begins again at 0 with the next, so that rules may stand on it.  Two
 reads within one period are two scans; what the bounded `queue` could not take is counted in `lost`, and missing in
