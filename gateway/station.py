@@ -253,6 +253,8 @@ class Station:
             reading.source_ns,
             reading.raw,
             reading.held,
+            changed=reading.changed,
+            server_ns=reading.server_ns,
         )
         self._line.take(scan)
         return True

@@ -21,7 +21,8 @@ from asyncua.crypto import security_policies, uacrypto
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from gateway.drivers.opcua_link import LIBRARY, Link, edge, status_name, ua
+from gateway.drivers.opcua_convert import status_name, ua
+from gateway.drivers.opcua_link import LIBRARY, Link, edge
 from gateway.drivers.opcua_protection import Security
 from gateway.drivers.opcua_security import OwnCertificate, check_server, ensure_certificate, load, read_own
 from gateway.errors import DeviceError, DeviceMisconfigured
@@ -52,7 +53,9 @@ async def open_link(name: str, url: str, security: Security) -> AsyncIterator[Li
         _limit(client)
         with edge(where):
             namespaces = await client.get_namespace_array()
-        yield Link(client, where, namespaces)
+        link = Link(client, where, namespaces)
+        await link.learn_limits()
+        yield link
     finally:
         await _close(client)
 

@@ -10,9 +10,9 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final, NamedTuple, Protocol
 
+from gateway.drivers.opcua_compose import STATE_PARTS, levels, quality
 from gateway.drivers.opcua_link import Link, NodeId
 from gateway.drivers.opcua_packml import Motion, State, compose, state_of
-from gateway.drivers.opcua_values import PARTS, levels, quality
 from gateway.drivers.wire.opcua_publish import Item
 from gateway.errors import NotHeld
 from gateway.model import HaltProof, Quality, Value
@@ -138,7 +138,7 @@ class CompanionController:
         self._target, self._method = method
 
     async def look(self) -> Seen:
-        values: list[Value] = [None] * PARTS
+        values: list[Value] = [None] * STATE_PARTS
         items = await self._link.read(self._nodes)
         for at, item in zip(self._where, items, strict=True):
             values[at] = _good(item)
@@ -180,8 +180,8 @@ class PlainController:
 
 
 def _good(item: Item) -> Value:
-    """The value, unless its status says that it is none."""
-    return None if quality(item[2]) is Quality.BAD else item[1]
+    """The value, unless its status says that it is none, or it is no plain one."""
+    return None if quality(item[2]) is Quality.BAD or isinstance(item[1], tuple) else item[1]
 
 
 def _packml(state: State | None, motion: Motion, source_ns: int) -> Seen:

@@ -11,35 +11,74 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
-from asyncua import ua as _ua
 from asyncua.client.client import Client
 from asyncua.ua.ua_binary import struct_from_binary
 from cryptography.exceptions import InvalidSignature
 
+from gateway.drivers.opcua_convert import as_type, general, item_of, server_ns, status_name, ua
 from gateway.drivers.opcua_nodes import NodeRef
-from gateway.drivers.wire.opcua_publish import EPOCH_AS_FILETIME, Item, Notice, Unusual, decode
+from gateway.drivers.wire.opcua_publish import Item, Notice, Unusual, decode
 from gateway.errors import DeviceError, DeviceMisconfigured
 from gateway.model import Value
 
-ua: Any = _ua  # its names are re-exported implicitly, so to the type checker most of them do not exist
 NodeId = Any
 """A node id in the library's own type, good for one connection: its namespace index may move."""
 
 LIFETIME_S: Final = 30.0
 """A subscription whose publish requests stop is deleted by the server after this long."""
 AT_ONCE: Final = 500
-"""Nodes in one request: below the operation limits of common controllers (S7-1500: 1000)."""
+"""Nodes in one request where the server names no limit: below those of common controllers (S7-1500: 1000)."""
+MOST_AT_ONCE: Final = 2000
+"""However much a server allows: one answer shall not hold up the loop."""
+LIMITS: Final = {
+    "read": "Server_ServerCapabilities_OperationLimits_MaxNodesPerRead",
+    "browse": "Server_ServerCapabilities_OperationLimits_MaxNodesPerBrowse",
+    "translate": "Server_ServerCapabilities_OperationLimits_MaxNodesPerTranslateBrowsePathsToNodeIds",
+    "watch": "Server_ServerCapabilities_OperationLimits_MaxMonitoredItemsPerCall",
+}
+"""Service -> the node with the server's own limit (10000-5 §6.3.11); 0 there means none."""
+TOO_MUCH: Final = frozenset(
+    getattr(ua.StatusCodes, name)
+    for name in (
+        "BadTooManyOperations",
+        "BadRequestTooLarge",
+        "BadResponseTooLarge",
+        "BadEncodingLimitsExceeded",
+        "BadTcpMessageTooLarge",
+    )
+)
+"""What servers say to a request that asks for too many things at once: it is asked again in halves."""
+NO_DEADBAND: Final = frozenset(
+    getattr(ua.StatusCodes, name)
+    for name in (
+        "BadMonitoredItemFilterUnsupported",
+        "BadMonitoredItemFilterInvalid",
+        "BadDeadbandFilterInvalid",
+        "BadFilterNotAllowed",
+    )
+)
+"""What servers say of a node that cannot have our deadband: it is watched without."""
 
 # What asyncua logs (a traceback per lost request) says nothing that our errors do not say once.
 logging.getLogger("asyncua").setLevel(logging.CRITICAL)
 
 LIBRARY: Final = (ua.UaError, OSError, TimeoutError, ValueError, InvalidSignature, AssertionError)
 """What asyncua raises when the other side is gone, refuses or talks nonsense."""
+
+
+class Watch(NamedTuple):
+    """One node to be watched."""
+
+    handle: int
+    node: NodeId
+    sampling_s: float
+    queue: int
+    deadband: tuple[float, bool] | None = None
+    """The figure, and whether it is percent of the node's EURange."""
 
 
 class Watched(NamedTuple):
@@ -50,11 +89,8 @@ class Watched(NamedTuple):
     keep_alive_s: float
     refused: dict[int, int]
     """Handle -> status code of the items it would not watch."""
-
-
-def status_name(code: int) -> str:
-    """`BadNodeIdUnknown`; the info bits below are not part of the name (10000-4 §7.39.1)."""
-    return str(ua.status_codes.get_name_and_doc(code & 0xFFFF_0000)[0])
+    unfiltered: dict[int, int]
+    """Handle -> why, of the items it watches without the deadband that was asked for."""
 
 
 @contextmanager
@@ -89,6 +125,35 @@ class Link:
         self.namespaces = list(namespaces)
         self._session: Any = client.uaclient.session
         self._protocol: Any = client.uaclient.protocol
+        self.at_once = dict.fromkeys(LIMITS, AT_ONCE)
+        """Service -> things in one request."""
+
+    async def learn_limits(self) -> None:
+        """The server's own word on how much it takes at once; a server may have none."""
+        items = await self.read([ua.NodeId(getattr(ua.ObjectIds, node)) for node in LIMITS.values()])
+        for service, (_, most, status, _) in zip(LIMITS, items, strict=True):
+            if not status and isinstance(most, int) and most > 0:
+                self.at_once[service] = min(most, MOST_AT_ONCE)
+
+    async def _in_parts(
+        self, service: str, things: Sequence[Any], ask: Callable[[Sequence[Any]], Awaitable[Sequence[Any]]]
+    ) -> list[Any]:
+        """One answer to each thing, asked for in requests that the server takes.  DeviceError if it answers fewer."""
+        answers: list[Any] = []
+        while len(answers) < len(things):
+            some = things[len(answers) : len(answers) + self.at_once[service]]
+            try:
+                with edge(self.where):
+                    got = await ask(some)
+            except DeviceError as exc:
+                if len(some) > 1 and getattr(exc.__cause__, "code", None) in TOO_MUCH:
+                    self.at_once[service] = len(some) // 2
+                    continue
+                raise
+            if len(got) != len(some):
+                raise DeviceError(f"{self.where}: {len(got)} answers to {len(some)} things asked for ({service})")
+            answers += got
+        return answers
 
     def namespace(self, uri: str) -> int | None:
         """Index of a namespace on this connection; None where the server does not have it."""
@@ -100,12 +165,10 @@ class Link:
         """Node ids, with today's namespace indexes; a text says why there is none."""
         found: list[NodeId | str] = [self._start(ref) for ref in refs]
         paths = [at for at, ref in enumerate(refs) if ref.path and isinstance(found[at], ua.NodeId)]
-        for some in _portions(paths):
-            asked = [self._browse_path(found[at], refs[at]) for at in some]
-            with edge(self.where):
-                answers = await self._session.translate_browsepaths_to_nodeids(asked)
-            for at, answer in zip(some, answers, strict=True):
-                found[at] = _target(answer, refs[at])
+        asked = [self._browse_path(found[at], refs[at]) for at in paths]
+        answers = await self._in_parts("translate", asked, self._session.translate_browsepaths_to_nodeids)
+        for at, answer in zip(paths, answers, strict=True):
+            found[at] = _target(answer, refs[at])
         return found
 
     def _start(self, ref: NodeRef) -> NodeId | str:
@@ -131,18 +194,25 @@ class Link:
             )
         return path
 
-    async def read(self, nodes: Sequence[NodeId], first_handle: int = 0) -> list[Item]:
-        """Values of these nodes, as items with handles counted from `first_handle`."""
-        items: list[Item] = []
-        for some in _portions(nodes):
-            request = ua.ReadParameters(
-                TimestampsToReturn=ua.TimestampsToReturn.Source,
-                NodesToRead=[ua.ReadValueId(NodeId=node, AttributeId=ua.AttributeIds.Value) for node in some],
-            )
-            with edge(self.where):
-                answers = await self._session.read(request)
-            items += [_item(first_handle + len(items) + at, answer) for at, answer in enumerate(answers)]
-        return items
+    async def read(self, nodes: Sequence[NodeId], stamps: dict[int, int] | None = None) -> list[Item]:
+        """Values of these nodes, as items with their places here as handles.
+
+        `stamps` takes the server's own time stamps, place -> Unix nanoseconds; without it they are not asked for.
+        """
+        answers = await self.read_attribute(nodes, ua.AttributeIds.Value, both=stamps is not None)
+        if stamps is not None:
+            stamps |= {at: server_ns(answer) for at, answer in enumerate(answers)}
+        return [item_of(at, answer) for at, answer in enumerate(answers)]
+
+    async def read_attribute(self, nodes: Sequence[NodeId], attribute: Any, *, both: bool = False) -> list[Any]:
+        """One attribute of each, in the library's own types."""
+        stamps = ua.TimestampsToReturn.Both if both else ua.TimestampsToReturn.Source
+
+        async def ask(some: Sequence[NodeId]) -> Sequence[Any]:
+            wanted = [ua.ReadValueId(NodeId=node, AttributeId=attribute) for node in some]
+            return list(await self._session.read(ua.ReadParameters(TimestampsToReturn=stamps, NodesToRead=wanted)))
+
+        return await self._in_parts("read", nodes, ask)
 
     async def read_raw(self, node: NodeId) -> Any:
         """One value in the library's own types; None where it is bad."""
@@ -166,7 +236,7 @@ class Link:
 
     async def write(self, node: NodeId, value: Value, kind: Any) -> str:
         """Write the value alone, without status and time stamps; "" if the server took it, else the status name."""
-        data = ua.DataValue(ua.Variant(_as(value, kind), kind), StatusCode=None)
+        data = ua.DataValue(ua.Variant(as_type(value, kind), kind), StatusCode=None)
         with edge(self.where):
             (status,) = await self._session.write_attributes([node], [data])
         return "" if status.is_good() else status_name(status.value)
@@ -178,10 +248,11 @@ class Link:
             (result,) = await self._session.call([request])
         return "" if result.StatusCode.is_good() else status_name(result.StatusCode.value)
 
-    async def subscribe(
-        self, nodes: Sequence[tuple[int, NodeId]], publishing_s: float, sampling_s: float, quiet_s: float, queue: int
-    ) -> Watched:
-        """Have the server sample these (handle, node) and publish what changed; a keep-alive about each `quiet_s`."""
+    async def subscribe(self, wanted: Sequence[Watch], publishing_s: float, quiet_s: float, *, both: bool) -> Watched:
+        """Have the server sample these and publish what changed; a keep-alive about each `quiet_s`.
+
+        `both`: with the server's own time stamps.
+        """
         beats = max(1, round(quiet_s / publishing_s))
         request = ua.CreateSubscriptionRequest()
         request.Parameters.RequestedPublishingInterval = publishing_s * 1000
@@ -191,25 +262,29 @@ class Link:
         with edge(self.where):
             body = await self._protocol.send_request(request)
             made = struct_from_binary(ua.CreateSubscriptionResponse, body).Parameters
-        refused: dict[int, int] = {}
-        for some in _portions(nodes):
-            refused |= await self._watch(made.SubscriptionId, some, sampling_s, queue)
+        refused = await self._watch(made.SubscriptionId, wanted, both=both)
+        again = [watch for watch in wanted if watch.deadband is not None and refused.get(watch.handle) in NO_DEADBAND]
+        unfiltered = {watch.handle: refused.pop(watch.handle) for watch in again}
+        plain = [watch._replace(deadband=None) for watch in again]
+        refused |= await self._watch(made.SubscriptionId, plain, both=both)
         interval_s = made.RevisedPublishingInterval / 1000
-        return Watched(made.SubscriptionId, interval_s, interval_s * max(1, made.RevisedMaxKeepAliveCount), refused)
+        keep_alive_s = interval_s * max(1, made.RevisedMaxKeepAliveCount)
+        return Watched(made.SubscriptionId, interval_s, keep_alive_s, refused, unfiltered)
 
-    async def _watch(
-        self, subscription: int, nodes: Sequence[tuple[int, NodeId]], sampling_s: float, queue: int
-    ) -> dict[int, int]:
-        request = ua.CreateMonitoredItemsParameters(
-            SubscriptionId=subscription,
-            TimestampsToReturn=ua.TimestampsToReturn.Source,
-            ItemsToCreate=[_to_watch(handle, node, sampling_s, queue) for handle, node in nodes],
-        )
-        with edge(self.where):
-            results = await self._session.create_monitored_items(request)
+    async def _watch(self, subscription: int, wanted: Sequence[Watch], *, both: bool) -> dict[int, int]:
+        """Handle -> status code, of those the server would not watch."""
+        stamps = ua.TimestampsToReturn.Both if both else ua.TimestampsToReturn.Source
+
+        async def ask(some: Sequence[Watch]) -> Sequence[Any]:
+            request = ua.CreateMonitoredItemsParameters(
+                SubscriptionId=subscription, TimestampsToReturn=stamps, ItemsToCreate=[_to_watch(each) for each in some]
+            )
+            return list(await self._session.create_monitored_items(request))
+
+        results = await self._in_parts("watch", wanted, ask)
         return {
-            handle: result.StatusCode.value
-            for (handle, _), result in zip(nodes, results, strict=True)
+            watch.handle: result.StatusCode.value
+            for watch, result in zip(wanted, results, strict=True)
             if not result.StatusCode.is_good()
         }
 
@@ -225,24 +300,25 @@ class Link:
             try:
                 notice = decode(bytes(body))
             except Unusual:
-                notice = _general(body)
+                notice = general(body)
             if notice.result:
                 raise ua.UaStatusCodeError(notice.result)
         return notice
 
 
-def _portions(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    for at in range(0, len(items), AT_ONCE):
-        yield items[at : at + AT_ONCE]
-
-
-def _to_watch(handle: int, node: NodeId, sampling_s: float, queue: int) -> Any:
+def _to_watch(watch: Watch) -> Any:
     request = ua.MonitoredItemCreateRequest()
-    request.ItemToMonitor = ua.ReadValueId(NodeId=node, AttributeId=ua.AttributeIds.Value)
+    request.ItemToMonitor = ua.ReadValueId(NodeId=watch.node, AttributeId=ua.AttributeIds.Value)
     request.MonitoringMode = ua.MonitoringMode.Reporting
     request.RequestedParameters = ua.MonitoringParameters(
-        ClientHandle=handle, SamplingInterval=sampling_s * 1000, QueueSize=queue, DiscardOldest=True
+        ClientHandle=watch.handle, SamplingInterval=watch.sampling_s * 1000, QueueSize=watch.queue, DiscardOldest=True
     )
+    if watch.deadband is not None:
+        figure, percent = watch.deadband
+        kind = ua.DeadbandType.Percent if percent else ua.DeadbandType.Absolute
+        request.RequestedParameters.Filter = ua.DataChangeFilter(
+            Trigger=ua.DataChangeTrigger.StatusValue, DeadbandType=kind, DeadbandValue=figure
+        )
     return request
 
 
@@ -251,62 +327,3 @@ def _target(answer: Any, ref: NodeRef) -> NodeId | str:
         return f"BadNodeIdUnknown: {ref} is not there ({status_name(answer.StatusCode.value)})"
     target = answer.Targets[0].TargetId
     return ua.NodeId(target.Identifier, target.NamespaceIndex)
-
-
-def _general(body: Any) -> Notice:
-    """The library's decoder, for messages with anything but plain scalars and strings in them."""
-    response = struct_from_binary(ua.PublishResponse, body)
-    message = response.Parameters.NotificationMessage
-    items: list[Item] = []
-    status = 0
-    for part in message.NotificationData or ():
-        if isinstance(part, ua.DataChangeNotification):
-            items += [_item(item.ClientHandle, item.Value) for item in part.MonitoredItems]
-        elif isinstance(part, ua.StatusChangeNotification):
-            status = part.Status.value
-    return Notice(
-        response.ResponseHeader.ServiceResult.value,
-        response.Parameters.SubscriptionId,
-        message.SequenceNumber,
-        response.Parameters.MoreNotifications,
-        items,
-        status,
-        not message.NotificationData,
-    )
-
-
-def _item(handle: int, data: Any) -> Item:
-    status = data.StatusCode.value if data.StatusCode is not None else 0
-    stamp = data.SourceTimestamp
-    source_ns = (ua.datetime_to_win_epoch(stamp) - EPOCH_AS_FILETIME) * 100 if stamp is not None else 0
-    value = data.Value.Value if data.Value is not None else None
-    plain = _plain(value)
-    if plain is None and value is not None:
-        status = status or ua.StatusCodes.BadTypeMismatch
-    return handle, plain, status, source_ns
-
-
-def _plain(value: Any) -> Value:
-    """What a tag can hold of an OPC UA value; None for arrays, structures and other things that are no value."""
-    if value is None or isinstance(value, (bool, str)):
-        return value
-    if isinstance(value, (int, float)):
-        return int(value) if isinstance(value, int) else float(value)
-    if isinstance(value, ua.LocalizedText):
-        return value.Text or ""
-    if isinstance(value, ua.NodeId):
-        return f"ns={value.NamespaceIndex};{re.sub(r'^ns=[0-9]+;', '', value.to_string())}"
-    if isinstance(value, ua.QualifiedName):
-        return str(value.Name)
-    return value.isoformat() if hasattr(value, "isoformat") else None
-
-
-def _as(value: Value, kind: Any) -> Value:
-    """The value in the Python type that the variant type wants."""
-    if kind is ua.VariantType.Boolean:
-        return bool(value)
-    if kind in (ua.VariantType.Float, ua.VariantType.Double):
-        return float(value)  # type: ignore[arg-type]
-    if kind is ua.VariantType.String:
-        return str(value)
-    return int(value)  # type: ignore[arg-type]

@@ -19,6 +19,7 @@ WELL_KNOWN: Final[Mapping[str, str]] = {
     "packml": "http://opcfoundation.org/UA/PackML/",
     "di": "http://opcfoundation.org/UA/DI/",
     "machinery": "http://opcfoundation.org/UA/Machinery/",
+    "scales": "http://opcfoundation.org/UA/Scales/V2/",
 }
 _ID = re.compile(r"^(?:nsu=(?P<uri>[^;]+);)?(?P<kind>[sigb])=(?P<id>.+)$", re.DOTALL)
 _PART = re.compile(r"((?:&.|[^/&])+)")

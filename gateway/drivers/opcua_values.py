@@ -1,50 +1,28 @@
 """The last known values of one OPC UA device, and the readings they make.  Pure: notifications in, readings out.
 
-Handles count the tags first, then the hidden parts of a composed PackML state (nine nodes make one number).
+Handles count the tags first, then the hidden parts of compounds: nine nodes make one PackML state.
 """
 
 from __future__ import annotations
 
 import math
-import re
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from decimal import Decimal
-from typing import Final, NamedTuple
+from typing import Any, Final
 
-from gateway.drivers.opcua_packml import Level, compose
-from gateway.drivers.wire.opcua_publish import Item
-from gateway.model import NO_FAULTS, Fault, Quality, Reading, TagSpec, Value
+from gateway.drivers.opcua_compose import Compound, quality
+from gateway.drivers.wire.opcua_publish import Item, Structure
+from gateway.model import NO_FAULTS, NO_STAMPS, Fault, Quality, Reading, TagSpec, Value
 
 BACKLOG: Final = 256
 """Readings kept while nobody polls; beyond it the oldest go, and are counted."""
-PARTS: Final = 9
-"""Number, Id and text of each of the three machines, in this order."""
-_UNCERTAIN: Final = 0x4000_0000
-_BAD: Final = 0x8000_0000
-_NODE_ID: Final = re.compile(r"^ns=(\d+);i=(\d+)$")
 _PLAIN: Final[Mapping[str, frozenset[type]]] = {
     "number": frozenset({int, float}),
     "text": frozenset({str}),
     "bool": frozenset({bool}),
     "decimal": frozenset(),
 }
-
-
-class Composed(NamedTuple):
-    """A tag whose value is composed of the parts from `first` on."""
-
-    tag: int
-    first: int
-    namespace: int
-    """Index of the PackML namespace on this connection."""
-
-
-def quality(code: int) -> Quality:
-    """The severity of a status code: its two highest bits (10000-4 §7.39.1)."""
-    if code & _BAD:
-        return Quality.BAD
-    return Quality.UNCERTAIN if code & _UNCERTAIN else Quality.GOOD
 
 
 class Values:
@@ -54,10 +32,15 @@ class Values:
         self,
         specs: Sequence[TagSpec],
         status_name: Callable[[int], str],
-        composed: Composed | None = None,
+        compounds: Sequence[Compound] = (),
         rest: tuple[int, Collection[Value]] | None = None,
+        *,
+        sparse: bool = False,
     ) -> None:
-        """`rest`: position of the tag that says whether the machine stands still, and the values that mean it does."""
+        """`rest`: position of the tag that says whether the machine stands still, and the values that mean it does.
+
+        `sparse`: readings say which tags are new in them.
+        """
         self._count = len(specs)
         self._kinds = [spec.kind for spec in specs]
         self._plain = [_PLAIN[spec.kind] for spec in specs]
@@ -65,40 +48,60 @@ class Values:
         self._faults: dict[int, Fault] = dict.fromkeys(range(self._count), Fault(Quality.BAD, "no value yet"))
         self._shown: Mapping[int, Fault] | None = None
         self._source: dict[int, int] = {}
-        self._parts: list[Value] = [None] * PARTS
+        self._server: dict[int, int] = {}
         self._status_name = status_name
-        self._composed = composed
+        self._parts = [(compound, part) for compound in compounds for part in range(compound.parts)]
         self._rest = rest
+        self._sparse = sparse
         self.ready: deque[Reading] = deque()
         self.dropped = 0
 
-    def take(self, items: Sequence[Item]) -> None:
+    def take(self, items: Sequence[Item], server_ns: Mapping[int, int] = NO_STAMPS) -> None:
         """Everything one publishing cycle brought, as one reading, or as several where a tag changed twice.
 
         What changed together stays together: a label's texts and its count are never shown apart.
         """
-        if len({item[0] for item in items}) == len(items):
+        self._stamp(server_ns)
+        handles = {item[0] for item in items}
+        if len(handles) == len(items):
             self._put(items)
-            self._offer()
+            self._offer(handles)
             return
         for group in _apart(items):
             self._put(group)
-            self._offer()
+            self._offer({item[0] for item in group} if self._sparse else handles)
 
-    def put(self, items: Sequence[Item]) -> None:
+    def put(self, items: Sequence[Item], server_ns: Mapping[int, int] = NO_STAMPS) -> None:
         """Note values without making a reading of them: the first read, and the read-back of a halt."""
+        self._stamp(server_ns)
         self._put(items)
+
+    def _stamp(self, server_ns: Mapping[int, int]) -> None:
+        if server_ns:
+            self._server.update({handle: ns for handle, ns in server_ns.items() if handle < self._count and ns > 0})
 
     def spoil(self, handle: int, reason: str) -> None:
         """This node does not exist or cannot be watched: one bad node is one bad tag."""
         if handle < self._count:
             self._bad(handle, reason)
 
-    def reading(self) -> Reading:
-        """All tags as they stand."""
+    def reading(self, changed: frozenset[int] | None = None) -> Reading:
+        """All tags as they stand; `changed`: those that are new, None for all."""
         if self._shown is None:
             self._shown = dict(self._faults) if self._faults else NO_FAULTS
-        return Reading(tuple(self._values), self._shown, dict(self._source), None, self.held)
+        server = dict(self._server) if self._server else NO_STAMPS
+        return Reading(tuple(self._values), self._shown, dict(self._source), None, self.held, changed, server)
+
+    def _new(self, handles: Collection[int]) -> frozenset[int] | None:
+        """Positions of the tags that these handles are, or are part of."""
+        count = self._count
+        if not self._sparse or len(handles) >= count:
+            return None
+        tags = {handle for handle in handles if handle < count}
+        for handle in handles:
+            if count <= handle < count + len(self._parts):
+                tags.update(self._parts[handle - count][0].tags)
+        return frozenset(tags)
 
     @property
     def held(self) -> bool | None:
@@ -107,11 +110,11 @@ class Values:
             return None
         return self._values[self._rest[0]] in self._rest[1]
 
-    def _offer(self) -> None:
+    def _offer(self, handles: Collection[int]) -> None:
         if len(self.ready) >= BACKLOG:
             self.ready.popleft()
             self.dropped += 1
-        self.ready.append(self.reading())
+        self.ready.append(self.reading(self._new(handles)))
 
     def _put(self, items: Sequence[Item]) -> None:
         """The hot loop: nothing is made per value; whatever is not plainly good goes the long way."""
@@ -124,21 +127,21 @@ class Values:
             if status or kind not in plain[handle] or (kind is float and value - value != 0.0):  # type: ignore[operator]
                 self._odd(handle, value, status)
             else:
-                values[handle] = value
+                values[handle] = value  # type: ignore[assignment]  # its kind was looked at
                 if faults and handle in faults:
                     del faults[handle]
                     self._shown = None
             if source_ns > 0:
                 source[handle] = source_ns
 
-    def _odd(self, handle: int, value: Value, status: int) -> None:
+    def _odd(self, handle: int, value: Any, status: int) -> None:
         """A bad status comes together with the old value: the status decides, never the value."""
         if quality(status) is Quality.BAD:
             self._bad(handle, self._status_name(status))
             return
         good = _fit(value, self._kinds[handle])
         if good is None:
-            self._bad(handle, f"{value!r} is no {self._kinds[handle]}" if value is not None else "empty value")
+            self._bad(handle, f"{_shown(value)} is no {self._kinds[handle]}" if value is not None else "empty value")
             return
         self._values[handle] = good
         self._shown = None
@@ -152,43 +155,28 @@ class Values:
         self._faults[handle] = Fault(Quality.BAD, reason)
         self._shown = None
 
-    # -- the composed PackML state ---------------------------------------------------------------
+    # -- tags made of several nodes ---------------------------------------------------------------
 
-    def _part(self, part: int, value: Value, status: int, source_ns: int) -> None:
-        composed = self._composed
-        if composed is None or not 0 <= part < PARTS:
+    def _part(self, part: int, value: Any, status: int, source_ns: int) -> None:
+        if not 0 <= part < len(self._parts):
             return
-        self._parts[part] = None if quality(status) is Quality.BAD else value
-        state = compose(*levels(self._parts, composed.namespace))
-        if state is None:
-            self._bad(composed.tag, "the PackML state machines do not say which state they are in")
-        else:
-            self._odd(composed.tag, int(state), 0)
-        if source_ns > 0:
-            self._source[composed.tag] = max(source_ns, self._source.get(composed.tag, 0))
+        compound, place = self._parts[part]
+        compound.put(place, value, status)
+        for tag, shown, fault in compound.show():
+            self._values[tag] = shown
+            if fault is None:
+                self._faults.pop(tag, None)
+            else:
+                self._faults[tag] = fault
+            if source_ns > self._source.get(tag, 0):
+                self._source[tag] = source_ns
+        self._shown = None
 
 
-def levels(parts: Sequence[Value], namespace: int) -> tuple[Level, Level, Level]:
-    """Nine parts -> what each of the three machines says of itself."""
-    base, machine, execute = (
-        Level(parts[at], _state_node(parts[at + 1], namespace), _text(parts[at + 2])) for at in (0, 3, 6)
-    )
-    return base, machine, execute
-
-
-def _state_node(value: Value, namespace: int) -> int | None:
-    match = _NODE_ID.match(value) if isinstance(value, str) else None
-    return int(match[2]) if match and int(match[1]) == namespace else None
-
-
-def _text(value: Value) -> str | None:
-    return value if isinstance(value, str) else None
-
-
-def _fit(value: Value, kind: str) -> Value:
+def _fit(value: Any, kind: str) -> Value:
     """The value as its tag's kind wants it; None if it is none of that kind."""
     if kind == "text":
-        return None if value is None else str(value)
+        return None if value is None or isinstance(value, Structure) else str(getattr(value, "text", value))
     if isinstance(value, bool):
         return value if kind == "bool" else int(value)
     if isinstance(value, float) and not math.isfinite(value):
@@ -198,6 +186,10 @@ def _fit(value: Value, kind: str) -> Value:
             return bool(value) if value in (0, 1) else None
         return Decimal(repr(value)) if kind == "decimal" else value
     return None
+
+
+def _shown(value: Any) -> str:
+    return f"a structure of type {value.type}" if isinstance(value, Structure) else repr(value)[:80]
 
 
 def _apart(items: Sequence[Item]) -> list[Sequence[Item]]:

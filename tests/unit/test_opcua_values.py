@@ -6,8 +6,10 @@ from decimal import Decimal
 
 import pytest
 
+from gateway.drivers.opcua_compose import PackmlState
 from gateway.drivers.opcua_packml import MOTIONS, State
-from gateway.drivers.opcua_values import BACKLOG, Composed, Values
+from gateway.drivers.opcua_values import BACKLOG, Values
+from gateway.drivers.wire.opcua_publish import Structure
 from gateway.model import Fault, Quality, TagSpec
 
 SPECS = (TagSpec("count"), TagSpec("uid", kind="text"), TagSpec("ok", kind="bool"), TagSpec("net", kind="decimal"))
@@ -112,9 +114,8 @@ def test_source_time() -> None:
 
 def test_composed_state_and_held() -> None:
     """Nine parts make one state number, and the number says whether the machine stands still."""
-    tags = Values(
-        (TagSpec("state"),), str, Composed(0, 1, 7), (0, frozenset(int(state) for state in MOTIONS["hold"].still))
-    )
+    still = frozenset(int(state) for state in MOTIONS["hold"].still)
+    tags = Values((TagSpec("state"),), str, [PackmlState([0], 7)], (0, still))
     tags.take([(2, "ns=7;i=71", 0, 1), (5, "ns=7;i=75", 0, 1), (8, "ns=7;i=36", 0, 1)])
     assert (tags.ready[-1].values, tags.ready[-1].held) == ((State.EXECUTE,), False)
     tags.take([(8, "ns=7;i=34", 0, 2)])
@@ -130,3 +131,32 @@ def test_missing_node_is_one_bad_tag() -> None:
     tags.spoil(1, "BadNodeIdUnknown")
     assert tags.reading().values[0] == 1
     assert tags.reading().faults[1].reason == "BadNodeIdUnknown"
+
+
+def test_a_sparse_reading_names_what_is_new() -> None:
+    """All tags are there as they stand; `changed` names those that this notification brought."""
+    tags = Values((*SPECS, TagSpec("state")), str, [PackmlState([4], 7)], sparse=True)
+    tags.take([(0, 1, 0, 1), (1, "a", 0, 1)])
+    tags.take([(7, "ns=7;i=71", 0, 2)])
+
+    assert [reading.changed for reading in tags.ready] == [{0, 1}, {4}]
+    assert tags.ready[-1].values[:2] == (1, "a")
+    assert tags.reading().changed is None
+
+
+def test_the_servers_own_time_is_kept_apart() -> None:
+    """Where it was asked for, the server's time stamp stands beside the source's, never in its place."""
+    tags = values()
+    tags.take([(0, 1, 0, 5), (1, "a", 0, 0)], {0: 7, 1: 8})
+
+    assert dict(tags.ready[-1].source_ns) == {0: 5}
+    assert dict(tags.ready[-1].server_ns) == {0: 7, 1: 8}
+
+
+def test_a_structure_is_no_value() -> None:
+    """A structure where a number or a text was expected is a bad tag that names its type."""
+    tags = values()
+    tags.take([(0, Structure("ns=2;i=88", b""), 0, 1), (1, Structure("ns=2;i=88", b""), 0, 1)])
+
+    assert tags.ready[-1].values[:2] == (None, None)
+    assert "ns=2;i=88" in tags.ready[-1].faults[0].reason

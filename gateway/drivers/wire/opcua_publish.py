@@ -9,7 +9,7 @@ it knows one message, the twelve scalar types that machines publish, and nothing
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 from gateway.model import Value
@@ -17,7 +17,23 @@ from gateway.model import Value
 EPOCH_AS_FILETIME: Final = 116_444_736_000_000_000
 """1970-01-01 in 100 ns ticks since 1601-01-01, the zero of an OPC UA DateTime (10000-6 §5.2.2.5)."""
 
-Item = tuple[int, Value, int, int]
+
+class Structure(NamedTuple):
+    """A structured value, still in its binary form: whoever knows its type reads it."""
+
+    type: str
+    """Node id of its encoding, `ns=2;i=88`: the index is that of this connection."""
+    body: bytes
+
+
+class Engineering(NamedTuple):
+    """An engineering unit (10000-8 §5.6.3)."""
+
+    unit_id: int
+    text: str
+
+
+Item = tuple[int, Value | Structure | Engineering, int, int]
 """Client handle, value, status code (0: good), source timestamp in Unix nanoseconds (0: none)."""
 
 
@@ -39,11 +55,15 @@ class Notice(NamedTuple):
     """Of a StatusChangeNotification (the subscription itself ended); 0 where there is none."""
     empty: bool
     """A keep-alive: nothing changed, the subscription lives.  Not to be acknowledged."""
+    server_ns: Mapping[int, int]
+    """Handle -> the server's own time stamp in Unix nanoseconds, where it was asked for."""
 
 
 # Built-in type id (10000-6 §5.1.2) -> struct code of its one value.
 _SCALARS: Final = {1: "?", 2: "b", 3: "B", 4: "h", 5: "H", 6: "i", 7: "I", 8: "q", 9: "Q", 10: "f", 11: "d"}
 _STRING: Final = 12
+_STATUS, _SOURCE, _SERVER = 0x02, 0x04, 0x08
+"""Bits of a DataValue's mask (10000-6 §5.2.2.17)."""
 _DATA_CHANGE: Final = b"\x01\x00\x2b\x03\x01"  # four-byte NodeId i=811, body is a byte string
 _STATUS_CHANGE: Final = b"\x01\x00\x34\x03\x01"  # i=820
 _PUBLISH_RESPONSE: Final = b"\x01\x00\x3d\x03"  # i=829
@@ -54,20 +74,20 @@ _U32: Final = struct.Struct("<I")
 _I32: Final = struct.Struct("<i")
 _MESSAGE: Final = struct.Struct("<?Iqi")
 
-Layout = tuple[Callable[..., tuple[Any, ...]], int, int, int]
-"""unpack_from, size, position of the status (or -1), position of the source timestamp (or -1)."""
+Layout = tuple[Callable[..., tuple[Any, ...]], int, int, int, int]
+"""unpack_from, size, then the positions of status, source timestamp and server timestamp (or -1)."""
 
 
 def _layout(mask: int, value: str) -> Layout:
     """What follows the encoding byte of a DataValue (10000-6 §5.2.2.17), as one struct."""
     codes, at = "<" + value, len(value)
     where = {}
-    for bit, code in ((0x02, "I"), (0x04, "q"), (0x10, "H"), (0x08, "q"), (0x20, "H")):
+    for bit, code in ((_STATUS, "I"), (_SOURCE, "q"), (0x10, "H"), (_SERVER, "q"), (0x20, "H")):
         if mask & bit:
             where[bit] = at
             codes, at = codes + code, at + 1
     whole = struct.Struct(codes)
-    return whole.unpack_from, whole.size, where.get(0x02, -1), where.get(0x04, -1)
+    return whole.unpack_from, whole.size, where.get(_STATUS, -1), where.get(_SOURCE, -1), where.get(_SERVER, -1)
 
 
 _REST: Final[dict[int, Layout]] = {mask: _layout(mask, "") for mask in range(64)}
@@ -92,6 +112,7 @@ def _decode(data: bytes) -> Notice:
     more, sequence, _, parts = _MESSAGE.unpack_from(data, at)
     at += _MESSAGE.size
     items: list[Item] = []
+    server: dict[int, int] = {}
     status = 0
     for _ in range(parts):
         head, at = data[at : at + 5], at + 5
@@ -100,16 +121,16 @@ def _decode(data: bytes) -> Notice:
         if not 0 <= size <= len(data) - at:
             raise ValueError(f"a notification of {size} bytes does not fit into the message")
         if head == _DATA_CHANGE:
-            _read_items(data, at, items)
+            _read_items(data, at, items, server)
         elif head == _STATUS_CHANGE:
             (status,) = _U32.unpack_from(data, at)
         else:
             raise Unusual
         at += size
-    return Notice(result, subscription, sequence, more, items, status, parts <= 0)
+    return Notice(result, subscription, sequence, more, items, status, parts <= 0, server)
 
 
-def _read_items(data: bytes, at: int, items: list[Item]) -> None:
+def _read_items(data: bytes, at: int, items: list[Item], server: dict[int, int]) -> None:
     """The hot loop: one struct per value, chosen by the two bytes that say what is there."""
     (count,) = _I32.unpack_from(data, at)
     at += 4
@@ -118,9 +139,9 @@ def _read_items(data: bytes, at: int, items: list[Item]) -> None:
         handle, mask, kind = head(data, at)
         layout = whole.get(mask << 8 | kind)
         if layout is None:
-            at = _odd_item(data, at, items)
+            at = _odd_item(data, at, items, server)
             continue
-        unpack, size, status_at, source_at = layout
+        unpack, size, status_at, source_at, server_at = layout
         fields = unpack(data, at + 6)
         at += 6 + size
         add(
@@ -131,9 +152,11 @@ def _read_items(data: bytes, at: int, items: list[Item]) -> None:
                 (fields[source_at] - EPOCH_AS_FILETIME) * 100 if source_at > 0 else 0,
             )
         )
+        if server_at > 0:
+            server[handle] = (fields[server_at] - EPOCH_AS_FILETIME) * 100
 
 
-def _odd_item(data: bytes, at: int, items: list[Item]) -> int:
+def _odd_item(data: bytes, at: int, items: list[Item], server: dict[int, int]) -> int:
     """A value that is a string, or no value at all; returns where the next item begins."""
     (handle,) = _U32.unpack_from(data, at)
     mask, value = data[at + 4], None
@@ -144,11 +167,13 @@ def _odd_item(data: bytes, at: int, items: list[Item]) -> int:
         kind, at = data[at], at + 1
         if kind == _STRING:
             value, at = _string(data, at)
-    unpack, size, status_at, source_at = _REST[mask & 0x3E]
+    unpack, size, status_at, source_at, server_at = _REST[mask & 0x3E]
     fields = unpack(data, at)
     status = fields[status_at] if status_at >= 0 else 0
     source = (fields[source_at] - EPOCH_AS_FILETIME) * 100 if source_at >= 0 else 0
     items.append((handle, value, status, source))
+    if server_at >= 0:
+        server[handle] = (fields[server_at] - EPOCH_AS_FILETIME) * 100
     return at + size
 
 
