@@ -62,6 +62,8 @@ UNITS: Final[dict[str, tuple[str, float, float]]] = {
     "um": ("length", 1e-3, 0.0),
     "mL": ("volume", 1.0, 0.0),
     "L": ("volume", 1000.0, 0.0),
+    "mL/min": ("flow", 1.0, 0.0),
+    "L/h": ("flow", 1000 / 60, 0.0),
     "s": ("time", 1.0, 0.0),
     "ms": ("time", 1e-3, 0.0),
     "/min": ("rate", 1.0, 0.0),

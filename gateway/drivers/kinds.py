@@ -9,6 +9,7 @@ from gateway.drivers.balance import BalanceConfig
 from gateway.drivers.base import DriverConfig
 from gateway.drivers.modbus import ModbusConfig
 from gateway.drivers.opcua import OpcUaConfig
+from gateway.drivers.pump import PumpConfig
 from gateway.drivers.reader import ReaderConfig
 
-BUILT_IN: tuple[type[DriverConfig], ...] = (BalanceConfig, ModbusConfig, OpcUaConfig, ReaderConfig)
+BUILT_IN: tuple[type[DriverConfig], ...] = (BalanceConfig, ModbusConfig, OpcUaConfig, PumpConfig, ReaderConfig)
