@@ -156,7 +156,7 @@ def test_a_broken_profile_says_so(tmp_path: Path, text: str, words: str) -> None
     path = tmp_path / "own.yaml"
     path.write_text(text)
 
-    with pytest.raises(ValueError, match="own.yaml") as caught:
+    with pytest.raises(ValueError, match=r"own\.yaml") as caught:
         read_profile(path)
 
     assert words in str(caught.value)
