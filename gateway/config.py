@@ -37,10 +37,12 @@ from gateway.config_model import (
     references,
 )
 from gateway.config_paths import absolute, as_written
+from gateway.config_profiles import SiteProfiles
 from gateway.config_schema import schema
 from gateway.config_secrets import Secrets
 from gateway.config_yaml import Where
 from gateway.drivers.base import DriverConfig
+from gateway.drivers.profile import site
 from gateway.errors import ConfigError, Problem
 from gateway.model import Json, TagSet
 from gateway.recipe import Recipe
@@ -114,13 +116,16 @@ class _Reading:
         self.house = house
         self.document = config_yaml.read(path)
         self.secrets = Secrets(path.parent)
+        self.profiles = SiteProfiles()
         self.problems: list[Problem] = []
         self.broken: set[str] = set()
 
     def settings(self, state_dir: Path | None) -> tuple[Settings, list[Problem], dict[str, Recipe]]:
         self._sections()
         written = self._gateway()
-        devices = self._configs("devices", self.house.drivers)
+        with site(self.folder):
+            devices = self._configs("devices", self.house.drivers)
+        self.problems += self.profiles.problems
         tagsets = self._tagsets(devices)
         rules = self._rules()
         sinks = self._configs("sinks", self.house.sinks)
@@ -186,7 +191,8 @@ class _Reading:
         try:
             return model.model_validate(absolute(self.document.get(where), model, self.folder))
         except ValidationError as error:
-            self.problems += explain(error, self.document, where, model)
+            beneath = self.profiles.beneath(self.document.get((*where, "profile")))
+            self.problems += explain(error, self.document, where, model, beneath=beneath)
             return None
 
     def _gateway(self) -> GatewayConfig:
@@ -218,6 +224,7 @@ class _Reading:
         configs: dict[str, M] = {}
         for name, data in self._section(section).items():
             model = self._kind((section, name), data, kinds)
+            self.profiles.look_at(data.get("profile"))
             config = self._validated((section, name), model) if model else None
             if config is not None:
                 configs[name] = config

@@ -37,34 +37,47 @@ def hint(word: object, known: Iterable[str]) -> str:
 
 
 def explain(
-    error: ValidationError, document: Document, prefix: Where, model: type[BaseModel], *, skip: Sequence[Where] = ()
+    error: ValidationError,
+    document: Document,
+    prefix: Where,
+    model: type[BaseModel],
+    *,
+    skip: Sequence[Where] = (),
+    beneath: tuple[Document, Where] | None = None,
 ) -> list[Problem]:
     """Problems of one model that was validated from the document's data at `prefix`.
 
     `skip`: ways whose values are not known yet; nothing is said of them, but of keys that are unknown.
+    `beneath`: the document and way of what lies under this one; what is wrong there is said there.
     """
-    found: dict[tuple[Where, bool], list[str]] = {}
+    found: dict[tuple[Document, Where, bool], list[str]] = {}
     for details in error.errors(include_url=False):
-        where, at_key = _locate(details, document, prefix)
+        source, where = document, _locate(details, document, prefix)
+        if beneath is not None:
+            under = _locate(details, *beneath)
+            if len(under) - len(beneath[1]) > len(where) - len(prefix):
+                source, where = beneath[0], under
         if details["type"] != "extra_forbidden" and any(where[: len(way)] == way for way in skip):
             continue
+        missing = details["type"] == "missing"
+        place = (source, (*where, details["loc"][-1]) if missing else where)
         message = _message(details, model)
-        if message not in found.setdefault((where, at_key), []):
-            found[where, at_key].append(message)
-    return [document.problem(where, " or ".join(messages), key=at_key) for (where, at_key), messages in found.items()]
+        messages = found.setdefault((*place, missing or details["type"] == "extra_forbidden"), [])
+        if message not in messages:
+            messages.append(message)
+    return [
+        source.problem(where, " or ".join(messages), key=at_key) for (source, where, at_key), messages in found.items()
+    ]
 
 
-def _locate(details: ErrorDetails, document: Document, prefix: Where) -> tuple[Where, bool]:
+def _locate(details: ErrorDetails, document: Document, prefix: Where) -> Where:
     """The way to what is wrong; pydantic also names union branches and aliases, which are in no file."""
-    missing = details["type"] == "missing"
     where, value = prefix, document.get(prefix)
     for step in details["loc"]:
         if _has(value, step):
             value = value[step]
             where = (*where, step)
-    if missing:
-        where = (*where, details["loc"][-1])
-    return where, missing or details["type"] == "extra_forbidden"
+    return where
 
 
 def _has(value: Json, step: str | int) -> bool:
