@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from simulators.catalogue import as_text, describe
+from simulators.catalogue import as_text, cable_faults, describe
 from simulators.device import UnknownError
 from simulators.extras import BASE_PORT, EXTRAS
 from simulators.line import DEVICES, PORTS, Line, Options
@@ -41,6 +41,7 @@ def _arguments() -> argparse.ArgumentParser:
     add("--devices", default=",".join(DEVICES), help="which to start, comma-separated")
     add("--with", dest="extras", default="", metavar="NAME[,NAME]", help="extra devices to start; --list names them")
     add("--extras-port", type=int, default=BASE_PORT, help="base of the extra devices' ports (0: any free ones)")
+    add("--proxy", action="store_true", help="a fault proxy before every device: its net_... faults")
     add("--list", action="store_true", help="print devices, tags and faults, then end")
     add("--control", type=int, default=CONTROL_PORT, help="port of the control (0: any free one)")
     for name in DEVICES:
@@ -62,6 +63,7 @@ def _options(given: argparse.Namespace) -> Options:
         devices=tuple(name for name in given.devices.split(",") if name),
         extras=tuple(name for name in given.extras.split(",") if name),
         extras_port=given.extras_port,
+        proxy=given.proxy,
         ports={name: getattr(given, name) for name in DEVICES},
         trust=given.trust,
     )
@@ -71,7 +73,7 @@ async def catalogue() -> str:
     """Every device there is, extra ones too, in words.  None of them is opened."""
     with tempfile.TemporaryDirectory(prefix="linegate-sim-") as folder:
         line = Line(Options(seed=0, run_dir=Path(folder), extras=tuple(EXTRAS), extras_port=0))
-        return as_text(describe(line.devices.values()))
+        return as_text([*describe(line.devices.values()), cable_faults()])
 
 
 async def serve(options: Options, control_port: int) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from simulators.device import Device, Fault
+from simulators.net import NET_FAULTS
 
 
 def describe(devices: Iterable[Device]) -> list[dict[str, Any]]:
@@ -25,6 +26,12 @@ def fault_entry(name: str, fault: frozenset[str]) -> dict[str, Any]:
     """One fault as the catalogue shows it."""
     sentence = fault.sentence if isinstance(fault, Fault) else ""
     return {"name": name, "arguments": sorted(fault), "sentence": sentence}
+
+
+def cable_faults() -> dict[str, Any]:
+    """The faults of the proxies, as one entry of the catalogue: every device has them with --proxy."""
+    faults = [fault_entry(name, fault) for name, fault in NET_FAULTS.items()]
+    return {"name": "--proxy", "sentence": "With it every device has these as well.", "tags": [], "faults": faults}
 
 
 def as_text(devices: Sequence[Mapping[str, Any]]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Final, Self
+from typing import Any, ClassVar, Final, Protocol, Self
 
 from simulators.link import Gate, Link
 
@@ -29,6 +29,20 @@ class Fault(frozenset[str]):
         return made
 
 
+class Cable(Protocol):
+    """A fault proxy before a link: the device's `net_...` faults are its."""
+
+    known: Mapping[str, Fault]
+
+    async def stand(self, name: str, args: Mapping[str, Any]) -> dict[str, Any]:
+        """Bring a fault on; returns all its arguments.  ValueError: one is impossible."""
+        ...
+
+    async def lift(self, name: str) -> None: ...
+
+    def truth(self) -> dict[str, Any]: ...
+
+
 class Device:
     """One device.  `step` and the faults run on the line's own loop; nothing here blocks."""
 
@@ -49,6 +63,8 @@ class Device:
     def __init__(self) -> None:
         self.gate = Gate()
         self.links: Sequence[Link] = ()
+        self.cables: Sequence[Cable] = ()
+        """Fault proxies before its links, where the line has them."""
         self.faults: dict[str, dict[str, Any]] = {}
         self.forced: dict[str, Value] = {}
         self._reboot: asyncio.Task[None] | None = None
@@ -95,15 +111,21 @@ class Device:
 
     def known_faults(self) -> dict[str, frozenset[str]]:
         """Every fault it can have -> the arguments."""
-        return {**self._LINK_FAULTS, **self.own_faults}
+        cable = self.cables[0].known if self.cables else {}
+        return {**self._LINK_FAULTS, **self.own_faults, **cable}
 
     async def fault(self, name: str, args: dict[str, Any]) -> None:
         """Bring a fault on.  UnknownError: no such fault, or arguments it does not take."""
         known = self.known_faults()
         if name not in known:
-            raise UnknownError(f"{self.name} has no fault {name!r}; it has {', '.join(sorted(known))}")
+            hint = "; net_... faults need the line started with --proxy" if name.startswith("net_") else ""
+            raise UnknownError(f"{self.name} has no fault {name!r}; it has {', '.join(sorted(known))}{hint}")
         if extra := set(args) - known[name]:
             raise UnknownError(f"fault {name} does not take {', '.join(sorted(extra))}")
+        if self.cables and name in self.cables[0].known:
+            for cable in self.cables:
+                self.faults[name] = await cable.stand(name, args)
+            return
         if name == "reboot":
             self._reboot = asyncio.create_task(self._go_away(float(args.get("seconds", REBOOT_S))), name="reboot")
             return
@@ -121,6 +143,8 @@ class Device:
             self.gate.silent = "silent" in self.faults
             if fault == "cut":
                 await self._restore()
+            for cable in self.cables:
+                await cable.lift(fault)
         if gone:
             self.faults_changed()
         if name == "all":

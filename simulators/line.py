@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from simulators.balance import Balance
+from simulators.cable import Proxy
 from simulators.device import Device, UnknownError
 from simulators.extras import BASE_PORT, EXTRAS, Stand, make_extra
 from simulators.packml import State
 from simulators.plant import Plant
+from simulators.proxy_place import stand_before
 from simulators.reservoir import Reservoir
 from simulators.viscometer import Viscometer
 
@@ -46,6 +48,8 @@ class Options:
     """Devices of `simulators.extras` to start too."""
     extras_port: int = BASE_PORT
     """Base of their ports; 0: any free ones."""
+    proxy: bool = False
+    """A fault proxy before every link; the devices' own ports are any free ones then."""
 
 
 class Line:
@@ -63,11 +67,16 @@ class Line:
         self.devices: dict[str, Device] = {name: self._make(name) for name in options.devices}
         for name in options.extras:
             self.devices[name] = self._extra(name)
+        self._proxies: list[Proxy] = []
 
     async def start(self) -> None:
         """Open every link.  OSError with the device's name if a port is taken."""
         for device in self.devices.values():
             try:
+                if self.options.proxy:
+                    proxies = await stand_before(device.links)
+                    self._proxies += proxies
+                    device.cables = proxies
                 await device.start()
             except OSError as error:
                 where = f"{self.options.host}:{self._port(device.name)}"
@@ -91,6 +100,8 @@ class Line:
 
     async def stop(self) -> None:
         """Close everything.  Safe if `start` failed half-way."""
+        for proxy in self._proxies:
+            await proxy.close()
         for device in self.devices.values():
             await device.stop()
 
@@ -132,10 +143,14 @@ class Line:
             "speed": self.plant.speed,
             "rate": self.plant.rate,
             "plant": self.plant.truth(),
-            "devices": {name: {**device.truth(), "faults": device.faults} for name, device in self.devices.items()},
+            "devices": {name: self._shown(device) for name, device in self.devices.items()},
             "halts": self._halts(),
             "states": {int(state): state.name.capitalize() for state in State},
         }
+
+    def _shown(self, device: Device) -> dict[str, Any]:
+        cables = [cable.truth() for cable in device.cables]
+        return {**device.truth(), "faults": device.faults} | ({"cables": cables} if cables else {})
 
     def _halts(self) -> list[dict[str, Any]]:
         seen = [halt for device in self.devices.values() for halt in getattr(device, "halts", ())]

@@ -73,6 +73,8 @@ class TcpDoor:
     def __init__(self, host: str, port: int, make: Make, gate: Gate) -> None:
         self.host, self.port = host, port
         self.make, self.gate = make, gate
+        self.front = 0
+        """Port of the proxy before it, which is what people are told."""
         self.transports: set[asyncio.Transport] = set()
         self.talkers: set[Talker] = set()
         self._server: asyncio.Server | None = None
@@ -96,7 +98,7 @@ class TcpDoor:
 
     @property
     def address(self) -> str:
-        return f"{self.host}:{self.port}"
+        return f"{self.host}:{self.front or self.port}"
 
 
 class PtyDoor:
@@ -104,6 +106,8 @@ class PtyDoor:
 
     def __init__(self, path: Path, make: Make, gate: Gate) -> None:
         self.path, self.make, self.gate = path, make, gate
+        self.front: Path | None = None
+        """Path of the proxy before it, which is what people are told."""
         self.talkers: set[Talker] = set()
         self._master = self._slave = -1
 
@@ -134,7 +138,7 @@ class PtyDoor:
 
     @property
     def address(self) -> str:
-        return str(self.path)
+        return str(self.front or self.path)
 
     def _readable(self) -> None:
         try:

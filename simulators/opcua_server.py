@@ -109,6 +109,8 @@ class OpcUaLink:
         self._shown: dict[ua.NodeId, Any] = {}
         self._types: dict[ua.NodeId, ua.VariantType] = {}
         self._listener: _Listener | None = None
+        self.front = 0
+        """Port of the proxy before it, which is what people are told."""
         self.index = 0
 
     async def build(self, populate: Callable[[OpcUaLink], Awaitable[None]]) -> None:
@@ -130,7 +132,7 @@ class OpcUaLink:
         if self._listener is not None:
             await self._listener.reopen()
             return
-        self.server.set_endpoint(f"opc.tcp://{self.host}:{self.port}/")
+        self.server.set_endpoint(f"opc.tcp://{self.host}:{self.front or self.port}/")
         await self.server._setup_server_nodes()  # noqa: SLF001  # Server.start, but with a listener of our own
         listener = _Listener(self.server.iserver, self.host, self.port, self.server.limits)
         listener.gate = self.gate
@@ -157,7 +159,7 @@ class OpcUaLink:
 
     @property
     def address(self) -> str:
-        return f"opc.tcp://{self.host}:{self.port}/"
+        return f"opc.tcp://{self.host}:{self.front or self.port}/"
 
     def node(self, path: str) -> ua.NodeId:
         """String node id in this server's own namespace."""
