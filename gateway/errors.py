@@ -51,6 +51,10 @@ class NotHeld(DeviceError):
     """A halt was sent and the machine's own state does not say that it stands still."""
 
 
+class NotDone(DeviceError):
+    """A tare or zero was sent, and the balance refuses it or does not show that it was carried out."""
+
+
 class SinkError(LinegateError):
     """A sink took nothing; keep all and try again."""
 

@@ -333,41 +333,84 @@ class ModbusPeer:
         return self.registers.writes
 
 
-class BalancePeer:
-    """A balance that speaks MT-SICS."""
+SPEECH: Mapping[str, Mapping[str, str]] = {
+    "mt-sics": {"SI": "S S {0:>10} g", "I4": 'I4 A "B0123"', "I2": 'I2 A "XS205DU Excellence 220.0000 g"'},
+    "sbi": {"\x1bP": "+ {0:>8} g  ", "\x1bx1_": "MSE224S", "\x1bx2_": "31204567"},
+    "sbi-22": {"\x1bP": "N     + {0:>8} g  ", "\x1bx1_": "MSE224S", "\x1bx2_": "31204567"},
+    "a-and-d": {"Q": "ST,+{0:0>8}  g", "?SN": "SN,15612345", "?ID": "GX-203A"},
+    "ohaus": {"IP": "{0:>11} g", "PSN": "B834512", "PV": "SR 2.10"},
+    "sbi-old": {"\x1bP": "+ {0:>8} g  "},
+}
+"""Dialect -> what is asked -> what a balance of that kind says; {0} is the weight.  sbi-old says nothing of itself."""
+OVER: Mapping[str, str] = {
+    "mt-sics": "S +",
+    "sbi": "    High      ",
+    "sbi-22": "Stat        High    ",
+    "sbi-old": "    High      ",
+    "a-and-d": "OL,+999999.9  g",
+    "ohaus": "Err 8.3",
+}
+SILENT: Mapping[str, tuple[str, ...]] = {"a-and-d": ("C",), "ohaus": ("0P",)}
+"""What is heard and not answered."""
 
-    def __init__(self, kind: str, path: Path) -> None:
+
+class BalancePeer:
+    """A balance that speaks one of the dialects."""
+
+    def __init__(self, kind: str, path: Path, dialect: str = "mt-sics") -> None:
         self.line: TcpLine | PtyLine = TcpLine(self.hear) if kind == "tcp" else PtyLine(self.hear, path)
+        self.dialect = dialect
+        self.speech = dict(SPEECH[dialect])
         self._buffer = b""
         self._turn = 0
-        self.weight = "S S      1.0120 g"
+        self.net = "1.0120"
+        self.weight: str | None = None
+        """Said instead of the net weight."""
         self.asked: list[str] = []
         self.mute, self.unmute, self.cut, self.heal = self.line.mute, self.line.unmute, self.line.cut, self.line.heal
 
     def hear(self, data: bytes) -> list[bytes]:
         *lines, self._buffer = (self._buffer + data).split(b"\r\n")
-        return [self._answer(line.decode("ascii")) for line in lines]
+        return [answer for line in lines for answer in self._answer(line.decode("ascii"))]
 
-    def _answer(self, line: str) -> bytes:
+    def _answer(self, line: str) -> list[bytes]:
         self.asked.append(line)
-        answers = {"SI": self.weight, "I4": 'I4 A "B0123"', "I2": 'I2 A "XS205DU Excellence 220.0000 g"'}
-        return answers.get(line, "ES").encode() + b"\r\n"
+        if line in SILENT.get(self.dialect, ()):
+            return []
+        if line == self.question:
+            return [self.shown(self.net) if self.weight is None else self.weight.encode() + b"\r\n"]
+        if line in self.speech:
+            return [self.speech[line].encode() + b"\r\n"]
+        return [] if self.dialect.startswith("sbi") else [b"ES\r\n"]
+
+    @property
+    def question(self) -> str:
+        """How it is asked for its weight."""
+        return next(iter(self.speech))
+
+    def shown(self, net: str) -> bytes:
+        """A stable weight as this balance says it."""
+        return self.speech[self.question].format(net).encode() + b"\r\n"
 
     @property
     def expected(self) -> Mapping[str, Any]:
-        return {"net": Decimal(self.weight.split()[2])}
+        return {"net": Decimal(self.net)}
 
     def config(self, **changes: Any) -> BalanceConfig:
         line = self.line
-        url = f"serial://{line.path}?baudrate=9600" if isinstance(line, PtyLine) else f"tcp://{line.address}"
-        return BalanceConfig.model_validate(
-            {"driver": "balance", "url": url, "period": "100ms", "timeout": "1s", **changes}
-        )
+        given = {
+            "driver": "balance",
+            "dialect": "sbi" if self.dialect.startswith("sbi") else self.dialect,
+            "url": f"serial://{line.path}?baudrate=9600" if isinstance(line, PtyLine) else f"tcp://{line.address}",
+            "period": "100ms",
+            "timeout": "1s",
+        }
+        return BalanceConfig.model_validate({**given, **changes})
 
     async def change(self) -> None:
         self._turn += 1
-        self.weight = f"S S      1.0{self._turn:02d}0 g"
+        self.net = f"1.0{self._turn:02d}0"
 
     async def spoil(self) -> str:
-        self.weight = "S +"
+        self.weight = OVER[self.dialect]
         return "net"

@@ -1,9 +1,12 @@
 """Balances: the weight each period, to the digit, with the line it came in.
 
 `url` is `serial:///dev/ttyS0?baudrate=9600&parity=N&stopbits=1` or `tcp://host:port`; baud rate, parity and handshake
-differ from balance to balance.  `dialect` is the language it speaks: `mt-sics`.  The weight is good when stable,
-uncertain while the balance settles, and bad with the reason otherwise: overload, busy, no unit.  Masses convert between
-g, mg and kg by moving the point, from oz and lb by multiplying with their exact gram; nothing is rounded.
+differ from balance to balance.  `dialect` is the language it speaks: `mt-sics` (Mettler-Toledo), `sbi` (Sartorius),
+`a-and-d`, `ohaus`; `linegate listen` names it.  `mode: request` asks for each weight; `mode: continuous` takes what the
+balance sends by itself, the newest of each period, and a stream that stops is an error within `timeout`.  The weight is
+good when stable, uncertain while the balance settles, and bad with the reason otherwise: overload, busy, no unit.
+Masses convert between g, mg and kg by moving the point, from other units by multiplying with their exact gram; nothing
+is rounded.  `prints` names a tag for the lines nobody asked for: what the operator printed since the last poll.
 """
 
 from __future__ import annotations
@@ -14,27 +17,46 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from decimal import Context, Decimal, Inexact
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
+from gateway.drivers.balance_link import BalanceLink
 from gateway.drivers.base import DriverConfig
-from gateway.drivers.transport import Stream, StreamUrl, open_stream, parse_url, preflight, preload
+from gateway.drivers.transport import StreamUrl, open_stream, parse_url, preflight, preload
+from gateway.drivers.wire.aandd import AandD
 from gateway.drivers.wire.mt_sics import MtSics
-from gateway.drivers.wire.weighing import Dialect, Message
-from gateway.errors import DeviceError
+from gateway.drivers.wire.ohaus import Ohaus
+from gateway.drivers.wire.sbi import Sbi
+from gateway.drivers.wire.weighing import Dialect, Message, Question
+from gateway.errors import NotDone
 from gateway.model import NO_FAULTS, Fault, Quality, Reading, TagSpec
+from gateway.units import Duration
 
 SCHEMES: Final = ("serial", "tcp")
-_DIALECTS: Final[Mapping[str, Callable[[], Dialect]]] = {"mt-sics": MtSics}
+DIALECTS: Final[Mapping[str, Callable[[], Dialect]]] = {
+    "mt-sics": MtSics,
+    "sbi": Sbi,
+    "a-and-d": AandD,
+    "ohaus": Ohaus,
+}
 
 GRAMS: Final[Mapping[str, tuple[Decimal, int]]] = {
     "g": (Decimal(1), 0),
     "mg": (Decimal(1), -3),
     "kg": (Decimal(1), 3),
+    "ct": (Decimal("0.2"), 0),
     "oz": (Decimal("28.349523125"), 0),
     "lb": (Decimal("453.59237"), 0),
+    "ozt": (Decimal("31.1034768"), 0),
+    "dwt": (Decimal("1.55517384"), 0),
+    "GN": (Decimal("0.06479891"), 0),
 }
-"""A balance's unit -> (exact factor, power of ten) to grams.  Ounce and pound avoirdupois are exact by definition."""
+"""A balance's unit -> (exact factor, power of ten) to grams.  All are exact by definition: ounce and pound avoirdupois,
+ounce troy of 480 grains, pennyweight of 24, metric carat."""
 _EXACT: Final = Context(prec=60, traps=[Inexact])
+_ABOUT_ZERO: Final = 5
+"""Of the last digit: a balance that counts in fives is at zero within one of its steps."""
+_AGAIN_S: Final = 0.1
+"""Between two readings that wait for a tare to show."""
 
 
 def _known_url(text: str) -> str:
@@ -48,21 +70,42 @@ class BalanceConfig(DriverConfig):
     model_config = ConfigDict(defer_build=True)  # built when first used: many lines have none
 
     driver: Literal["balance"] = "balance"
-    dialect: Literal["mt-sics"] = "mt-sics"
+    dialect: Literal["mt-sics", "sbi", "a-and-d", "ohaus"] = "mt-sics"
+    mode: Literal["request", "continuous"] = "request"
+    """Ask for each weight, or take what it sends by itself."""
     url: Annotated[str, AfterValidator(_known_url)]
     tag: str = Field("net", min_length=1)
     """What its weight is called."""
     unit: Literal["g", "mg", "kg"] = "g"
+    prints: str | None = Field(None, min_length=1)
+    """A second tag, of text: the lines that came unasked since the last poll."""
+    es: Literal["syntax", "stability"] = "syntax"
+    """Ohaus: what the answer ES means."""
+    tare_budget_s: Duration = Field(10.0, alias="tare_budget", gt=0)
+    """How long a tare or zero may take until the balance shows it, settling included."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> BalanceConfig:
+        if self.es != "syntax" and self.dialect != "ohaus":
+            raise ValueError(f"es: {self.es} is for dialect ohaus, not for {self.dialect}")
+        if self.prints == self.tag:
+            raise ValueError(f"prints and tag are both called {self.tag}; give the printed lines a name of their own")
+        return self
 
     @property
     def stream(self) -> StreamUrl:
         return parse_url(self.url, SCHEMES)
 
     def tags(self) -> tuple[TagSpec, ...]:
-        return (TagSpec(self.tag, self.unit, "decimal"),)
+        weight = TagSpec(self.tag, self.unit, "decimal")
+        return (weight,) if self.prints is None else (weight, TagSpec(self.prints, "1", "text"))
 
     def address(self) -> str:
         return self.url
+
+    def codec(self) -> Dialect:
+        """A fresh conversation in its dialect."""
+        return Ohaus(self.es) if self.dialect == "ohaus" else DIALECTS[self.dialect]()
 
     def preflight(self) -> list[str]:
         """Warnings that need a look at this machine: a serial port that is not there."""
@@ -77,96 +120,90 @@ class BalanceConfig(DriverConfig):
 
 @asynccontextmanager
 async def _connect(config: BalanceConfig, name: str) -> AsyncIterator[Balance]:
-    link = BalanceLink(f"{name} ({config.address()})", _DIALECTS[config.dialect]())
+    link = BalanceLink(f"{name} ({config.address()})", config.codec(), config.timeout_s)
     async with open_stream(config.stream, link, config.timeout_s):
         try:
             async with asyncio.timeout(config.timeout_s):
-                identity = await link.introduce()
+                await _meet(config, link)
         except TimeoutError:
             raise link.failure(
                 f"does not answer {config.dialect} within {config.timeout_s:g} s; is it switched on, and are baud rate "
                 "and parity the same on both sides?"
             ) from None
-        yield Balance(config, link, identity)
-
-
-class BalanceLink(Stream):
-    """Asks one thing at a time.  A late answer never answers the next question.
-
-    Lines come in the order of the questions: after a cancelled call the first question of the identity is asked, and
-    whatever comes before its answer is old.
-    """
-
-    def __init__(self, where: str, dialect: Dialect) -> None:
-        super().__init__(where)
-        self.dialect = dialect
-        self._future: asyncio.Future[Message] | None = None
-        self._wanted: frozenset[str] = frozenset()
-        self._stale = True
-        self.unasked = 0
-        """Lines nobody asked for: the operator pressed PRINT, or an old answer."""
-
-    async def introduce(self) -> dict[str, str]:
-        """What the balance says of itself.  An error the first time may belong to noise sent before: asked twice."""
-        identity: dict[str, str] = {}
-        for name, question in self.dialect.questions.items():
-            wanted = frozenset((self.dialect.answers[name], ""))
-            message = await self._exchange(question, wanted)
-            if message.id == "":
-                message = await self._exchange(question, wanted)
-            if message.text:
-                identity[name] = message.text
-        self._stale = False
-        return identity
-
-    async def weigh(self) -> Message:
-        """The weight now: stable, dynamic, or why there is none.  DeviceError: the link is lost."""
-        if self._stale:
-            first = next(iter(self.dialect.questions))
-            await self._exchange(self.dialect.questions[first], frozenset((self.dialect.answers[first],)))
-            self._stale = False
-        return await self._exchange(self.dialect.weigh, frozenset((self.dialect.weight, "")))
-
-    async def _exchange(self, question: bytes, wanted: frozenset[str]) -> Message:
-        await asyncio.sleep(0)  # what the kernel has already: one turn to hear of it,
-        await asyncio.sleep(0)  # one to read it
-        self.dialect.clear()
-        if self.lost is not None:
-            raise self.failure()
-        self._wanted = wanted
-        self._future = future = self.loop.create_future()
-        self.transport.write(question)
+        if config.mode == "continuous":
+            await link.follow()
         try:
-            message: Message = await future
-        except asyncio.CancelledError:
-            self._stale = True
-            raise
+            yield Balance(config, link)
         finally:
-            self._future = None
-        return message
+            link.hush()
 
-    def data_received(self, data: bytes) -> None:
-        for message in self.dialect.feed(data):
-            if self._future is not None and not self._future.done() and message.id in self._wanted:
-                self._future.set_result(message)
-            else:
-                self.unasked += 1
 
-    def dropped(self, error: DeviceError) -> None:
-        if self._future is not None and not self._future.done():
-            self._future.set_exception(error)
+async def _meet(config: BalanceConfig, link: BalanceLink) -> None:
+    """Know who it is.  One that does not say must at least weigh; one that sends by itself need not listen."""
+    if config.mode == "request" and link.dialect.stop and not link.dialect.always_introduces:
+        link.transport.write(link.dialect.stop)  # whoever was here before may have left it streaming
+    await link.introduce()
+    if config.mode == "request" and not link.identity:
+        await link.settle_down()
+        await link.weigh()
 
 
 class Balance:
     """An open balance."""
 
-    def __init__(self, config: BalanceConfig, link: BalanceLink, identity: Mapping[str, str]) -> None:
-        self.identity = identity
-        self._unit = config.unit
+    def __init__(self, config: BalanceConfig, link: BalanceLink) -> None:
+        self.identity: Mapping[str, str] = link.identity
+        self._config = config
         self._link = link
 
     async def poll(self) -> Reading:
-        return reading(await self._link.weigh(), self._unit)
+        found = reading(await self._weight(), self._config.unit)
+        if self._config.prints is None:
+            return found
+        lines = [self._link.prints.popleft() for _ in range(len(self._link.prints))]
+        text = "\n".join(line.decode("ascii", "backslashreplace") for line in lines)
+        return Reading((*found.values, text), faults=found.faults, raw=found.raw)
+
+    async def tare(self) -> Reading:
+        return await self._ordered("tare", self._link.dialect.tare)
+
+    async def zero(self) -> Reading:
+        return await self._ordered("zero", self._link.dialect.zero)
+
+    async def _ordered(self, what: str, question: Question) -> Reading:
+        """Send it, and read again until the balance shows it: many say nothing, none is believed."""
+        last: list[Message] = []
+        try:
+            async with asyncio.timeout(self._config.tare_budget_s):
+                await self._carry_out(what, question)
+                return await self._shown(what, last)
+        except TimeoutError:
+            seen = f"; it shows {last[-1].raw!r}" if last else ""
+            raise NotDone(
+                f"{self._link.where}: {what} is not seen within {self._config.tare_budget_s:g} s{seen}; look at the pan"
+            ) from None
+
+    async def _carry_out(self, what: str, question: Question) -> None:
+        await self._link.order(what, question)
+        if self._config.mode == "continuous":
+            await self._link.follow()  # the question ended the stream
+
+    async def _shown(self, what: str, last: list[Message]) -> Reading:
+        while True:
+            await asyncio.sleep(_AGAIN_S)
+            message = await self._weight()
+            last.append(message)
+            self._link.object_to(what)
+            if message.quality is Quality.GOOD and message.value is not None and _about_zero(message.value):
+                return reading(message, self._config.unit)
+
+    async def _weight(self) -> Message:
+        return await (self._link.newest() if self._config.mode == "continuous" else self._link.weigh())
+
+
+def _about_zero(value: Decimal) -> bool:
+    exponent = value.as_tuple().exponent
+    return isinstance(exponent, int) and abs(value) <= Decimal(_ABOUT_ZERO).scaleb(exponent)
 
 
 def reading(message: Message, unit: str) -> Reading:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
+from enum import StrEnum
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from pydantic import Field
@@ -58,11 +59,67 @@ class Beating(Protocol):
         ...
 
 
+@runtime_checkable
+class Tarable(Protocol):
+    """A balance that can be tared and zeroed from here, at a person's word only."""
+
+    async def tare(self) -> Reading:
+        """Take what lies on the pan as tare; returns the reading that shows it: stable, and nothing left.
+
+        NotDone: the balance refuses, or does not show it within the driver's budget.  DeviceError: the link failed.
+        """
+        ...
+
+    async def zero(self) -> Reading:
+        """Set the empty pan to zero; returns the reading that shows it.  Errors as for `tare`."""
+        ...
+
+
+class Sign(StrEnum):
+    """What a line has to show of itself, on a stack light or otherwise; `gateway.lamps` says when each one holds."""
+
+    HALT = "halt"
+    """A halt is latched."""
+    HALT_FAILED = "halt-failed"
+    """A machine does not stand although it was told to."""
+    CRITICAL = "critical"
+    """A critical alarm stands."""
+    CRITICAL_NEW = "critical-new"
+    """And nobody acknowledged it."""
+    ALARM = "alarm"
+    """Any alarm stands, or was not acknowledged."""
+    ALARM_NEW = "alarm-new"
+    """One that nobody acknowledged."""
+    CHECK_DUE = "check-due"
+    CHECK_MISSED = "check-missed"
+    RUNNING = "running"
+    """A batch is being made."""
+    NORMAL = "normal"
+    """A batch is being made, and nothing stands against it."""
+    HORN = "horn"
+    """A high or critical alarm, or a halt's, that nobody acknowledged."""
+
+
+Pattern = frozenset[Sign]
+"""All that is to be shown now."""
+
+
+@runtime_checkable
+class Showing(Protocol):
+    """A device that shows people how the line is."""
+
+    async def show(self, pattern: Pattern) -> None:
+        """Show this from now on.  Written at once; whether it is really seen, the next poll says.  DeviceError."""
+        ...
+
+
 class DriverConfig(Frozen):
     """What every driver's configuration has.  Subclasses add `driver: Literal["kind"]` and their own keys."""
 
     halts: ClassVar[bool] = False
     """Can devices of this kind be halted at all?  An instance may still say no: see `haltable()`."""
+    shows: ClassVar[bool] = False
+    """Do devices of this kind show how the line is (see Showing)?"""
 
     driver: str
     period_s: Duration = Field(1.0, alias="period", gt=0)

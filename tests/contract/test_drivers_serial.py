@@ -29,11 +29,23 @@ class TestModbus(HaltSuite):
 
 
 class TestBalance(DriverSuite):
-    """A balance behind a serial server and on a serial port."""
+    """A balance of each dialect: each behind a serial server, two of them on a serial port too."""
 
-    @pytest.fixture(params=["tcp", "serial"])
+    @pytest.fixture(params=["tcp mt-sics", "tcp sbi", "tcp a-and-d", "tcp ohaus", "serial mt-sics", "serial sbi-22"])
     async def peer(self, request: Any, tmp_path: Path) -> AsyncIterator[BalancePeer]:
-        peer = BalancePeer(request.param, tmp_path / "port")
+        kind, dialect = request.param.split()
+        peer = BalancePeer(kind, tmp_path / "port", dialect)
+        await peer.heal()
+        yield peer
+        await peer.cut()
+
+
+class TestBalanceWithoutAName(DriverSuite):
+    """A balance that says nothing of itself: the rule without a fence."""
+
+    @pytest.fixture
+    async def peer(self, tmp_path: Path) -> AsyncIterator[BalancePeer]:
+        peer = BalancePeer("tcp", tmp_path / "port", "sbi-old")
         await peer.heal()
         yield peer
         await peer.cut()

@@ -2,10 +2,12 @@
 
     SI  ->  S S     100.00 g     stable        S D     100.03 g     dynamic, still settling
             S I   not executable (busy, in a menu, being tared)     S + / S -   over- and underload
+    T   ->  T S     11.343 g     TI -> TI S|D  Z  -> Z A      TA -> TA A 11.343 g      TAC -> TAC A
+    I0  ->  I0 B 0 "S"  ...      B: more lines follow, the last one says A
             ES    syntax         ET    transmission                 EL   understood, cannot be carried out
 
-The answer to SI carries the id S.  Sources: MT-SICS reference manual for XPR/XSR (30324923), JS series p. 30, AE series
-p. 13.  `@` resets a balance, so the identity is asked for with I4 and I2.
+The answer to SI, SIR, SR carries the id S, that to @ the id I4.  Sources: MT-SICS reference manual for XPR/XSR
+(30324923), JS series p. 30, AE series p. 13.  `@` resets a balance, so the identity is asked for with I4 and I2.
 """
 
 from __future__ import annotations
@@ -14,11 +16,13 @@ import re
 from decimal import Decimal
 from typing import Final
 
-from gateway.drivers.wire.weighing import LONGEST, Message
+from gateway.drivers.wire.weighing import SIGNED, LineCodec, Message, Question, garbage, refusal
 from gateway.model import Quality
 
-_WEIGHT: Final = re.compile(r"S ([SD]) +([+-]?\d{1,12}(?:\.\d{1,12})?)(?: +(\S+))? *")
-_ANSWER: Final = re.compile(r"([A-Z@][A-Z0-9]*) ([A-Z+-])(?: (.*))?")
+_NUMBER: Final = r" *([+-]?\d{1,12}(?:\.\d{1,12})?)(?: +(\S{1,10}))? *"
+_WEIGHT: Final = re.compile(rf"S ([SD]) {_NUMBER}")
+_TARE: Final = re.compile(rf"(T|TI|TA) ([SDA]) {_NUMBER}")
+_ANSWER: Final = re.compile(r"([A-Z@][A-Z0-9]{0,7}) ([A-Z+-])(?: (.*))?")
 _QUOTED: Final = re.compile(r'"([^"]*)"')
 _ERRORS: Final = {
     "ES": "syntax error: the balance did not understand the command",
@@ -27,60 +31,57 @@ _ERRORS: Final = {
 }
 _STATES: Final = {
     "I": "not executable: the balance is busy, in a menu, or did not settle in time",
-    "+": "overload",
-    "-": "underload",
+    **SIGNED,
     "L": "the balance refuses the parameter",
 }
 
 
-class MtSics:
+class MtSics(LineCodec):
     """One conversation with a balance."""
 
-    weigh = b"SI\r\n"
-    weight = "S"
-    questions: Final = {"serial": b"I4\r\n", "model": b"I2\r\n"}
-    answers: Final = {"serial": "I4", "model": "I2"}
+    weigh = Question(b"SI\r\n", frozenset({"S", ""}))
+    weights = frozenset({"S"})
+    identity: Final = {
+        "serial": Question(b"I4\r\n", frozenset({"I4"})),
+        "model": Question(b"I2\r\n", frozenset({"I2"})),
+    }
+    always_introduces = True  # I0 to I5 are level 0: every balance has them
+    stream = b"SIR\r\n"
+    stop = b"SI\r\n"
+    tare = Question(b"T\r\n", frozenset({"T"}))
+    zero = Question(b"Z\r\n", frozenset({"Z"}))
+    acknowledgements = frozenset[str]()
 
     def __init__(self) -> None:
-        self._rest = b""
-
-    def feed(self, data: bytes) -> list[Message]:
-        """The lines that are whole now; a half one is kept, one without end is garbage."""
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        messages = [parse(line.removesuffix(b"\r")) for line in lines if line.strip(b"\r")]
-        if len(self._rest) > LONGEST:
-            messages.append(_garbage(self._rest, f"no line end within {LONGEST} bytes"))
-            self._rest = b""
-        return messages
-
-    def clear(self) -> None:
-        self._rest = b""
+        super().__init__(parse)
 
 
 def parse(raw: bytes) -> Message:
-    """One line without its end.  Never raises: what cannot be read comes back bad, with its bytes."""
-    if not raw.isascii():
-        return _garbage(raw, "bytes above 7F; compare baud rate and parity")
-    line = raw.decode("ascii")
+    """One ASCII line without its end.  Never raises: what cannot be read comes back bad, with its bytes."""
+    line = raw.decode("ascii", "replace")
     if line in _ERRORS:
-        return Message(raw, quality=Quality.BAD, reason=f"{line}: {_ERRORS[line]}")
+        return refusal(raw, f"{line}: {_ERRORS[line]}")
     if found := _WEIGHT.fullmatch(line):
-        dynamic = found[1] == "D"
+        settling = found[1] == "D"
         return Message(
             raw,
             id="S",
-            quality=Quality.UNCERTAIN if dynamic else Quality.GOOD,
-            reason="dynamic: the balance has not settled" if dynamic else "",
+            quality=Quality.UNCERTAIN if settling else Quality.GOOD,
+            reason="dynamic: the balance has not settled" if settling else "",
             value=Decimal(found[2]),
             unit=found[3] or "",
+            columns=(found.end(2), max(0, found.end(3))),
         )
+    if found := _TARE.fullmatch(line):
+        return Message(raw, id=found[1], value=Decimal(found[3]), unit=found[4] or "", text=found[2])
     found = _ANSWER.fullmatch(line)
-    if found is None or (found[1] == "S" and found[2] not in _STATES) or (found[1] == "S" and found[3]):
-        return _garbage(raw, "not a line of MT-SICS")
-    if found[2] in _STATES:
-        return Message(raw, id=found[1], quality=Quality.BAD, reason=f"{found[1]} {found[2]}: {_STATES[found[2]]}")
-    return Message(raw, id=found[1], text=" ".join(_QUOTED.findall(found[3] or "")) or found[3] or "")
+    if found is None or (found[1] == "S" and (found[2] not in _STATES or found[3])):
+        return garbage(raw, "not a line of MT-SICS")
+    return _answer(raw, found[1], found[2], found[3] or "")
 
 
-def _garbage(raw: bytes, why: str) -> Message:
-    return Message(raw, quality=Quality.BAD, reason=f"unreadable ({why}): {raw[:64]!r}")
+def _answer(raw: bytes, name: str, state: str, rest: str) -> Message:
+    """A line that is not a weight.  The letters of `SIGNED` and I, L are refusals of what `name` asked for."""
+    if state in _STATES:
+        return Message(raw, id=name, quality=Quality.BAD, reason=f"{name} {state}: {_STATES[state]}")
+    return Message(raw, id=name, text=" ".join(_QUOTED.findall(rest)) or rest, more=state == "B")
