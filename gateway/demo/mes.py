@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from paho.mqtt.client import Client, MQTTMessage
@@ -18,8 +19,16 @@ from gateway.errors import LinegateError
 class Mes:
     """Subscribes to `<path>/#` on a thread of paho's; keeps records by index and the newest state by topic."""
 
-    def __init__(self, port: int, path: str, *, client_id: str = "") -> None:
-        """With a `client_id` the broker keeps for us what comes while it cannot reach us."""
+    def __init__(
+        self,
+        port: int,
+        path: str,
+        *,
+        client_id: str = "",
+        host: str = "127.0.0.1",
+        prepare: Callable[[Client], None] = lambda _: None,
+    ) -> None:
+        """With a `client_id` the broker keeps what comes while it cannot reach us; `prepare` may give credentials."""
         self.records: dict[int, dict[str, Any]] = {}
         self.arrivals: list[tuple[int, str]] = []
         """(index, kind) in order of arrival, repeats included."""
@@ -41,7 +50,8 @@ class Mes:
         self._client.reconnect_delay_set(1, 1)
         session = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         session.SessionExpiryInterval = 3600 if client_id else 0
-        self._client.connect("127.0.0.1", port, clean_start=not client_id, properties=session)
+        prepare(self._client)
+        self._client.connect(host, port, clean_start=not client_id, properties=session)
         self._client.loop_start()
 
     def close(self) -> None:

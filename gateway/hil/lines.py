@@ -1,0 +1,109 @@
+"""The line a scenario is played on without a target: a configuration, and what the simulators are started with.
+
+config: ../../../config/line.yaml      # from this file's folder; without it the demonstration's own
+simulators: {speed: 40, rate: 20, oil_cel: 62}
+change:                                # merged into the configuration; null takes something away
+  rules:
+    oil-hot: {kind: limit, input: reservoir/temperature, limits: {unit: Cel, high: 75}, halt: filler, deadline: 2s}
+recipes:                               # the same for recipes, under a new name
+  quiet: {from: vape-1g-demo, change: {plans: {five_every: {every: 8h}}}}
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from pydantic import Field, ValidationError
+
+from gateway import config_yaml
+from gateway.config_explain import explain
+from gateway.demo.stage import ROOT
+from gateway.errors import ConfigError, LinegateError
+from gateway.hil.matching import Word
+from gateway.model import Json
+
+RECIPE: Final = "vape-1g-demo"
+
+
+class Plant(Word):
+    """How the simulators are started."""
+
+    speed: float = Field(20.0, gt=0)
+    """Plant seconds in a second."""
+    rate: float = Field(6.0, gt=0)
+    """Units a second."""
+    oil_cel: float = 62.0
+    seed: int | None = None
+    """Dice of the plant; drawn and printed where it is not given."""
+
+
+class Derived(Word):
+    """A recipe made of another."""
+
+    from_: str = Field(RECIPE, alias="from")
+    change: dict[str, Json] = Field(default_factory=dict)
+
+
+class LineFile(Word):
+    """The whole file."""
+
+    config: Path | None = None
+    simulators: Plant = Plant()
+    change: dict[str, Json] = Field(default_factory=dict)
+    recipes: dict[str, Derived] = Field(default_factory=dict)
+    clock: Literal["own", "movable"] = "own"
+    """movable: the gateway runs under libfaketime, so that the verb `clock` can step its wall clock."""
+
+
+DEMONSTRATION: Final = LineFile()
+
+
+def load(path: Path | None) -> LineFile:
+    """Read and check it.  ConfigError with file, line and column."""
+    if path is None:
+        return DEMONSTRATION
+    document = config_yaml.read(path)
+    if document.problems:
+        raise ConfigError(document.problems)
+    try:
+        found = LineFile.model_validate(document.data)
+    except ValidationError as error:
+        raise ConfigError(explain(error, document, (), LineFile)) from None
+    if found.config is None:
+        return found
+    config = (path.parent / found.config).resolve()
+    if not config.is_file():
+        raise ConfigError([document.problem(("config",), f"no such file: {found.config}")])
+    return found.model_copy(update={"config": config})
+
+
+def merged(base: Json, change: Json) -> Json:
+    """`change` over `base`: mappings go into each other, null takes away, anything else replaces."""
+    if not isinstance(base, Mapping) or not isinstance(change, Mapping):
+        return change
+    result = {key: value for key, value in base.items() if key not in change or change[key] is not None}
+    return {**result, **{key: merged(base.get(key), one) for key, one in change.items() if one is not None}}
+
+
+def write_recipes(line: LineFile, folder: Path) -> None:
+    """The recipes that the line makes of others, beside them."""
+    for name, derived in line.recipes.items():
+        write_recipe(folder, name, derived.from_, derived.change)
+
+
+def write_recipe(folder: Path, name: str, of: str, change: Mapping[str, Json]) -> None:
+    """LinegateError: there is no recipe to make it of."""
+    source = folder / f"{of}.yaml"
+    if not source.is_file():
+        raise LinegateError(f"recipe {name}: there is no recipe {of} in {folder}")
+    recipe = merged(config_yaml.read(source).data, {**change, "id": name})
+    (folder / f"{name}.yaml").write_text(json.dumps(recipe, indent=1))  # JSON is YAML
+
+
+def devices(line: LineFile) -> dict[str, Any]:
+    """The devices of its configuration, by name."""
+    document = config_yaml.read(line.config or ROOT / "config" / "line.yaml").data
+    return dict(merged(document, line.change).get("devices", {}))
