@@ -11,5 +11,13 @@ from gateway.drivers.modbus import ModbusConfig
 from gateway.drivers.opcua import OpcUaConfig
 from gateway.drivers.pump import PumpConfig
 from gateway.drivers.reader import ReaderConfig
+from gateway.drivers.zebra import ZebraConfig
 
-BUILT_IN: tuple[type[DriverConfig], ...] = (BalanceConfig, ModbusConfig, OpcUaConfig, PumpConfig, ReaderConfig)
+BUILT_IN: tuple[type[DriverConfig], ...] = (
+    BalanceConfig,
+    ModbusConfig,
+    OpcUaConfig,
+    PumpConfig,
+    ReaderConfig,
+    ZebraConfig,
+)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from driver_suite import HaltSuite
-from machine_peers import PumpPeer
+from machine_peers import PumpPeer, ZebraPeer
 
 
 class TestPump(HaltSuite):
@@ -17,6 +17,17 @@ class TestPump(HaltSuite):
     @pytest.fixture(params=["tcp", "serial"])
     async def peer(self, request: Any, tmp_path: Path) -> AsyncIterator[PumpPeer]:
         peer = PumpPeer(request.param, tmp_path / "port")
+        await peer.heal()
+        yield peer
+        await peer.cut()
+
+
+class TestZebra(HaltSuite):
+    """A Zebra print engine on port 9100 and on a serial port."""
+
+    @pytest.fixture(params=["tcp", "serial"])
+    async def peer(self, request: Any, tmp_path: Path) -> AsyncIterator[ZebraPeer]:
+        peer = ZebraPeer(request.param, tmp_path / "port")
         await peer.heal()
         yield peer
         await peer.cut()
