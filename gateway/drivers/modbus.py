@@ -14,9 +14,9 @@ Sources: Modbus Application Protocol V1.1b3; Modbus Messaging on TCP/IP V1.0b; M
 from __future__ import annotations
 
 import difflib
-from collections.abc import AsyncIterator, Callable, Hashable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from functools import cache, cached_property
+from collections.abc import Callable, Hashable, Mapping
+from contextlib import AbstractAsyncContextManager
+from functools import cached_property
 from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar
 
 import orjson
@@ -31,14 +31,15 @@ from pydantic import (
 )
 
 from gateway.drivers.base import DriverConfig
-from gateway.drivers.modbus_device import KINDS, ModbusDevice
+from gateway.drivers.modbus_bus import Manners
+from gateway.drivers.modbus_device import ModbusDevice
 from gateway.drivers.modbus_layout import Channel, Held, Part, channels
-from gateway.drivers.modbus_link import ModbusLink
-from gateway.drivers.modbus_plan import Block, Limits, Span, plan
+from gateway.drivers.modbus_open import RTU_LATE_S, SHARED_LATE_S, Line, line_of, opened, silence_s
+from gateway.drivers.modbus_parts import RTU_REQUEST_COST, TCP_REQUEST_COST, Caps, address_span, planned
 from gateway.drivers.modbus_tags import HaltBy, Heartbeat, ModbusTag, Order, Table, TagMap
 from gateway.drivers.profile import load_profile, with_profile
 from gateway.drivers.ranges import expand
-from gateway.drivers.transport import StreamUrl, open_stream, parse_url, preflight, preload
+from gateway.drivers.transport import StreamUrl, parse_url, preflight, preload
 from gateway.drivers.wire import modbus as wire
 from gateway.model import TagSpec
 from gateway.units import Duration
@@ -49,10 +50,6 @@ _MAPS: Final[dict[bytes, TagMap]] = {}
 """Validated maps, by what was written; the latest so many."""
 _MOST_MAPS: Final = 32
 SCHEMES: Final = ("tcp", "serial", "rtu+tcp")
-_TCP_REQUEST_COST: Final = 120.0
-"""Registers that take as long as a round trip on a LAN: practically any hole is worth reading."""
-_RTU_REQUEST_COST: Final = 12.0
-"""13 bytes of frame, two silences of 3.5 characters and the device's turn-around, at 2 bytes a register."""
 
 
 def _known_profile(name: str | None) -> str | None:
@@ -104,8 +101,12 @@ class ModbusConfig(DriverConfig):
     """Registers that take as long to read as one more request; by the kind of line where nothing is said."""
     min_gap_s: Duration = Field(0.0, alias="min_gap", ge=0)
     """Rest the device needs between two requests."""
-    late_s: Duration = Field(0.2, alias="late", ge=0)
-    """RTU: how long after a request an answer may still come."""
+    late_s: Duration | None = Field(None, alias="late", gt=0)
+    """How long after a request an answer may still come: 200 ms on RTU, 1 s behind a shared TCP port.
+
+    So long, and no longer, this unit keeps others on its line waiting."""
+    shared: bool = False
+    """TCP: all devices with this url share one connection (serial lines, and RTU over TCP, are always shared)."""
     map_: dict[str, ModbusTag] = Field(default_factory=dict, alias="tags")
     select: tuple[str, ...] | None = None
     """The tags to read, in this order; all of them where nothing is said."""
@@ -121,7 +122,7 @@ class ModbusConfig(DriverConfig):
     @classmethod
     def _ranges(cls, given: tuple[str | int, ...]) -> tuple[str | int, ...]:
         for each in given:
-            _span(each)
+            address_span(each)
         return given
 
     @field_validator("map_")
@@ -192,6 +193,10 @@ class ModbusConfig(DriverConfig):
         if not self.map_:
             raise ValueError("has no tags: write some under tags, or name a profile")
         self._all_read()
+        if self.shared and self.stream.scheme != "tcp":
+            raise ValueError("shared is for tcp://; a serial line, and RTU over TCP, are shared anyway: leave it out")
+        if self.unit_id == 0 and self.stream.scheme != "tcp":
+            raise ValueError("unit_id 0 is the broadcast of a serial line: nobody answers it")
         if self.heartbeat is None and self.beat_s is not None:
             raise ValueError("beat needs a heartbeat register: heartbeat: {register: 100}")
         if self.heartbeat is not None and self.halt is not None:
@@ -253,23 +258,10 @@ class ModbusConfig(DriverConfig):
         """The requests of one poll, before the device refused any of them."""
         cost = self.request_cost
         if cost is None:
-            cost = _TCP_REQUEST_COST if self.stream.scheme == "tcp" else _RTU_REQUEST_COST
-        alike = (self.names, self.held, cost, self.max_read, self.max_read_bits, self.forbidden)
-        return self._once(("parts", *alike), lambda: self._planned(cost))
-
-    def _planned(self, cost: float) -> tuple[Part, ...]:
-        walls = tuple(_span(each, self.base) for each in self.forbidden)
-        found: list[Part] = []
-        for table in wire.READ:
-            members = [at for at, channel in enumerate(self.channels) if channel.table == table]
-            bits = table in ("coil", "discrete")
-            limits = Limits(self.max_read_bits if bits else self.max_read, 16 * cost if bits else cost, walls)
-            spans = tuple(self.channels[at].span for at in members)
-            found += [
-                Part(table, Block(block.start, block.count, tuple(members[at] for at in block.members)))
-                for block in _plan(spans, limits)
-            ]
-        return tuple(found)
+            cost = TCP_REQUEST_COST if self.stream.scheme == "tcp" else RTU_REQUEST_COST
+        walls = tuple(address_span(each, self.base) for each in self.forbidden)
+        caps = Caps(self.max_read, self.max_read_bits, cost, walls)
+        return self._once(("parts", self.names, self.held, caps), lambda: planned(self.channels, caps))
 
     @cached_property
     def held(self) -> Held | None:
@@ -295,6 +287,10 @@ class ModbusConfig(DriverConfig):
     def address(self) -> str:
         return f"{self.url} unit {self.unit_id}"
 
+    def line(self) -> Line:
+        """The line it stands on, and what all the devices there must agree on."""
+        return line_of(self.stream, self.unit_id, shared=self.shared)
+
     def preflight(self) -> list[str]:
         """Warnings that need a look at this machine: a serial port that is not there."""
         return preflight(self.stream)
@@ -303,35 +299,7 @@ class ModbusConfig(DriverConfig):
         preload(self.stream)
 
     def connect(self, name: str) -> AbstractAsyncContextManager[ModbusDevice]:
-        return _connect(self, name)
-
-
-@asynccontextmanager
-async def _connect(config: ModbusConfig, name: str) -> AsyncIterator[ModbusDevice]:
-    url = config.stream
-    framing = wire.TcpFraming() if url.scheme == "tcp" else wire.RtuFraming()
-    gap_s = max(config.min_gap_s, _silence_s(url))
-    link = ModbusLink(f"{name} ({config.address()})", framing, gap_s, config.late_s)
-    async with open_stream(url, link, config.timeout_s):
-        yield KINDS[config.halt is not None, config.heartbeat is not None](config, link)
-
-
-def _silence_s(url: StreamUrl) -> float:
-    """3.5 characters between two frames, 1.75 ms above 19200 baud (Modbus over Serial Line V1.02, 2.5.1.1)."""
-    if not url.serial:
-        return 0.0
-    return 0.00175 if url.settings["baudrate"] > 19200 else 3.5 * url.character_s
-
-
-def _span(text: str | int, base: int = 0) -> Span:
-    """`300` or `512-519` -> addresses as they stand on the wire."""
-    first, _, last = str(text).partition("-")
-    if not first.strip().isdecimal() or not (last or first).strip().isdecimal() or int(last or first) < int(first):
-        raise ValueError(f"{text!r} is not an address like 300 or a range like 512-519")
-    return Span(int(first) - base, int(last or first) - int(first) + 1)
-
-
-@cache
-def _plan(spans: Sequence[Span], limits: Limits) -> tuple[Block, ...]:
-    """The plan, made once for all devices of one map."""
-    return plan(spans, limits)
+        late_s = self.late_s or (SHARED_LATE_S if self.stream.scheme == "tcp" else RTU_LATE_S)
+        manners = Manners(self.unit_id, max(self.min_gap_s, silence_s(self.stream)), late_s)
+        where = f"{name} ({self.address()})"
+        return opened(self, where, self.stream, manners, shared=self.line().shared)

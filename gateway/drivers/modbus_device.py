@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 import msgspec
 
 from gateway.drivers.modbus_layout import Channel, Held, Layout, Part, unpack_part
-from gateway.drivers.modbus_link import ModbusLink
+from gateway.drivers.modbus_link import Asks
 from gateway.drivers.modbus_plan import Block, split
 from gateway.drivers.modbus_tags import HaltBy, Heartbeat
 from gateway.drivers.wire import modbus as wire
 from gateway.errors import DeviceError, DeviceMisconfigured, NotHeld
 from gateway.model import HaltOrder, HaltProof, Reading
+
+Call = Callable[[wire.Request], Awaitable[bytes]]
+"""`Asks.call`, or `Asks.call_first`."""
 
 _FIRST_PAUSE_S: Final = 0.002
 _LONGEST_PAUSE_S: Final = 0.05
@@ -60,7 +63,7 @@ class _Ready(msgspec.Struct, frozen=True):
 class ModbusDevice:
     """An open Modbus connection."""
 
-    def __init__(self, config: Wanted, link: ModbusLink) -> None:
+    def __init__(self, config: Wanted, link: Asks) -> None:
         self.identity: Mapping[str, str] = {}
         self._config = config
         self._link = link
@@ -152,7 +155,7 @@ def _blames_address(answer: bytes | wire.Refusal) -> bool:
 class _Halts(ModbusDevice):
     """With a halt: a write, and another word of the machine that proves it."""
 
-    def __init__(self, config: Wanted, link: ModbusLink) -> None:
+    def __init__(self, config: Wanted, link: Asks) -> None:
         super().__init__(config, link)
         assert config.halt is not None
         assert config.proof is not None
@@ -173,7 +176,7 @@ class _Halts(ModbusDevice):
         """While a halt stands, the machine's word on it belongs to every reading, polled or not."""
         reading = await super().poll()
         if self._holding and self._config.held is None:
-            held, _ = await self._state()
+            held, _ = await self._state(self._link.call)
             return msgspec.structs.replace(reading, held=held)
         return reading
 
@@ -183,14 +186,14 @@ class _Halts(ModbusDevice):
         wrote, state = False, "no answer yet"
         try:
             async with asyncio.timeout(self._config.halt_budget_s):
-                held, state = await self._state()
+                held, state = await self._state(self._link.call_first)
                 if held and not self._always:
                     return HaltProof(state, wrote=False)
-                await self._write(self._stop)
+                await _write(self._link, self._stop, self._link.call_first)
                 wrote = True
                 pause_s = _FIRST_PAUSE_S
                 while True:
-                    held, state = await self._state()
+                    held, state = await self._state(self._link.call_first)
                     if held:
                         return HaltProof(state, wrote=True)
                     await asyncio.sleep(pause_s)
@@ -203,20 +206,17 @@ class _Halts(ModbusDevice):
 
     async def withdraw(self) -> None:
         if self._release is not None:
-            await self._write(self._release)
+            await _write(self._link, self._release, self._link.call)
         self._holding = False
 
-    async def _state(self) -> tuple[bool | None, str]:
+    async def _state(self, call: Call) -> tuple[bool | None, str]:
         """(does it stand still?, its own words).  An exception says nothing: no proof, and no reason not to write."""
         try:
-            answer = await self._link.call(self._ask_state)
+            answer = await call(self._ask_state)
         except wire.Refusal as refusal:
             return None, f"{self._ask_state.text}: {refusal}"
         value = self._channel.convert(self._unpack_state(answer)[0])
         return value in self._values, f"{self._channel.name} ({self._ask_state.text}) = {value}"
-
-    async def _write(self, request: wire.Request) -> None:
-        await _write(self._link, request)
 
 
 class _Beats(ModbusDevice):
@@ -227,7 +227,7 @@ class _Beats(ModbusDevice):
         config = self._config
         assert config.heartbeat is not None
         at = config.heartbeat.register_ - config.base
-        await _write(self._link, wire.write_register(config.unit_id, at, count & 0xFFFF))
+        await _write(self._link, wire.write_register(config.unit_id, at, count & 0xFFFF), self._link.call)
 
 
 class _HaltsBeats(_Halts, _Beats):
@@ -242,10 +242,10 @@ KINDS: Final[Mapping[tuple[bool, bool], type[ModbusDevice]]] = {
 }
 
 
-async def _write(link: ModbusLink, request: wire.Request) -> None:
+async def _write(link: Asks, request: wire.Request, call: Call) -> None:
     """Send a write and have it echoed.  DeviceError, or DeviceMisconfigured where it can never work."""
     try:
-        await link.call(request)
+        await call(request)
     except wire.Refusal as refusal:
         kind = DeviceMisconfigured if refusal.code in wire.NEVER else DeviceError
         raise kind(f"{link.where}: write of {request.text}: {refusal}") from refusal

@@ -3,10 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Protocol
 
 from gateway.drivers.transport import Stream
 from gateway.drivers.wire.modbus import FrameError, Framing, Refusal, Request, RtuFraming
 from gateway.errors import DeviceError
+
+
+class Asks(Protocol):
+    """What a device needs of its connection: its own, or its place on a line that it shares."""
+
+    where: str
+    loop: asyncio.AbstractEventLoop
+    framing: Framing
+
+    async def call(self, request: Request) -> bytes:
+        """The whole answer; its data begins at `framing.data_at`.
+
+        Refusal: the device answered with an exception.  DeviceError: link lost, or an answer that is none.
+        """
+        ...
+
+    async def call_first(self, request: Request) -> bytes:
+        """The same before everything that waits: for halts."""
+        ...
+
+    def failure(self, text: str | None = None) -> DeviceError: ...
 
 
 class ModbusLink(Stream):
@@ -19,20 +41,23 @@ class ModbusLink(Stream):
     def __init__(self, where: str, framing: Framing, gap_s: float = 0.0, late_s: float = 0.0) -> None:
         super().__init__(where)
         self.framing = framing
-        self._gap_s = gap_s
-        self._late_s = late_s
+        self.gap_s = gap_s
+        self.late_s = late_s
         self._future: asyncio.Future[bytes] | None = None
         self._broken: DeviceError | None = None
         self._sent_at = self._heard_at = self.loop.time()
         self._heard = asyncio.Event()
 
     async def call(self, request: Request) -> bytes:
-        """The whole answer; its data begins at `framing.data_at`.
+        """See Asks."""
+        if self.gap_s or not self.framing.clean:
+            await self.rest()
+        return await self.ask(request)
 
-        Refusal: the device answered with an exception.  DeviceError: link lost, or an answer that is none.
-        """
-        if self._gap_s or not self.framing.clean:
-            await self._rest()
+    call_first = call
+
+    async def ask(self, request: Request) -> bytes:
+        """Send it now and wait for its answer."""
         if self.lost is not None:
             raise self.failure()
         if self._broken is not None:
@@ -72,16 +97,16 @@ class ModbusLink(Stream):
         if self._future is not None and not self._future.done():
             self._future.set_exception(error)
 
-    async def _rest(self) -> None:
+    async def rest(self) -> None:
         """Let a late answer pass, then leave the line silent for the gap."""
         while not self.framing.clean and self.lost is None:
-            left = self._sent_at + self._late_s - self.loop.time()
+            left = self._sent_at + self.late_s - self.loop.time()
             if left <= 0 and isinstance(self.framing, RtuFraming):
                 self.framing.forget()
                 break
             self._heard.clear()
             await self._wait(left)
-        left = max(self._heard_at, self._sent_at) + self._gap_s - self.loop.time()
+        left = max(self._heard_at, self._sent_at) + self.gap_s - self.loop.time()
         if left > 0:
             await asyncio.sleep(left)
 

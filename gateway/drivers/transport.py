@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
+import socket
 import stat
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -31,6 +32,12 @@ _OPTIONS: Final[dict[str, dict[str, Any]]] = {
     "rtscts": _FLAGS,
 }
 _CLOSE_TIMEOUT_S: Final = 1.0
+_ALIVE: Final = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 5),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 2),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+)
 
 
 class StreamUrl(msgspec.Struct, frozen=True):
@@ -151,7 +158,8 @@ class Stream(asyncio.Protocol):
         """Close at once and return when it is closed.  What was not sent yet is not sent."""
         if self.transport is _NOWHERE:
             return
-        self.transport.abort()
+        if not self.transport.is_closing():
+            self.transport.abort()
         async with asyncio.timeout(_CLOSE_TIMEOUT_S):
             await self._gone.wait()
         await asyncio.sleep(0)
@@ -165,6 +173,15 @@ S = TypeVar("S", bound=Stream)
 @asynccontextmanager
 async def open_stream(url: StreamUrl, stream: S, timeout_s: float) -> AsyncIterator[S]:
     """Connect `stream` and keep it open for the block.  DeviceError says why it cannot be opened."""
+    await open_now(url, stream, timeout_s)
+    try:
+        yield stream
+    finally:
+        await stream.aclose()
+
+
+async def open_now(url: StreamUrl, stream: Stream, timeout_s: float) -> None:
+    """Connect `stream`; whoever calls this closes it.  DeviceError says why it cannot be opened."""
     opening = _open_serial if url.serial else _open_tcp
     try:
         async with asyncio.timeout(timeout_s):
@@ -173,10 +190,6 @@ async def open_stream(url: StreamUrl, stream: S, timeout_s: float) -> AsyncItera
         raise DeviceError(f"{stream.where}: does not answer within {timeout_s:g} s") from None
     except OSError as error:  # SerialException is one too
         raise DeviceError(f"{stream.where}: {_reason(error)}") from error
-    try:
-        yield stream
-    finally:
-        await stream.aclose()
 
 
 def _reason(error: OSError) -> str:
@@ -184,7 +197,14 @@ def _reason(error: OSError) -> str:
 
 
 async def _open_tcp(url: StreamUrl, stream: Stream) -> None:
-    await stream.loop.create_connection(lambda: stream, url.host, url.port)
+    transport, _ = await stream.loop.create_connection(lambda: stream, url.host, url.port)
+    _keep_alive(transport.get_extra_info("socket"))
+
+
+def _keep_alive(sock: socket.socket) -> None:
+    """A far end that was switched off is noticed within some ten seconds, by one who only listens too."""
+    for level, option, value in _ALIVE:
+        sock.setsockopt(level, option, value)
 
 
 async def _open_serial(url: StreamUrl, stream: Stream) -> None:
