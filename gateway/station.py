@@ -1,6 +1,6 @@
 """One device's life: connect, obey halts, beat, poll on a grid, stamp, back off.  The only owner of device retries.
 
-connect -> [halts first] -> beat -> poll -> Line.take(scan) -> wait for the slot, or a halt
+connect -> [halts first] -> show -> beat -> poll -> Line.take(scan) -> wait for the slot, or a halt
    ^                                 |
    +---- back off (capped, jittered, never gives up; a bad scan for each slot missed) ----+
 """
@@ -15,7 +15,7 @@ from typing import Final, Protocol
 
 import structlog
 
-from gateway.drivers.base import Beating, Device, DriverConfig, Haltable
+from gateway.drivers.base import Beating, Device, DriverConfig, Haltable, Pattern, Showing
 from gateway.errors import DeviceError, NotHeld
 from gateway.halts import TRIES
 from gateway.model import HaltOrder, HaltProof, Scan, TagSet
@@ -74,6 +74,9 @@ class Station:
         self._next_seq = next_seq
         self._orders: dict[str, _Standing] = {}
         self._withdraw = False
+        self._pattern: Pattern | None = None
+        self._shown: Pattern | None = None
+        self._serving = False
         self._wake: asyncio.Future[None] | None = None
         self._woken = False
         self._polling: asyncio.Timeout | None = None
@@ -98,10 +101,26 @@ class Station:
             self._withdraw = True
             self._interrupt()
 
-    def _interrupt(self) -> None:
+    def show(self, pattern: Pattern) -> None:
+        """Latch what is to be shown; the newest counts.  A station that is away hears of it when it is back.
+
+        It is shown after what is in flight: no poll is given up for it, but one that only waits for news.
+        """
+        if pattern == self._pattern:
+            return
+        self._pattern = pattern
+        if self._serving and self.config.subscribes:
+            self._interrupt()
+        elif self._serving:
+            self._rouse()
+
+    def _rouse(self) -> None:
         self._woken = True
         if self._wake is not None and not self._wake.done():
             self._wake.set_result(None)
+
+    def _interrupt(self) -> None:
+        self._rouse()
         if self._polling is not None and not self._polling.expired():
             self._interrupted = True
             self._polling.reschedule(asyncio.get_running_loop().time())
@@ -118,10 +137,12 @@ class Station:
                 async with AsyncExitStack() as stack:
                     device = await self._connect(stack)
                     missing.cancel()
+                    self._serving = True
                     await self._serve(device)
             except DeviceError as error:
                 self._down(str(error))
             finally:
+                self._serving = False
                 missing.cancel()
             await self._back_off()
 
@@ -137,6 +158,7 @@ class Station:
     def _up(self, device: Device) -> None:
         self._identity = device.identity
         self._next_beat = 0.0
+        self._shown = None
         for standing in self._orders.values():  # whatever happened meanwhile: the machine says it again
             standing.confirmed = False
             standing.next_try = 0.0
@@ -208,6 +230,8 @@ class Station:
         while True:
             self.progress += 1
             await self._obey(device)
+            if self._shown != self._pattern and not await self._show(device):
+                continue
             await self._beat(device)
             if paced and self._slot - loop.time() >= EARLY_S:
                 await self._wait(min(self._slot, self._next_try(), self._next_beat_at()))
@@ -261,6 +285,25 @@ class Station:
 
     def _budget_s(self) -> float:
         return self.config.timeout_s + (self.config.period_s if self.config.subscribes else 0.0)
+
+    async def _show(self, device: Device) -> bool:
+        """The newest pattern; False if a halt interrupted it: then it is shown after that."""
+        pattern = self._pattern
+        if pattern is None or not isinstance(device, Showing):
+            self._shown = pattern
+            return True
+        try:
+            async with asyncio.timeout(self.config.timeout_s) as self._polling:
+                await device.show(pattern)
+        except TimeoutError:
+            if self._interrupted:
+                return False
+            raise DeviceError(f"{self.config.address()} did not answer within {self.config.timeout_s:g} s") from None
+        finally:
+            self._polling = None
+            self._interrupted = False
+        self._shown = pattern
+        return True
 
     # -- halts and heartbeat ---------------------------------------------------------------------
 

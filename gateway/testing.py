@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from gateway.drivers.base import DriverConfig
+from gateway.drivers.base import DriverConfig, Pattern
 from gateway.errors import DeviceError, NotHeld
 from gateway.model import HaltOrder, HaltProof, Reading, Scan, TagSpec, Value
 from gateway.world import World
@@ -52,11 +52,12 @@ class FakeMachine:
         self.connects = 0
         self.polls = 0
         self.writes: list[str] = []
-        """What was written, in order: halt, beat, withdraw."""
+        """What was written, in order: halt, beat, withdraw, show."""
+        self.shown: list[tuple[float, Pattern]] = []
 
 
 class FakeDevice:
-    """An open connection to a FakeMachine; Haltable and Beating."""
+    """An open connection to a FakeMachine; Haltable, Beating and Showing."""
 
     def __init__(self, machine: FakeMachine) -> None:
         self.machine = machine
@@ -93,6 +94,11 @@ class FakeDevice:
         await self._link()
         self.machine.beats.append(count)
         self.machine.writes.append("beat")
+
+    async def show(self, pattern: Pattern) -> None:
+        await self._link()
+        self.machine.shown.append((asyncio.get_running_loop().time(), pattern))
+        self.machine.writes.append("show")
 
 
 class FakeConfig(DriverConfig):
