@@ -24,10 +24,11 @@ app = typer.Typer(
 )
 
 if sys.argv[1:2] != ["run"]:  # the gateway itself starts without what only its callers need: 60 ms sooner
-    from gateway import cli_line, cli_simulate
+    from gateway import cli_hil, cli_line, cli_simulate
 
     cli_line.add_to(app)
     cli_simulate.add_to(app)
+    cli_hil.add_to(app)
 
 ConfigPath = Annotated[Path, typer.Argument(help="the line's YAML file")]
 
