@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 from simulators.link import Send
 
@@ -13,6 +13,8 @@ ILLEGAL_ADDRESS: Final = 2
 ILLEGAL_VALUE: Final = 3
 _MOST_READ: Final = 125
 _MOST_WRITTEN: Final = 123
+_MOST_BITS_READ: Final = 2000
+_MOST_BITS_WRITTEN: Final = 1968
 _MBAP: Final = struct.Struct(">HHHB")
 _GAP_S: Final = 0.05
 """RTU: a pause this long ends a frame; wide, because a pty and a busy loop jitter."""
@@ -38,6 +40,18 @@ class Bank(Protocol):
 
     def write(self, address: int, words: Sequence[int]) -> None:
         """ModbusError where it cannot be written or the value is refused."""
+        ...
+
+
+class BitBank(Bank, Protocol):
+    """A device with coils or discrete inputs too: whoever has 1, 2, 5 or 15 among its `functions` is one."""
+
+    def read_bits(self, function: int, address: int, count: int) -> Sequence[bool]:
+        """Function 1 reads coils, 2 discrete inputs.  ModbusError where there is no such bit."""
+        ...
+
+    def write_bits(self, address: int, bits: Sequence[bool]) -> None:
+        """Coils.  ModbusError where there is no such coil."""
         ...
 
 
@@ -80,7 +94,48 @@ def _write_many(pdu: bytes, bank: Bank) -> bytes:
     return pdu[:5]
 
 
-_HANDLERS: Final[dict[int, Callable[[bytes, Bank], bytes]]] = {3: _read, 4: _read, 6: _write_one, 16: _write_many}
+def _read_bits(pdu: bytes, bank: Bank) -> bytes:
+    if len(pdu) != 5:
+        raise ModbusError(ILLEGAL_VALUE)
+    address, count = struct.unpack(">HH", pdu[1:])
+    if not 1 <= count <= _MOST_BITS_READ:
+        raise ModbusError(ILLEGAL_VALUE)
+    bits = cast("BitBank", bank).read_bits(pdu[0], address, count)
+    packed = sum(1 << at for at, bit in enumerate(bits) if bit).to_bytes((count + 7) // 8, "little")
+    return bytes((pdu[0], len(packed))) + packed
+
+
+def _write_coil(pdu: bytes, bank: Bank) -> bytes:
+    if len(pdu) != 5:
+        raise ModbusError(ILLEGAL_VALUE)
+    address, word = struct.unpack(">HH", pdu[1:])
+    if word not in (0x0000, 0xFF00):
+        raise ModbusError(ILLEGAL_VALUE)
+    cast("BitBank", bank).write_bits(address, (word == 0xFF00,))
+    return pdu
+
+
+def _write_coils(pdu: bytes, bank: Bank) -> bytes:
+    if len(pdu) < 6:
+        raise ModbusError(ILLEGAL_VALUE)
+    address, count, size = struct.unpack(">HHB", pdu[1:6])
+    if not 1 <= count <= _MOST_BITS_WRITTEN or size != (count + 7) // 8 or len(pdu) != 6 + size:
+        raise ModbusError(ILLEGAL_VALUE)
+    packed = int.from_bytes(pdu[6:], "little")
+    cast("BitBank", bank).write_bits(address, [bool(packed >> at & 1) for at in range(count)])
+    return pdu[:5]
+
+
+_HANDLERS: Final[dict[int, Callable[[bytes, Bank], bytes]]] = {
+    1: _read_bits,
+    2: _read_bits,
+    3: _read,
+    4: _read,
+    5: _write_coil,
+    6: _write_one,
+    15: _write_coils,
+    16: _write_many,
+}
 
 
 class TcpTalker:
