@@ -29,6 +29,7 @@ from gateway.journal import Journal
 from gateway.line import Line
 from gateway.line_batch import Run
 from gateway.line_halts import Holds
+from gateway.line_notices import Notices
 from gateway.model import Identity, Json, Lane, Principal
 from gateway.people import People
 from gateway.recording import Recording
@@ -209,6 +210,7 @@ class Gateway:
             "line timer": self.line.tick_for_ever,
             **{f"sink {forwarder.name}": forwarder.run for forwarder in self.forwarders},
             "checkpoints": self.witness.run,
+            "notices": Notices(self.settings.devices, self.line.alarms, self.line.commit).run,
             "console": partial(self._console, door, token_file),
         }
         async with asyncio.TaskGroup() as tasks:

@@ -11,7 +11,6 @@ Known ways of asyncua 2.1 that this file answers for:
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Final
@@ -24,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from gateway.drivers.opcua_convert import status_name, ua
 from gateway.drivers.opcua_link import LIBRARY, Link, edge
 from gateway.drivers.opcua_protection import Security
-from gateway.drivers.opcua_security import OwnCertificate, check_server, ensure_certificate, load, read_own
+from gateway.drivers.opcua_security import OwnCertificate, check_server, ensure_certificate, load, own_names, read_own
 from gateway.errors import DeviceError, DeviceMisconfigured
 
 REQUEST_S: Final = 3.0
@@ -97,7 +96,7 @@ async def _secure(client: Client, url: str, where: str, security: Security) -> O
             load(security.server_certificate) if security.server_certificate else await _fetch(url, where, policy, mode)
         )
         if security.trusted is not None:
-            check_server(cert, security.trusted)
+            check_server(cert, security.trusted, endpoint=url)
             client.certificate_validator = _validator(security)
     with edge(f"{where}: our certificate {own.certificate}"):
         await client.set_security(
@@ -114,9 +113,8 @@ async def _own(security: Security) -> OwnCertificate:
     certificate, key = security.own
     if security.certificate or security.pki is None:
         return read_own(certificate, key)
-    host = socket.gethostname()
     # A new RSA key takes some 100 ms: other devices' polls go on meanwhile.
-    return await asyncio.to_thread(ensure_certificate, security.pki, f"urn:{host}:linegate", [host])
+    return await asyncio.to_thread(ensure_certificate, security.pki, *own_names())
 
 
 def _validator(security: Security) -> Any:

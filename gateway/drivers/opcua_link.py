@@ -123,7 +123,8 @@ class Link:
         self.where = where
         """Device and address, for error texts."""
         self.namespaces = list(namespaces)
-        self._session: Any = client.uaclient.session
+        self.session: Any = client.uaclient.session
+        """The library's own services."""
         self._protocol: Any = client.uaclient.protocol
         self.at_once = dict.fromkeys(LIMITS, AT_ONCE)
         """Service -> things in one request."""
@@ -135,7 +136,7 @@ class Link:
             if not status and isinstance(most, int) and most > 0:
                 self.at_once[service] = min(most, MOST_AT_ONCE)
 
-    async def _in_parts(
+    async def in_parts(
         self, service: str, things: Sequence[Any], ask: Callable[[Sequence[Any]], Awaitable[Sequence[Any]]]
     ) -> list[Any]:
         """One answer to each thing, asked for in requests that the server takes.  DeviceError if it answers fewer."""
@@ -166,7 +167,7 @@ class Link:
         found: list[NodeId | str] = [self._start(ref) for ref in refs]
         paths = [at for at, ref in enumerate(refs) if ref.path and isinstance(found[at], ua.NodeId)]
         asked = [self._browse_path(found[at], refs[at]) for at in paths]
-        answers = await self._in_parts("translate", asked, self._session.translate_browsepaths_to_nodeids)
+        answers = await self.in_parts("translate", asked, self.session.translate_browsepaths_to_nodeids)
         for at, answer in zip(paths, answers, strict=True):
             found[at] = _target(answer, refs[at])
         return found
@@ -210,23 +211,23 @@ class Link:
 
         async def ask(some: Sequence[NodeId]) -> Sequence[Any]:
             wanted = [ua.ReadValueId(NodeId=node, AttributeId=attribute) for node in some]
-            return list(await self._session.read(ua.ReadParameters(TimestampsToReturn=stamps, NodesToRead=wanted)))
+            return list(await self.session.read(ua.ReadParameters(TimestampsToReturn=stamps, NodesToRead=wanted)))
 
-        return await self._in_parts("read", nodes, ask)
+        return await self.in_parts("read", nodes, ask)
 
     async def read_raw(self, node: NodeId) -> Any:
         """One value in the library's own types; None where it is bad."""
         with edge(self.where):
-            (answer,) = await self._session.read_attributes([node], ua.AttributeIds.Value)
+            (answer,) = await self.session.read_attributes([node], ua.AttributeIds.Value)
         return answer.Value.Value if answer.Value is not None and answer.StatusCode.is_good() else None
 
     async def type_of(self, node: NodeId) -> Any:
         """The type a write must have: of the value, else of the DataType attribute.  DeviceMisconfigured if neither."""
         with edge(self.where):
-            (value,) = await self._session.read_attributes([node], ua.AttributeIds.Value)
+            (value,) = await self.session.read_attributes([node], ua.AttributeIds.Value)
             if value.Value is not None and value.Value.Value is not None and value.StatusCode.is_good():
                 return value.Value.VariantType
-            (declared,) = await self._session.read_attributes([node], ua.AttributeIds.DataType)
+            (declared,) = await self.session.read_attributes([node], ua.AttributeIds.DataType)
         kind: Any = declared.Value.Value if declared.Value is not None else None
         known = isinstance(kind, ua.NodeId) and kind.NamespaceIndex == 0 and isinstance(kind.Identifier, int)
         if known and 0 < kind.Identifier <= ua.VariantType.Variant.value:
@@ -238,14 +239,14 @@ class Link:
         """Write the value alone, without status and time stamps; "" if the server took it, else the status name."""
         data = ua.DataValue(ua.Variant(as_type(value, kind), kind), StatusCode=None)
         with edge(self.where):
-            (status,) = await self._session.write_attributes([node], [data])
+            (status,) = await self.session.write_attributes([node], [data])
         return "" if status.is_good() else status_name(status.value)
 
     async def call(self, target: NodeId, method: NodeId) -> str:
         """Call a method without arguments; "" if the server took it, else the status name."""
         request = ua.CallMethodRequest(ObjectId=target, MethodId=method, InputArguments=[])
         with edge(self.where):
-            (result,) = await self._session.call([request])
+            (result,) = await self.session.call([request])
         return "" if result.StatusCode.is_good() else status_name(result.StatusCode.value)
 
     async def subscribe(self, wanted: Sequence[Watch], publishing_s: float, quiet_s: float, *, both: bool) -> Watched:
@@ -279,9 +280,9 @@ class Link:
             request = ua.CreateMonitoredItemsParameters(
                 SubscriptionId=subscription, TimestampsToReturn=stamps, ItemsToCreate=[_to_watch(each) for each in some]
             )
-            return list(await self._session.create_monitored_items(request))
+            return list(await self.session.create_monitored_items(request))
 
-        results = await self._in_parts("watch", wanted, ask)
+        results = await self.in_parts("watch", wanted, ask)
         return {
             watch.handle: result.StatusCode.value
             for watch, result in zip(wanted, results, strict=True)

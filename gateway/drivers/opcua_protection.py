@@ -11,6 +11,7 @@ from typing import Final, Literal
 from pydantic import Field, model_validator
 
 from gateway.recipe import Frozen
+from gateway.units import Duration
 
 DEPRECATED: Final = ("Basic128Rsa15", "Basic256")
 """SHA-1: withdrawn by the OPC Foundation."""
@@ -36,6 +37,8 @@ class Security(Frozen):
     user: str | None = None
     password: str | None = Field(None, repr=False)
     """By reference only: `${file:...}` or `${env:...}`."""
+    expiry_notice_s: Duration = Field(30 * 86400.0, alias="expiry_notice", ge=0)
+    """So long before our certificate or the server's ends there is a warning and an alarm."""
     waiver: str | None = None
 
     @model_validator(mode="after")
@@ -74,7 +77,8 @@ class Security(Frozen):
     def weakness(self) -> str | None:
         """What a waiver has to answer for; None where nothing is weak."""
         if self.mode == "None":
-            return "the link is neither signed nor encrypted (security None)"
+            spoken = f", and the password of {self.user} may be read on the wire" if self.user else ""
+            return f"the link is neither signed nor encrypted (security None){spoken}"
         if self.policy in DEPRECATED:
             return f"policy {self.policy} is deprecated (SHA-1)"
         if self.trusted is None:

@@ -9,11 +9,14 @@ from __future__ import annotations
 import fcntl
 import ipaddress
 import os
+import re
+import socket
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, NamedTuple
+from urllib.parse import urlsplit
 
 import structlog
 from cryptography import x509
@@ -28,7 +31,10 @@ from gateway.world import World
 log = structlog.get_logger()
 
 _YEARS: Final = 5
-_SOON: Final = timedelta(days=30)
+REJECTED: Final = "rejected"
+SERVERS: Final = "servers"
+"""Subfolder of the trust folder: what each server showed last, so that its end is seen coming without a connection."""
+SUFFIXES: Final = frozenset({".der", ".pem", ".crt", ".cer"})
 
 
 class OwnCertificate(NamedTuple):
@@ -49,7 +55,7 @@ def ensure_certificate(folder: Path, application_uri: str, hostnames: Sequence[s
     """
     certificate, key = folder / "own.der", folder / "own.pem"
     folder.mkdir(parents=True, exist_ok=True)
-    with _alone_in(folder):
+    with alone_in(folder):
         if not (certificate.exists() and key.exists()):
             private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
             _write(key, _pem(private), 0o600)
@@ -60,8 +66,21 @@ def ensure_certificate(folder: Path, application_uri: str, hostnames: Sequence[s
     return own
 
 
+def set_aside(folder: Path) -> Path:
+    """Our pair of certificate and key under another name, so that a new one is made.  DeviceMisconfigured if none."""
+    certificate, key = folder / "own.der", folder / "own.pem"
+    if not certificate.exists():
+        raise DeviceMisconfigured(f"{certificate} is not there; without --renew it is made")
+    with alone_in(folder):
+        old = folder / f"old-{thumbprint(load(certificate))}.der"
+        if key.exists():
+            key.rename(old.with_suffix(".pem"))
+        certificate.rename(old)
+    return old
+
+
 @contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
+def alone_in(folder: Path) -> Iterator[None]:
     """Threads and processes one after the other; a lock of the folder itself goes with whoever holds it."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -89,11 +108,10 @@ def read_own(certificate: Path, key: Path) -> OwnCertificate:
         if not file.exists():
             raise DeviceMisconfigured(f"{file} is not there; make it, or give `pki: FOLDER` to have one made")
     cert = load(certificate)
-    uris = _alternatives(cert).get_values_for_type(x509.UniformResourceIdentifier)
-    if not uris:
+    names = uris(cert)
+    if not names:
         raise DeviceMisconfigured(f"{certificate} has no application URI among its subject alternative names")
-    _warn_if_ending(cert, str(certificate))
-    return OwnCertificate(certificate, key, uris[0], thumbprint(cert))
+    return OwnCertificate(certificate, key, names[0], thumbprint(cert))
 
 
 def load(file: Path) -> x509.Certificate:
@@ -110,18 +128,27 @@ def thumbprint(cert: x509.Certificate) -> str:
     return cert.fingerprint(hashes.SHA1()).hex().upper()  # noqa: S303
 
 
-def check_server(cert: x509.Certificate, trust: Path, application_uri: str | None = None) -> None:
+def own_names() -> tuple[str, list[str]]:
+    """The application URI and host names that a certificate made here carries."""
+    host = socket.gethostname()
+    return f"urn:{host}:linegate", [host]
+
+
+def check_server(
+    cert: x509.Certificate, trust: Path, application_uri: str | None = None, *, endpoint: str = ""
+) -> None:
     """Raise DeviceMisconfigured unless `cert` is a server's, in time, in or signed by something in `trust`.
 
-    An unknown one is written to `trust/rejected/`, so that trusting it is moving one file.
+    An unknown one is written to `trust/rejected/`, so that trusting it is one command.  One that holds is kept as
+    what `endpoint` (a url) showed last.
     """
-    now = _now()
+    now = now_utc()
     mark = f"server certificate {thumbprint(cert)}"
     if not _trusted(cert, trust):
         file = _reject(cert, trust)
         raise DeviceMisconfigured(
             f"{mark} ({cert.subject.rfc4514_string()}) is not trusted; compare the thumbprint with the one the server "
-            f"shows, then move {file} to {trust}"
+            f"shows, then `linegate opcua trust {thumbprint(cert)} --trust {trust}` (or move {file} to {trust})"
         )
     if not cert.not_valid_before_utc <= now <= cert.not_valid_after_utc:
         raise DeviceMisconfigured(
@@ -130,12 +157,47 @@ def check_server(cert: x509.Certificate, trust: Path, application_uri: str | Non
         )
     if not _for_servers(cert):
         raise DeviceMisconfigured(f"{mark} is not for use by a server (extended key usage); give the server its own")
-    names = _alternatives(cert).get_values_for_type(x509.UniformResourceIdentifier)
+    names = uris(cert)
     if application_uri is not None and application_uri not in names:
         raise DeviceMisconfigured(
             f"{mark} belongs to {', '.join(names) or 'no application URI'}, the server calls itself {application_uri}"
         )
-    _warn_if_ending(cert, mark)
+    if endpoint:
+        _keep_shown(cert, trust, endpoint)
+
+
+def shown_by(trust: Path, endpoint: str) -> Path:
+    """Where the certificate is kept that the server at `endpoint` showed last."""
+    parts = urlsplit(endpoint)
+    return trust / SERVERS / f"{re.sub(r'[^A-Za-z0-9.-]', '_', parts.hostname or 'unknown')}_{parts.port}.der"
+
+
+def _keep_shown(cert: x509.Certificate, trust: Path, endpoint: str) -> None:
+    file, data = shown_by(trust, endpoint), cert.public_bytes(serialization.Encoding.DER)
+    with suppress(OSError):  # a folder we may only read: there is less to warn of, and no reason not to connect
+        if not file.exists() or file.read_bytes() != data:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            _write(file, data, 0o644)
+
+
+def ending(file: Path, whose: str, within_s: float) -> str:
+    """One sentence if the certificate in `file` has ended or ends within so many seconds, else ""."""
+    if not file.exists():
+        return ""
+    try:
+        cert = load(file)
+    except (DeviceMisconfigured, OSError) as exc:
+        return f"{whose} certificate cannot be read: {exc}"
+    left = cert.not_valid_after_utc - now_utc()
+    if left > timedelta(seconds=within_s):
+        return ""
+    verb = "ended" if left < timedelta(0) else "ends"
+    return f"{whose} certificate {verb} on {cert.not_valid_after_utc:%Y-%m-%d} ({file}); have it renewed"
+
+
+def uris(cert: x509.Certificate) -> list[str]:
+    """The application URIs in it."""
+    return _alternatives(cert).get_values_for_type(x509.UniformResourceIdentifier)
 
 
 def _trusted(cert: x509.Certificate, trust: Path) -> bool:
@@ -157,12 +219,12 @@ def _certificates(folder: Path) -> Iterator[x509.Certificate]:
     if not folder.is_dir():
         return
     for file in sorted(folder.iterdir()):
-        if file.suffix.lower() in {".der", ".pem", ".crt", ".cer"}:
+        if file.suffix.lower() in SUFFIXES:
             yield load(file)
 
 
 def _reject(cert: x509.Certificate, trust: Path) -> Path:
-    rejected = trust / "rejected"
+    rejected = trust / REJECTED
     rejected.mkdir(parents=True, exist_ok=True)
     file = rejected / f"{thumbprint(cert)}.der"
     if not file.exists():
@@ -185,12 +247,8 @@ def _alternatives(cert: x509.Certificate) -> x509.SubjectAlternativeName:
         return x509.SubjectAlternativeName([])
 
 
-def _warn_if_ending(cert: x509.Certificate, what: str) -> None:
-    if cert.not_valid_after_utc - _now() < _SOON:
-        log.warning("certificate ends soon", certificate=what, until=f"{cert.not_valid_after_utc:%Y-%m-%d}")
-
-
-def _now() -> datetime:
+def now_utc() -> datetime:
+    """The wall clock."""
     return datetime.fromtimestamp(World().time_ns() / 1e9, tz=UTC)
 
 
@@ -208,7 +266,7 @@ def _self_signed(private: rsa.RSAPrivateKey, application_uri: str, hostnames: Se
             x509.NameAttribute(NameOID.ORGANIZATION_NAME, application_uri[:64]),
         ]
     )
-    start = _now() - timedelta(days=1)  # the other side's clock may be a little behind
+    start = now_utc() - timedelta(days=1)  # the other side's clock may be a little behind
     names = [x509.UniformResourceIdentifier(application_uri), *map(_host, hostnames)]
     usage = dict.fromkeys(("crl_sign", "encipher_only", "decipher_only", "key_agreement"), False) | dict.fromkeys(
         ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_cert_sign"), True

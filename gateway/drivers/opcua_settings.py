@@ -290,7 +290,23 @@ class OpcUaSettings(DriverConfig):
         return [f"{weak}: {self.security.waiver}"] if weak else []
 
     def preflight(self) -> list[str]:
-        """What is missing on this machine now."""
-        if self.security.mode == "None" or self.security.pki is not None:
+        """What is missing on this machine now, or soon will be no good."""
+        if self.security.mode == "None":
             return []
-        return [f"{file} is not there" for file in self.security.own if not file.exists()]
+        own = () if self.security.pki is not None else self.security.own
+        return [*(f"{file} is not there" for file in own if not file.exists()), *self.notices()]
+
+    def notices(self) -> list[str]:
+        """What a person must see to soon: certificates that end, ours and the one the server showed last."""
+        from gateway.drivers.opcua_security import ending, shown_by  # noqa: PLC0415  # cryptography, only if used
+
+        security = self.security
+        if security.mode == "None":
+            return []
+        files = [(security.own[0], "our")]
+        if security.server_certificate is not None:
+            files.append((security.server_certificate, "the server's"))
+        elif security.trusted is not None:
+            files.append((shown_by(security.trusted, self.url), "the server's"))
+        said = [ending(file, whose, security.expiry_notice_s) for file, whose in files]
+        return [text for text in said if text]
