@@ -44,6 +44,7 @@ def _arguments() -> argparse.ArgumentParser:
     add("--proxy", action="store_true", help="a fault proxy before every device: its net_... faults")
     add("--list", action="store_true", help="print devices, tags and faults, then end")
     add("--control", type=int, default=CONTROL_PORT, help="port of the control (0: any free one)")
+    add("--balance-dialect", default="mt-sics", help="mt-sics, sbi, sbi-22, a-and-d or ohaus")
     for name in DEVICES:
         add(f"--{name}", type=int, default=PORTS[name], metavar="PORT", help=f"TCP port of the {name} (0: any free)")
     return parser
@@ -65,6 +66,7 @@ def _options(given: argparse.Namespace) -> Options:
         extras_port=given.extras_port,
         proxy=given.proxy,
         ports={name: getattr(given, name) for name in DEVICES},
+        balance_dialect=given.balance_dialect,
         trust=given.trust,
     )
 

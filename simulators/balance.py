@@ -1,4 +1,4 @@
-"""The balance: MT-SICS on TCP and on a pty.
+"""The balance, on TCP and on a pty: MT-SICS, or another dialect of `DIALECTS`.
 
 A person weighs: `place` puts a filled cartridge on the pan, tared with the weight the same cartridge had when empty
 (paired tare), so that the display shows the net fill.
@@ -6,26 +6,56 @@ A person weighs: `place` puts a filled cartridge on the pan, tared with the weig
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
-from simulators.device import Device
+from simulators.aandd import AandD
+from simulators.device import Device, Fault, UnknownError
 from simulators.link import PtyDoor, Send, Talker, TcpDoor
 from simulators.mt_sics import Interpreter
-from simulators.pan import Pan
+from simulators.ohaus import Ohaus
+from simulators.pan import QUIET_S, Pan
 from simulators.plant import Plant
+from simulators.sbi import Sbi
+from simulators.weigher import WIRE_FAULTS, Weigher, Wire
+
+Conversation = Interpreter | Weigher
+DIALECTS: Final[Mapping[str, Callable[[Balance, Send], Conversation]]] = {
+    "mt-sics": Interpreter,
+    "sbi": Sbi,
+    "sbi-22": partial(Sbi, wide=True),
+    "a-and-d": AandD,
+    "ohaus": Ohaus,
+}
 
 
 class Balance(Device):
-    """Faults of its own: unstable, no_unit, overload, underload."""
+    """A balance, its manners, and the person before it."""
 
     name = "balance"
+    sentence = "Weighs the samples: MT-SICS, SBI, A&D or Ohaus, on TCP and on a serial line."
     tags = frozenset({"net"})
-    own_faults: ClassVar = {fault: frozenset() for fault in ("unstable", "no_unit", "overload", "underload")}
+    own_faults: ClassVar = {
+        "unstable": Fault("The pan never comes to rest."),
+        "no_unit": Fault("It is set to print no unit."),
+        "overload": Fault("Too much on the pan."),
+        "underload": Fault("The pan was lifted off."),
+        "auto_print": Fault("It sends weights by itself, ten a second."),
+        "slow": Fault("It takes long (1.5 s where not said) to call a weight stable.", "seconds"),
+        "impatient": Fault("It gives up waiting for stability early: 0.5 s where not said.", "seconds"),
+        **WIRE_FAULTS,
+    }
 
-    def __init__(self, plant: Plant, host: str, port: int, tty: Path) -> None:
+    def __init__(self, plant: Plant, host: str, port: int, tty: Path, dialect: str = "mt-sics") -> None:
         super().__init__()
+        if dialect not in DIALECTS:
+            raise UnknownError(f"no balance speaks {dialect!r}; there are {', '.join(DIALECTS)}")
         self._plant = plant
+        self._dialect = dialect
+        self._wires: dict[Conversation, Wire] = {}
+        self._auto = False
         self.pan = Pan(plant.seed)
         self.unit_on_pan: int | None = None
         self._tcp = TcpDoor(host, port, self._converse, self.gate)
@@ -40,8 +70,9 @@ class Balance(Device):
 
     async def step(self, dt_s: float) -> None:
         self.pan.step(dt_s)
-        for interpreter in self._interpreters():
-            interpreter.tick(dt_s)
+        for talker in self._conversations():
+            talker.tick(dt_s)
+            self._wires[talker].tick(dt_s)
 
     def place(self, number: int) -> float:
         """Put unit `number` on the pan, tared; returns its true net, g.  KeyError: no such unit was filled."""
@@ -58,8 +89,8 @@ class Balance(Device):
     def operator(self, action: str) -> bool:
         """`print` sends a line nobody asked for; `tare`, `zero` are keys."""
         if action == "print":
-            for interpreter in self._interpreters():
-                interpreter.print_key()
+            for talker in self._conversations():
+                talker.print_key()
             return True
         if action == "zero":
             return self.pan.zero()
@@ -70,6 +101,18 @@ class Balance(Device):
 
     def faults_changed(self) -> None:
         self.pan.restless, self.pan.frozen = "unstable" in self.faults, "frozen" in self.faults
+        slow = self.faults.get("slow")
+        self.pan.needs_quiet_s = QUIET_S if slow is None else float(slow.get("seconds", 1.5))
+        auto, self._auto = self._auto, "auto_print" in self.faults
+        for talker in self._conversations():
+            self._teach(talker)
+            if auto != self._auto:  # a stream that a client asked for is not ours to end
+                talker.repeating = self._auto
+
+    def _teach(self, talker: Conversation) -> None:
+        """The settings of its menu."""
+        impatient = self.faults.get("impatient")
+        talker.patience_s = type(talker).patience_s if impatient is None else float(impatient.get("seconds", 0.5))
 
     def on_reboot(self) -> None:
         self.remove()
@@ -106,8 +149,15 @@ class Balance(Device):
         return self.pan.zero()
 
     def _converse(self, send: Send) -> Talker:
-        return Interpreter(self, send)
+        wire = Wire(self.faults, send, self._plant.seed)
+        talker = DIALECTS[self._dialect](self, wire.send)
+        self._teach(talker)
+        talker.repeating = self._auto
+        self._wires[talker] = wire
+        return talker
 
-    def _interpreters(self) -> list[Interpreter]:
+    def _conversations(self) -> list[Conversation]:
+        """Those that go on; what belongs to the others is forgotten."""
         talkers = [*self._tcp.talkers, *self._pty.talkers]
-        return [talker for talker in talkers if isinstance(talker, Interpreter)]
+        self._wires = {talker: wire for talker, wire in self._wires.items() if talker in talkers}
+        return list(self._wires)

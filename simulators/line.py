@@ -42,6 +42,7 @@ class Options:
     tray_prefix: str = "L1"
     devices: Sequence[str] = DEVICES
     ports: Mapping[str, int] = field(default_factory=lambda: dict(PORTS))
+    balance_dialect: str = "mt-sics"
     trust: Path | None = None
     """Folder of trusted OPC UA client certificates; None: all are accepted."""
     extras: Sequence[str] = ()
@@ -160,7 +161,7 @@ class Line:
         host, port, folder = self.options.host, self._port(name), self.options.run_dir
         match name:
             case "balance":
-                return Balance(self.plant, host, port, folder / "balance.tty")
+                return Balance(self.plant, host, port, folder / "balance.tty", self.options.balance_dialect)
             case "reservoir":
                 return Reservoir(self.plant, host, port, folder / "reservoir.tty")
             case "viscometer":

@@ -11,9 +11,10 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
 from simulators.link import Send
+from simulators.weigher import Scale
 
 MODEL: Final = "SIM204 Linegate 220.0000 g"
 SERIAL: Final = "B123456789"
@@ -28,37 +29,10 @@ _LONGEST: Final = 100
 _WEIGHT = re.compile(r"(\d+(?:\.\d+)?) g")
 
 
-class Scale(Protocol):
-    """The balance behind the protocol."""
-
-    @property
-    def net_g(self) -> float: ...
-
-    @property
-    def stable(self) -> bool: ...
-
-    @property
-    def limit(self) -> str:
-        """`+` overload, `-` underload, empty: within range."""
-        ...
-
-    @property
-    def unit(self) -> str:
-        """` g`; empty where the balance is set to print none."""
-        ...
-
-    @property
-    def tare_g(self) -> float: ...
-
-    def set_tare(self, tare_g: float) -> None: ...
-
-    def tare(self) -> float: ...
-
-    def zero(self) -> bool: ...
-
-
 class Interpreter:
     """One conversation with the balance: commands are carried out one after the other, `@` breaks off."""
+
+    patience_s = STABILITY_TIMEOUT_S
 
     def __init__(self, scale: Scale, send: Send) -> None:
         self._scale = scale
@@ -93,6 +67,15 @@ class Interpreter:
                 self._immediate("S")
         elif self._repeat == "SR":
             self._watch()
+
+    @property
+    def repeating(self) -> bool:
+        """It sends by itself."""
+        return self._repeat is not None
+
+    @repeating.setter
+    def repeating(self, on: bool) -> None:
+        self._repeat = "SIR" if on else None
 
     def print_key(self) -> None:
         """The operator presses PRINT: a line nobody asked for."""
@@ -143,7 +126,7 @@ class Interpreter:
         if name in actions:
             actions[name]()
         else:  # S, SU, T, Z wait for stability
-            self._wait("S" if name == "SU" else name, STABILITY_TIMEOUT_S, 0.0)
+            self._wait("S" if name == "SU" else name, self.patience_s, 0.0)
 
     def _wait(self, name: str, left_s: float, dt_s: float) -> None:
         left_s -= dt_s
