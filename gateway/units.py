@@ -91,12 +91,15 @@ _SAID: Final = {
 """UCUM code -> what people write for it."""
 
 
+def code_of(said: str) -> str | None:
+    """The UCUM code that was probably meant by what somebody wrote; None where nobody can tell."""
+    return next((code for code, words in _SAID.items() if said.lower() in {code.lower(), *words}), None)
+
+
 def _instead(unit: str) -> str:
     """The UCUM code that was probably meant, else all of them."""
-    for code, said in _SAID.items():
-        if unit.lower() in {code.lower(), *said}:
-            return f"; write {code}"
-    return f"; known: {', '.join(sorted(UNITS))}"
+    code = code_of(unit)
+    return f"; write {code}" if code else f"; known: {', '.join(sorted(UNITS))}"
 
 
 def linear(source: str, target: str) -> tuple[float, float]:
