@@ -28,7 +28,12 @@ class Extra:
     """Its first TCP port counted from the base; a multiple of ten, its own."""
 
 
-EXTRAS: Final[dict[str, Extra]] = {}
+EXTRAS: Final[dict[str, Extra]] = {
+    "pump": Extra("simulators.pump:on_stand", 0),
+    "dosing": Extra("simulators.dosing:on_stand", 10),
+    "relay": Extra("simulators.relay:on_stand", 20),
+    "zebra": Extra("simulators.zebra:on_stand", 30),
+}
 """Name -> how to get it.  Offsets already given are never given again: people write ports into files."""
 
 
