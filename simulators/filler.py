@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Final
 
-from simulators.device import Value
+from simulators.device import Fault, Value
 from simulators.opcua_server import Place
 from simulators.packml_device import PRODUCE, PackmlDevice
 from simulators.plant import Plant
@@ -17,9 +17,10 @@ CLOG: Final = 0.9
 
 
 class Filler(PackmlDevice):
-    """Faults of its own: lying, jam, pump_drift {per_unit}, clogged_nozzle {share}."""
+    """The filler: its values, its wear and what a running machine does."""
 
     name = "filler"
+    sentence = "The filler: OPC UA, PackML by the companion model and by PackTags, dose setpoint."
     title = "Filler"
     nodes: ClassVar = {
         "state": "Status.StateCurrent",
@@ -34,8 +35,8 @@ class Filler(PackmlDevice):
     tags = frozenset(nodes)
     own_faults: ClassVar = {
         **PackmlDevice.own_faults,
-        "pump_drift": frozenset({"per_unit"}),
-        "clogged_nozzle": frozenset({"share"}),
+        "pump_drift": Fault("Each dose is a little smaller than the last: a share of `per_unit`.", "per_unit"),
+        "clogged_nozzle": Fault("A `share` of each dose comes out.", "share"),
     }
 
     def __init__(self, plant: Plant, place: Place) -> None:
@@ -60,6 +61,7 @@ class Filler(PackmlDevice):
         self.plant.filling_on = running
 
     def faults_changed(self) -> None:
+        super().faults_changed()
         pump = self.plant.pump
         drift = self.faults.get("pump_drift")
         pump.drift_per_unit = self._wear if drift is None else float(drift.get("per_unit", DRIFT_PER_UNIT))

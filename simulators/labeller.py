@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Final
 
-from simulators.device import Value
+from simulators.device import Fault, Value
 from simulators.labelling import Print
 from simulators.opcua_server import Place
 from simulators.packml_device import PRODUCE, PackmlDevice
@@ -18,9 +18,10 @@ WRONG: Final = Print("WRONG-BATCH", "1A40603000000000WRONG000", 55.5, "WARN-0")
 
 
 class Labeller(PackmlDevice):
-    """Faults of its own: lying, jam, wrong_roll {batch, uid, thc, warning}, misprint {count}, or until healed."""
+    """The labeller: its rolls, its prints and what the camera says."""
 
     name = "labeller"
+    sentence = "The label applicator: OPC UA, PackML, what was printed and what the camera made of it."
     title = "Labeller"
     nodes: ClassVar = {
         "state": "Status.StateCurrent",
@@ -40,8 +41,8 @@ class Labeller(PackmlDevice):
     tags = frozenset(nodes)
     own_faults: ClassVar = {
         **PackmlDevice.own_faults,
-        "wrong_roll": frozenset({"batch", "uid", "thc", "warning"}),
-        "misprint": frozenset({"count"}),
+        "wrong_roll": Fault("The roll of another product is on, saying this.", "batch", "uid", "thc", "warning"),
+        "misprint": Fault("The next `count` labels are misprinted; all of them without a count.", "count"),
     }
 
     def __init__(self, plant: Plant, place: Place) -> None:
@@ -77,6 +78,7 @@ class Labeller(PackmlDevice):
         self.plant.labelling.load(content, labels)
 
     def faults_changed(self) -> None:
+        super().faults_changed()
         labelling = self.plant.labelling
         if "count" in self.faults.get("misprint", {}):
             labelling.misprints += int(self.faults.pop("misprint")["count"])  # so many, then it is over by itself

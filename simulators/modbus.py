@@ -11,6 +11,8 @@ from simulators.link import Send
 ILLEGAL_FUNCTION: Final = 1
 ILLEGAL_ADDRESS: Final = 2
 ILLEGAL_VALUE: Final = 3
+DEVICE_FAILURE: Final = 4
+BUSY: Final = 6
 _MOST_READ: Final = 125
 _MOST_WRITTEN: Final = 123
 _MOST_BITS_READ: Final = 2000
@@ -55,10 +57,36 @@ class BitBank(Bank, Protocol):
         ...
 
 
-def answer(pdu: bytes, bank: Bank) -> bytes:
+class Conduct(Protocol):
+    """How a device behaves beside its registers."""
+
+    def refusal(self, pdu: bytes) -> int | None:
+        """The exception this request gets whatever it asks; None: it is answered."""
+        ...
+
+    def shaped(self, unit: int, pdu: bytes) -> tuple[int, bytes]:
+        """Unit and reply PDU as they are sent."""
+        ...
+
+    def say(self, send: Send, frame: bytes) -> None:
+        """Send the whole frame, sooner or later, or a part of it."""
+        ...
+
+
+def touched(pdu: bytes) -> range:
+    """The registers a request is about."""
+    if len(pdu) < 5:
+        return range(0)
+    address, count = struct.unpack_from(">HH", pdu, 1)
+    return range(address, address + (1 if pdu[0] in (5, 6) else count))
+
+
+def answer(pdu: bytes, bank: Bank, conduct: Conduct | None = None) -> bytes:
     """Request PDU -> reply PDU."""
     function = pdu[0]
     try:
+        if conduct is not None and (code := conduct.refusal(pdu)) is not None:
+            raise ModbusError(code)
         if function not in bank.functions:
             raise ModbusError(ILLEGAL_FUNCTION)
         return _HANDLERS[function](pdu, bank)
@@ -141,8 +169,8 @@ _HANDLERS: Final[dict[int, Callable[[bytes, Bank], bytes]]] = {
 class TcpTalker:
     """MBAP framing: transaction, protocol 0, length, unit."""
 
-    def __init__(self, unit: int, bank: Bank, send: Send) -> None:
-        self._unit, self._bank, self._send = unit, bank, send
+    def __init__(self, unit: int, bank: Bank, send: Send, conduct: Conduct | None = None) -> None:
+        self._unit, self._bank, self._send, self._conduct = unit, bank, send, conduct
         self._buffer = b""
 
     def feed(self, data: bytes) -> None:
@@ -157,8 +185,16 @@ class TcpTalker:
                 return
             pdu, self._buffer = self._buffer[7 : 6 + length], self._buffer[6 + length :]
             if unit == self._unit:
-                reply = answer(pdu, self._bank)
-                self._send(_MBAP.pack(transaction, 0, len(reply) + 1, unit) + reply)
+                reply = answer(pdu, self._bank, self._conduct)
+                unit, reply = self._conduct.shaped(unit, reply) if self._conduct else (unit, reply)
+                _say(self._conduct, self._send, _MBAP.pack(transaction, 0, len(reply) + 1, unit) + reply)
+
+
+def _say(conduct: Conduct | None, send: Send, frame: bytes) -> None:
+    if conduct is None:
+        send(frame)
+    else:
+        conduct.say(send, frame)
 
 
 def crc16(data: bytes) -> bytes:
@@ -174,8 +210,10 @@ def crc16(data: bytes) -> bytes:
 class RtuTalker:
     """RTU framing: unit, PDU, CRC; a frame ends by its length, a broken one by a pause."""
 
-    def __init__(self, unit: int, bank: Bank, send: Send, clock: Callable[[], float]) -> None:
-        self._unit, self._bank, self._send, self._clock = unit, bank, send, clock
+    def __init__(
+        self, unit: int, bank: Bank, send: Send, clock: Callable[[], float], conduct: Conduct | None = None
+    ) -> None:
+        self._unit, self._bank, self._send, self._clock, self._conduct = unit, bank, send, clock, conduct
         self._buffer = b""
         self._heard_s = 0.0
 
@@ -191,8 +229,10 @@ class RtuTalker:
             if crc16(frame[:-2]) != frame[-2:]:
                 self._buffer = b""
             elif frame[0] == self._unit:
-                reply = frame[:1] + answer(frame[1:-2], self._bank)
-                self._send(reply + crc16(reply))
+                reply = answer(frame[1:-2], self._bank, self._conduct)
+                unit, reply = self._conduct.shaped(self._unit, reply) if self._conduct else (self._unit, reply)
+                reply = bytes((unit,)) + reply
+                _say(self._conduct, self._send, reply + crc16(reply))
 
     def _size(self) -> int:
         """Length of the frame that begins the buffer; 0: not known yet."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from asyncua import ua
+from asyncua.server.address_space import AttributeService
 from asyncua.server.binary_server_asyncio import BinaryServer, OPCUAProtocol
 from asyncua.server.internal_server import InternalServer
 from asyncua.server.server import Server
@@ -18,17 +20,56 @@ from cryptography.hazmat.primitives import serialization
 from simulators import core_nodes
 from simulators.certificate import application_certificate
 from simulators.link import Gate
-from simulators.ua_edge import BAD_STATE_NOT_ACTIVE, OBJECTS_FOLDER, VALUE, Untrusted, bad, good, node_id
+from simulators.ua_edge import (
+    BAD_SENSOR_FAILURE,
+    BAD_STATE_NOT_ACTIVE,
+    BAD_WRITE_NOT_SUPPORTED,
+    OBJECTS_FOLDER,
+    VALUE,
+    TooManySessions,
+    Untrusted,
+    bad,
+    doubted,
+    good,
+    node_id,
+    status,
+)
 
 Written = Callable[[Any], Awaitable[None]]
 _POLICIES: Final = [ua.SecurityPolicyType.NoSecurity, ua.SecurityPolicyType.Basic256Sha256_SignAndEncrypt]
 
 
 class _SmallServer(InternalServer):
-    """asyncua's core with the reduced namespace 0."""
+    """asyncua's core with the reduced namespace 0, and as many sessions as it is let."""
+
+    most_sessions: int | None = None
+
+    def create_session(self, *args: Any, **kwargs: Any) -> Any:
+        """BadTooManySessions beyond the limit."""
+        if self.most_sessions is not None and len(self._external_sessions) >= self.most_sessions:
+            raise TooManySessions
+        return super().create_session(*args, **kwargs)
 
     async def load_standard_address_space(self, shelf_file: Path | None = None) -> None:  # noqa: ARG002  # its shape
         core_nodes.fill(self)
+
+
+class _Attributes(AttributeService):
+    """Reads and writes, as picky as some servers are."""
+
+    refuses_stamps = False
+
+    async def write(self, params: ua.WriteParameters, *args: Any, **kwargs: Any) -> list[ua.StatusCode]:
+        """BadWriteNotSupported for a value that carries a time stamp, where the server is like that."""
+        if not self.refuses_stamps:
+            return await super().write(params, *args, **kwargs)
+        if any(_stamped(each.Value) for each in params.NodesToWrite):
+            return [status(BAD_WRITE_NOT_SUPPORTED) for _ in params.NodesToWrite]
+        return await super().write(params, *args, **kwargs)
+
+
+def _stamped(value: ua.DataValue) -> bool:
+    return value.SourceTimestamp is not None or value.ServerTimestamp is not None
 
 
 class _Muffler:
@@ -108,6 +149,8 @@ class OpcUaLink:
         self._trust = place.trust
         self._shown: dict[ua.NodeId, Any] = {}
         self._types: dict[ua.NodeId, ua.VariantType] = {}
+        self._hidden: dict[ua.NodeId, Any] = {}
+        self._doubted: set[ua.NodeId] = set()
         self._listener: _Listener | None = None
         self.front = 0
         """Port of the proxy before it, which is what people are told."""
@@ -115,7 +158,8 @@ class OpcUaLink:
 
     async def build(self, populate: Callable[[OpcUaLink], Awaitable[None]]) -> None:
         """Make the address space; nothing listens yet."""
-        self.server = Server(iserver=_SmallServer())
+        self._core = _SmallServer()
+        self.server = Server(iserver=self._core)
         await self.server.init()
         self.server.set_server_name(f"Simulated {self.name}")
         await self.server.set_application_uri(f"{self.uri}:server")
@@ -124,7 +168,9 @@ class OpcUaLink:
         await self.server.load_private_key(self._key)
         self.server.set_certificate_validator(self._validate)
         self.index = await self.server.register_namespace(self.uri)
-        self._space = self.server.iserver.aspace
+        self._space = self._core.aspace
+        self._attributes = _Attributes(self._space)
+        self._core.attribute_service = self._attributes
         await populate(self)
 
     async def open(self) -> None:
@@ -156,6 +202,39 @@ class OpcUaLink:
             if time_task is not None:  # it sleeps a second at a time: do not wait for it
                 time_task.cancel()
         await self.server.iserver.stop()
+
+    def drop(self) -> None:
+        """Break every connection now; new ones are taken."""
+        for transport in tuple(self._core.asyncio_transports):
+            transport.abort()
+
+    def be_picky(self, *, stamps: bool, most_sessions: int | None) -> None:
+        """Refuse writes that carry time stamps; and more sessions than so many."""
+        self._attributes.refuses_stamps = stamps
+        self._core.most_sessions = most_sessions
+
+    def hide(self, nodes: AbstractSet[ua.NodeId]) -> None:
+        """These nodes are not there, all others are."""
+        for node in self._hidden.keys() - nodes:
+            self._space[node] = self._hidden.pop(node)
+        for node in nodes - self._hidden.keys():
+            self._hidden[node] = self._space[node]
+            del self._space[node]
+
+    async def doubt(self, nodes: AbstractSet[ua.NodeId]) -> None:
+        """These nodes keep their value under a bad status, all others are as they are."""
+        for node in self._doubted - nodes:
+            self._shown.pop(node, None)  # so that the next `show` writes it, whatever it is
+        for node in nodes - self._doubted:
+            await self._put(node, doubted(self._shown.get(node), self._types.get(node), BAD_SENSOR_FAILURE))
+        self._doubted = set(nodes)
+
+    async def _put(self, node: ua.NodeId, data: ua.DataValue) -> None:
+        """As it is: asyncua takes the value away where the status is bad, many servers do not."""
+        attribute = self._space[node].attributes[VALUE]
+        attribute.value = data
+        for handle, told in tuple(attribute.datachange_callbacks.items()):
+            await told(handle, data)
 
     @property
     def address(self) -> str:
@@ -197,6 +276,8 @@ class OpcUaLink:
 
     async def show(self, node: ua.NodeId, value: Any) -> None:
         """Publish a value if it changed; None publishes Bad_StateNotActive."""
+        if node in self._hidden or node in self._doubted:
+            return
         if node in self._shown and self._shown[node] == value and type(self._shown[node]) is type(value):
             return
         self._shown[node] = value

@@ -99,6 +99,8 @@ class Machine:
 
     def __init__(self, on_change: Callable[[State], None] = lambda _: None) -> None:
         self.state = State.STOPPED
+        self.slow_s = 0.0
+        """Each acting state takes so much longer."""
         self._left_s = 0.0
         self._on_change = on_change
 
@@ -124,7 +126,11 @@ class Machine:
         """Power was gone: back in Stopped."""
         self._enter(State.STOPPED)
 
+    def found(self, state: State) -> None:
+        """It is simply so, whoever did it."""
+        self._enter(state)
+
     def _enter(self, state: State) -> None:
         self.state = state
-        self._left_s = PASSING[state][1] if state in PASSING else 0.0
+        self._left_s = PASSING[state][1] + self.slow_s if state in PASSING else 0.0
         self._on_change(state)

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Final
 
 from asyncua import ua
 
-from simulators.device import Device, UnknownError, Value
+from simulators.device import Device, Fault, UnknownError, Value
 from simulators.opcua_server import OpcUaLink, Place
 from simulators.packml import Command, Machine, State
 from simulators.packml_nodes import Companion
@@ -63,8 +63,24 @@ class PackmlDevice(Device):
     """First part of every node id: `Filler`, `Labeller`."""
     nodes: ClassVar[Mapping[str, str]]
     """Tag -> node path below the title, in the order they are published."""
-    own_faults: ClassVar = {"lying": frozenset(), "jam": frozenset(), "unwatched": frozenset()}
-    """unwatched: somebody switched the controller's heartbeat watch off."""
+    own_faults: ClassVar = {
+        "lying": Fault("It answers Good to every command and does nothing."),
+        "refuses": Fault("It answers every method with BadInvalidState and ignores CntrlCmd."),
+        "relents": Fault(
+            "It holds, and goes on by itself after `seconds`: somebody's logic takes the command back.", "seconds"
+        ),
+        "cut_on_command": Fault(
+            "A command breaks every connection before it is answered; carried out if `applied`.", "applied"
+        ),
+        "slow_state": Fault("Each acting state (Holding, Stopping, ...) takes so many `seconds` more.", "seconds"),
+        "found_held": Fault("It stands in Held, and no command came over the network."),
+        "jam": Fault("The machine jams and holds itself whenever it runs."),
+        "unwatched": Fault("Somebody switched the controller's watch over our heartbeat off."),
+        "refuses_stamps": Fault("A write that carries a time stamp is answered with BadWriteNotSupported."),
+        "few_sessions": Fault("No more than so many sessions (`most`): BadTooManySessions for the next.", "most"),
+        "node_missing": Fault("The node of a `tag` is not there any more, for who connects from now on.", "tag"),
+        "bad_status": Fault("The value of a `tag` stays what it was, under the status BadSensorFailure.", "tag"),
+    }
 
     def __init__(self, plant: Plant, place: Place) -> None:
         super().__init__()
@@ -83,6 +99,7 @@ class PackmlDevice(Device):
         self._beat_in: int | None = None
         self._beat_age_s = 0.0
         self._command = 0
+        self._held_s = 0.0
 
     def values(self) -> dict[str, Value]:
         """The values of `nodes`, by tag."""
@@ -116,9 +133,47 @@ class PackmlDevice(Device):
     async def step(self, dt_s: float) -> None:
         self.machine.step(dt_s)
         self._watch(dt_s)
+        self._relent(dt_s)
         if self.machine.state is State.EXECUTE and "jam" in self.faults:
             self._hold_myself("jam")
         await self.publish()
+
+    async def fault(self, name: str, args: dict[str, Any]) -> None:
+        if "tag" in args and args["tag"] not in self.nodes:
+            raise UnknownError(f"{self.name} has no tag {args['tag']!r}; it has {', '.join(self.nodes)}")
+        if name in ("node_missing", "bad_status") and "tag" not in args:
+            raise UnknownError(f"{name} needs a tag: one of {', '.join(self.nodes)}")
+        await super().fault(name, args)
+        if name == "found_held":
+            self.machine.found(State.HELD)
+        await self._spoil_nodes()
+
+    async def heal(self, name: str) -> list[str]:
+        gone = await super().heal(name)
+        await self._spoil_nodes()
+        return gone
+
+    def faults_changed(self) -> None:
+        self.machine.slow_s = float(
+            self.faults.get("slow_state", {}).get("seconds", 3.0 * ("slow_state" in self.faults))
+        )
+        few = self.faults.get("few_sessions")
+        most = None if few is None else int(few.get("most", 1))
+        self.link.be_picky(stamps="refuses_stamps" in self.faults, most_sessions=most)
+
+    async def _spoil_nodes(self) -> None:
+        missing, doubted = self.faults.get("node_missing"), self.faults.get("bad_status")
+        self.link.hide({self._by_tag[missing["tag"]]} if missing else set())
+        await self.link.doubt({self._by_tag[doubted["tag"]]} if doubted else set())
+        await self.publish()
+
+    def _relent(self, dt_s: float) -> None:
+        if self.machine.state is not State.HELD or "relents" not in self.faults:
+            self._held_s = 0.0
+            return
+        self._held_s += dt_s
+        if self._held_s >= float(self.faults["relents"].get("seconds", 0.5)):
+            self.machine.command(Command.UNHOLD)
 
     async def publish(self) -> None:
         """Write what changed to the nodes; nothing while frozen."""
@@ -146,7 +201,11 @@ class PackmlDevice(Device):
         """A command over the network; True: answered Good.  A lying controller says Good and does nothing."""
         lying = "lying" in self.faults
         state = int(self.machine.state)
-        applied = not lying and self.machine.command(command)
+        cut = self.faults.get("cut_on_command")
+        deaf = lying or "refuses" in self.faults or (cut is not None and not cut.get("applied", False))
+        applied = not deaf and self.machine.command(command)
+        if cut is not None:
+            self.link.drop()
         if command in _HALTING:
             self.halts.append(Halt(self.name, how, time.monotonic_ns(), time.time_ns(), applied, state))
         return applied or lying

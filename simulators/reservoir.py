@@ -14,9 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
-from simulators.device import Device
+from simulators.device import Device, Fault
 from simulators.link import PtyDoor, TcpDoor
-from simulators.modbus import ILLEGAL_ADDRESS, ILLEGAL_VALUE, ModbusError, RtuTalker, TcpTalker
+from simulators.modbus import DEVICE_FAILURE, ILLEGAL_ADDRESS, ILLEGAL_VALUE, ModbusError, RtuTalker, TcpTalker
+from simulators.modbus_manners import MODBUS_FAULTS, ModbusManners
 from simulators.plant import Plant
 
 UNIT: Final = 1
@@ -54,12 +55,23 @@ def words_float(low: int, high: int) -> float:
     return float(struct.unpack(">f", struct.pack(">HH", high, low))[0])
 
 
-class Reservoir(Device):
-    """Faults of its own: heater_failure (the element is burnt out), sensor_break (value held, status says open)."""
+class Reservoir(ModbusManners, Device):
+    """The controller: bank, conduct and faults of both its links."""
 
     name = "reservoir"
+    sentence = "The heated reservoir's controller: Watlow EZ-ZONE PM map on Modbus TCP and RTU."
     tags = frozenset({"temperature", "setpoint", "power", "sensor_status", "control_mode"})
-    own_faults: ClassVar = {"heater_failure": frozenset(), "sensor_break": frozenset()}
+    own_faults: ClassVar = {
+        "heater_failure": Fault("The element is burnt out: full power, and the oil cools."),
+        "sensor_break": Fault(
+            "The sensor is open: the last value is held, only the status word says so, heating stops."
+        ),
+        "degrees_flipped": Fault(
+            "After a service the wire speaks the other of degF and degC; the register says which."
+        ),
+        "worn_out": Fault("Its memory is worn out: writes are answered with exception 04 and kept by nobody."),
+        **MODBUS_FAULTS,
+    }
     functions = frozenset({3, 6, 16})
 
     def __init__(self, plant: Plant, host: str, port: int, tty: Path) -> None:
@@ -67,16 +79,19 @@ class Reservoir(Device):
         self._oil = plant.oil
         self._unit_code = FAHRENHEIT
         self._held: dict[str, float] = {}
+        self.nvm_writes = 0
+        """Registers written so far: each costs memory life (100,000 on controllers of this kind)."""
+        self._flipped = False
         loop = asyncio.get_running_loop()
-        self._tcp = TcpDoor(host, port, lambda send: TcpTalker(UNIT, self, send), self.gate)
-        self._pty = PtyDoor(tty, lambda send: RtuTalker(UNIT, self, send, loop.time), self.gate)
+        self._tcp = TcpDoor(host, port, lambda send: TcpTalker(UNIT, self, send, self), self.gate)
+        self._pty = PtyDoor(tty, lambda send: RtuTalker(UNIT, self, send, loop.time, self), self.gate)
         self.links = (self._tcp, self._pty)
 
     def addresses(self) -> dict[str, str]:
         return {"tcp": self._tcp.address, "serial": self._pty.address}
 
     def truth(self) -> dict[str, Any]:
-        return {**self.values(), "wire_unit": self._unit_code}
+        return {**self.values(), "wire_unit": self._unit_code, "nvm_writes": self.nvm_writes}
 
     def values(self) -> dict[str, float]:
         """What the controller shows now, by tag; temperatures in Cel."""
@@ -90,6 +105,9 @@ class Reservoir(Device):
         return {**values, **self._held, **{tag: float(value) for tag, value in self.forced.items()}}
 
     def faults_changed(self) -> None:
+        if ("degrees_flipped" in self.faults) is not self._flipped:
+            self._flipped = not self._flipped
+            self._unit_code = FAHRENHEIT if self._unit_code == CELSIUS else CELSIUS
         now = self.values()
         if "frozen" in self.faults:
             self._held = self._held if len(self._held) > 1 else now
@@ -114,6 +132,9 @@ class Reservoir(Device):
         registers = range(address, address + len(words))
         if not _WRITABLE.issuperset(registers):
             raise ModbusError(ILLEGAL_ADDRESS)
+        if "worn_out" in self.faults:
+            raise ModbusError(DEVICE_FAILURE)
+        self.nvm_writes += len(words)
         image = {**self._image(), **dict(zip(registers, words, strict=True))}
         setpoint_cel = self._from_wire(words_float(image[2160], image[2161]))
         mode, unit_code = image[1880], image[2490]

@@ -19,6 +19,9 @@ VALUE: Final = ua.attribute_ids.AttributeIds.Value
 GOOD: Final = StatusCodes.Good
 BAD_STATE_NOT_ACTIVE: Final = StatusCodes.BadStateNotActive
 BAD_INVALID_STATE: Final = StatusCodes.BadInvalidState
+BAD_SENSOR_FAILURE: Final = StatusCodes.BadSensorFailure
+BAD_WRITE_NOT_SUPPORTED: Final = StatusCodes.BadWriteNotSupported
+TooManySessions: Final = ua.uaerrors.BadTooManySessions
 Untrusted: Final = ua.uaerrors.BadCertificateUntrusted
 
 
@@ -35,6 +38,13 @@ def good(value: object, kind: ua.VariantType | None = None) -> ua.DataValue:
     """A value with both time stamps."""
     now = cast("Any", datetime.now(UTC))
     return ua.DataValue(ua.Variant(value, cast("Any", kind)), SourceTimestamp=now, ServerTimestamp=now)
+
+
+def doubted(value: object, kind: ua.VariantType | None, code: int) -> ua.DataValue:
+    """A value that is still there, under a status that says not to trust it."""
+    now = cast("Any", datetime.now(UTC))
+    held = ua.Variant(value, cast("Any", kind))
+    return ua.DataValue(held, StatusCode=status(code), SourceTimestamp=now, ServerTimestamp=now)
 
 
 def bad(code: int) -> ua.DataValue:

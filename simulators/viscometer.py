@@ -13,9 +13,10 @@ import struct
 from collections.abc import Sequence
 from typing import Any, ClassVar, Final
 
-from simulators.device import Device
+from simulators.device import Device, Fault
 from simulators.link import TcpDoor
 from simulators.modbus import ILLEGAL_ADDRESS, ModbusError, TcpTalker
+from simulators.modbus_manners import MODBUS_FAULTS, ModbusManners
 from simulators.plant import Plant
 
 UNIT: Final = 1
@@ -39,12 +40,19 @@ def parameter_words(value: float, status: int) -> list[int]:
     return [*struct.unpack(">HH", struct.pack(">f", value)), scaled & 0xFFFF, status, 0, 0, 0, 0]
 
 
-class Viscometer(Device):
-    """Faults of its own: sensor_break (critical: NaN and status bits 0, 2), unstable (status bit 8)."""
+class Viscometer(ModbusManners, Device):
+    """The viscometer: bank, conduct and faults."""
 
     name = "viscometer"
+    sentence = "The inline viscometer: Rheonics SRV map, Modbus TCP, input registers only."
     tags = frozenset({"viscosity", "density", "temperature"})
-    own_faults: ClassVar = {"sensor_break": frozenset(), "unstable": frozenset()}
+    own_faults: ClassVar = {
+        "sensor_break": Fault("Critical error: every value is NaN, status bits 0 and 2 are set."),
+        "unstable": Fault("It measures and says itself that it is not stable (status bit 8)."),
+        "starting_up": Fault("It does not get past its start: NaN, and status bit 4."),
+        "nan": Fault("The values are NaN and the status words say that all is well."),
+        **MODBUS_FAULTS,
+    }
     functions = frozenset({4})
 
     def __init__(self, plant: Plant, host: str, port: int) -> None:
@@ -53,7 +61,7 @@ class Viscometer(Device):
         self._dice = random.Random(f"{plant.seed}:viscometer")
         self._reading = self._true()
         self._starting_s = 0.0
-        self._tcp = TcpDoor(host, port, lambda send: TcpTalker(UNIT, self, send), self.gate)
+        self._tcp = TcpDoor(host, port, lambda send: TcpTalker(UNIT, self, send, self), self.gate)
         self.links = (self._tcp,)
 
     def addresses(self) -> dict[str, str]:
@@ -82,12 +90,13 @@ class Viscometer(Device):
             status |= GENERAL_ERROR | HARDWARE
         if "unstable" in self.faults:
             status |= NOT_STABLE
-        return status | (STARTING_UP if self._starting_s > 0 else 0)
+        starting = self._starting_s > 0 or "starting_up" in self.faults
+        return status | (STARTING_UP if starting else 0)
 
     def values(self) -> dict[str, float]:
         """What it measures: viscosity mPa.s, density g/cm3, temperature Cel; NaN while it cannot."""
         values = {**self._reading, **{tag: float(value) for tag, value in self.forced.items()}}
-        if self.status & (GENERAL_ERROR | STARTING_UP):
+        if self.status & (GENERAL_ERROR | STARTING_UP) or "nan" in self.faults:
             return dict.fromkeys(values, math.nan)
         return values
 
