@@ -17,6 +17,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from decimal import Context, Decimal, Inexact
 from typing import Annotated, Final, Literal
 
+from msgspec import structs
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from gateway.drivers.balance_link import BalanceLink
@@ -155,6 +156,7 @@ class Balance:
         self.identity: Mapping[str, str] = link.identity
         self._config = config
         self._link = link
+        self._unit = ""
 
     async def poll(self) -> Reading:
         found = reading(await self._weight(), self._config.unit)
@@ -198,7 +200,13 @@ class Balance:
                 return reading(message, self._config.unit)
 
     async def _weight(self) -> Message:
-        return await (self._link.newest() if self._config.mode == "continuous" else self._link.weigh())
+        """A moving weight without a unit (SBI) has that of the last stable one; before there was one it is bad."""
+        message = await (self._link.newest() if self._config.mode == "continuous" else self._link.weigh())
+        if message.unit:
+            self._unit = message.unit
+        elif message.quality is Quality.UNCERTAIN:
+            return structs.replace(message, unit=self._unit)
+        return message
 
 
 def _about_zero(value: Decimal) -> bool:

@@ -57,6 +57,8 @@ class BalanceLink(Stream):
         self._slowest_s = _LINGER_S[0]
         self._window: list[Message] | None = None
         """What came since the question; None: nothing was asked."""
+        self._unsure: Message | None = None
+        """What came instead of the fence: whatever weight came before it may be an old one."""
         self._following = False
         self._newest: Message | None = None
         self._news: asyncio.Future[None] | None = None
@@ -122,6 +124,7 @@ class BalanceLink(Stream):
     async def _weigh_once(self) -> list[Message]:
         """Everything that came between the question and the moment when nothing more can come of it."""
         window = await self._write(self.dialect.weigh.ask)
+        self._unsure = None
         self._weights_owed += 1
         began_s = self.loop.time()
         try:
@@ -138,20 +141,22 @@ class BalanceLink(Stream):
         return window
 
     async def _pass_fence(self) -> None:
-        """Ask for the name until every fence that was ever put up is passed."""
+        """Ask for the name until every fence that was ever put up is passed; damaged on its way: once more."""
         assert self._fence is not None
-        for _ in range(2):  # damaged on its way, it is answered by an error: once more
+        for _ in range(2):
             self._fences_owed += 1
-            refused = len(self._refusals())
+            before = len(self._strange())
             self.transport.write(self._fence[0].ask)
-            await self._until(lambda refused=refused: self._fences_owed == 0 or len(self._refusals()) > refused)  # type: ignore[misc]
+            await self._until(lambda before=before: self._fences_owed == 0 or len(self._strange()) > before)  # type: ignore[misc]
             if self._fences_owed == 0:
                 return
             self._fences_owed -= 1
-        raise self.failure("refuses to say its name, which it did at connect")
+        self._unsure = self._strange()[-1]
 
-    def _refusals(self) -> list[Message]:
-        return [line for line in self._window or () if line.error]
+    def _strange(self) -> list[Message]:
+        """Lines that are neither a weight nor the fence: refused, damaged, or of somebody else."""
+        usual = self.dialect.weights | self.dialect.acknowledgements
+        return [line for line in self._window or () if line.id not in usual and not self._is_fence(line)]
 
     async def _linger(self, window: list[Message]) -> None:
         heard = 0
@@ -162,9 +167,9 @@ class BalanceLink(Stream):
                 raise self.failure()
 
     def _settle(self, window: list[Message], weights: list[Message]) -> Message:
-        """The one weight; or else the balance's refusal; or what could not be read."""
+        """The one weight; or else the balance's refusal; or what could not be read, of weight or fence."""
         refusals = [line for line in window if line.error]
-        chosen = (weights or refusals or window)[0]
+        chosen = self._unsure or (weights or refusals or window)[0]
         self._note([line for line in window if line is not chosen and not self._is_fence(line)])
         return chosen
 
