@@ -33,6 +33,8 @@ EXTRAS: Final[dict[str, Extra]] = {
     "dosing": Extra("simulators.dosing:on_stand", 10),
     "relay": Extra("simulators.relay:on_stand", 20),
     "zebra": Extra("simulators.zebra:on_stand", 30),
+    "reader": Extra("simulators.reader:on_stand", 40),
+    "lights": Extra("simulators.lights:on_stand", 50),
 }
 """Name -> how to get it.  Offsets already given are never given again: people write ports into files."""
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from gateway.drivers.balance import BalanceConfig
 from gateway.drivers.base import DriverConfig
+from gateway.drivers.lights import LightsConfig
 from gateway.drivers.modbus import ModbusConfig
 from gateway.drivers.opcua import OpcUaConfig
 from gateway.drivers.pump import PumpConfig
@@ -15,6 +16,7 @@ from gateway.drivers.zebra import ZebraConfig
 
 BUILT_IN: tuple[type[DriverConfig], ...] = (
     BalanceConfig,
+    LightsConfig,
     ModbusConfig,
     OpcUaConfig,
     PumpConfig,
