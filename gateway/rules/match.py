@@ -7,7 +7,8 @@
 
 Judged when the count in `on` goes up, against what the same scan brought: the device writes the fields before it
 counts the label.  A field that is bad or missing was not verified: that is `bad_input`, by default what a wrong
-label is.  Labels that went by between two scans were not seen; how many is said.
+label is.  Labels that went by between two scans were not seen; how many is said.  Where a reader says for itself that
+it read nothing (`read: reader/read`), that is no wrong label but a verdict of its own, by `no_read`.
 """
 
 from __future__ import annotations
@@ -62,18 +63,30 @@ class MatchConfig(RuleConfig):
     """A field that could not be read; default: as a wrong label."""
     unseen: Literal["warn", "alarm", "ignore"] = "warn"
     """Labels that went by between two scans."""
+    read: str | None = None
+    """The tag by which a reader says whether it read anything at all."""
+    no_read: Literal["alarm", "halt", "warn", "ignore"] = "alarm"
+    """It read nothing."""
 
     @model_validator(mode="after")
     def _works(self) -> MatchConfig:
         if self.bad_input == "halt" and not self.halt:
             raise ValueError("bad_input is halt, but there is no device to halt: name it in `halt`")
-        other = [name for name in self.expect if name.partition("/")[0] != self.on.partition("/")[0]]
+        if self.no_read == "halt" and not self.halt:
+            raise ValueError("no_read is halt, but there is no device to halt: name it in `halt`")
+        if "no_read" in self.model_fields_set and self.read is None:
+            raise ValueError("no_read needs `read`, the tag by which the reader says that it read nothing")
+        other = [name for name in (*self.expect, *self._said) if name.partition("/")[0] != self.on.partition("/")[0]]
         if other:
             raise ValueError(f"{other[0]} and {self.on} are of different devices; a label is read in one scan")
         return self
 
+    @property
+    def _said(self) -> tuple[str, ...]:
+        return () if self.read is None else (self.read,)
+
     def inputs(self) -> tuple[str, ...]:
-        return (self.on, *self.expect)
+        return (self.on, *self._said, *self.expect)
 
     def build(self, name: str, context: RuleContext) -> MatchJudge:
         """ValueError: no such tag, or what is expected does not fit it."""
@@ -109,6 +122,7 @@ class MatchJudge:
         self._name = name
         self._config = config
         self.tagset, self._on = locate(context, config.on)
+        self._read = None if config.read is None else _flag(context, config.read)
         self._batch = context.batch
         self._wrong = Severity.HALT if config.halt else Severity.ALARM
         self._unread = self._wrong if config.bad_input is None else _MEANS[config.bad_input]
@@ -141,6 +155,8 @@ class MatchJudge:
         return (*self._judge(scan, count), *self._tell_unseen(scan))
 
     def _judge(self, scan: Scan, count: int) -> Sequence[Finding]:
+        if self._read is not None and scan.values[self._read] is False and self._read not in scan.faults:
+            return self._tell_no_read(scan, count)
         wrong = [fault for field in self._fields if (fault := self._look(scan, field)) is not None]
         if wrong:
             worst = max(wrong, key=lambda each: each.severity)
@@ -179,6 +195,25 @@ class MatchJudge:
                     text = f"{field.name} {beyond(read, limit, field.unit, above=above)}"
                     return Mismatch(severity, text, read, limit, field)
         return None
+
+    def _tell_no_read(self, scan: Scan, count: int) -> Sequence[Finding]:
+        """An alarm of its own: it must neither cover a wrong label nor be covered by one."""
+        severity = _MEANS[self._config.no_read]
+        if not severity:
+            return NOTHING
+        text = sentence(f"label {count}: the reader read nothing", self._config.text)
+        return (
+            Verdict(
+                f"{self._name}:no-read",
+                severity,
+                self._config.read or "",
+                text,
+                priority=self._config.alarm,
+                halts=self._config.halt if severity is Severity.HALT else (),
+                sampled_ns=scan.mono_ns,
+                fleeting=True,
+            ),
+        )
 
     def _tell_unseen(self, scan: Scan) -> Sequence[Finding]:
         """Said at the first, then each time the number has doubled: a slow poll must not become a flood."""
@@ -247,6 +282,14 @@ _MEANS: Final = {
     "alarm": Severity.ALARM,
     "halt": Severity.HALT,
 }
+
+
+def _flag(context: RuleContext, name: str) -> int:
+    """Position of a tag that is true or false.  ValueError if it is not."""
+    tagset, position = locate(context, name)
+    if tagset.specs[position].kind != "bool":
+        raise ValueError(f"{name} is {tagset.specs[position].kind}; `read` needs a tag that is true or false")
+    return position
 
 
 def _equal(read: Value, field: Place) -> bool:

@@ -9,7 +9,9 @@ import pytest
 from pydantic import ValidationError
 from rules_kit import CONTEXT, LABELLER, S, bad, scan
 
-from gateway.model import Finding, Severity, Value, Verdict
+from gateway.drivers.reader import ReaderConfig
+from gateway.model import Fault, Finding, Quality, Scan, Severity, TagSet, Value, Verdict
+from gateway.rules.base import RuleContext
 from gateway.rules.engine import Engine
 from gateway.rules.match import MatchConfig
 
@@ -210,3 +212,121 @@ def test_a_batch_number_written_as_a_number_is_compared_as_text() -> None:
     bench = Bench(expect={"labeller/batch": 1234})
     bench.label(0)
     assert only(bench.label(1, batch="1234")).severity is Severity.NORMAL
+
+
+# -- readers -----------------------------------------------------------------------------------------
+
+READER = ReaderConfig.model_validate({"url": "tcp://127.0.0.1:2112", "separator": ";", "fields": ["code", "grade"]})
+READS = TagSet("reader", READER.tags())
+UID = "1A4FF0100000022000000250"
+
+
+class Verifier:
+    """A reader behind the labeller, judged as the reader's own driver reports it."""
+
+    def __init__(self, **keys: Any) -> None:
+        document = {
+            "on": "reader/count",
+            "read": "reader/read",
+            "expect": {"reader/code": UID, "reader/grade": "A"},
+            "halt": "labeller",
+            **keys,
+        }
+        context = RuleContext({"reader": READS, "labeller": LABELLER}, {"reader": 1.0})
+        self.engine = Engine({"label": MatchConfig.model_validate(document).build("label", context)}, [READS])
+        self.count = 0
+        self._at_s = 0
+        self.scan(None, "", why="nothing was read yet")
+
+    def scan(self, read: bool | None, code: str, grade: str = "A", why: str = "no read") -> Any:
+        self._at_s += 1
+        values = [code if read else None, read, self.count, 0, 0, 0, 0, grade if read else None]
+        faults = {at: Fault(Quality.BAD, why) for at, value in enumerate(values) if value is None}
+        seen = Scan(READS, self._at_s, 0, self._at_s * S, tuple(values), faults)
+        return self.engine.judge(seen, self._at_s * S, 0)
+
+    def label(self, read: bool | None, code: str = UID, **more: Any) -> Any:
+        self.count += 1
+        return self.scan(read, code, **more)
+
+
+def test_the_reader_s_first_read_is_judged() -> None:
+    """The scan that says a reader is there is the baseline; right and wrong codes are told from the first read on."""
+    assert only(Verifier().label(True)).severity is Severity.NORMAL
+    wrong = only(Verifier().label(True, "1A4FF0100000022000000999"))
+    assert (wrong.severity, wrong.halts, wrong.subject) == (Severity.HALT, ("labeller",), "reader/code")
+    assert only(Verifier().label(True, grade="D")).subject == "reader/grade"
+
+
+@pytest.mark.parametrize(
+    ("policy", "severity", "halts"),
+    [("warn", Severity.WARNING, ()), ("alarm", Severity.ALARM, ()), ("halt", Severity.HALT, ("labeller",))],
+)
+def test_a_no_read_is_a_verdict_of_its_own(policy: str, severity: Severity, halts: tuple[str, ...]) -> None:
+    """The reader saw no code: its own alarm, by its own policy, and no wrong label."""
+    bench = Verifier(no_read=policy)
+    bench.label(True)
+    found = only(bench.label(False))
+
+    assert (found.rule, found.severity, found.halts, found.fleeting) == ("label:no-read", severity, halts, True)
+    assert "label 2: the reader read nothing" in found.text
+    assert bench.engine.current("label") is not None
+    assert not bench.label(True)
+
+
+def test_a_no_read_may_be_ignored_and_nothing_between_two_reads_is_one() -> None:
+    """With `ignore` nothing is said; a scan without a new count is no label."""
+    bench = Verifier(no_read="ignore")
+    bench.label(True)
+
+    assert not bench.label(False)
+    assert not bench.scan(False, "")
+
+
+def test_a_garbled_line_is_bad_input_not_a_no_read() -> None:
+    """A line that could not be understood is judged as a field that could not be read."""
+    found = only(Verifier(no_read="warn").label(None, why="unreadable (half a line)"))
+
+    assert (found.rule, found.severity) == ("label", Severity.HALT)
+    assert "could not be read" in found.text
+
+
+def test_a_reader_that_came_back_begins_anew() -> None:
+    """After a reconnect the count begins at 0: the baseline is no label, the first read behind it is judged."""
+    bench = Verifier()
+    for _ in range(3):
+        bench.label(True)
+    bench.count = 0
+    assert not bench.scan(None, "", why="nothing was read yet")
+
+    assert only(bench.label(True, "WRONG")).severity is Severity.HALT
+
+
+def test_reads_that_were_lost_are_unseen_labels() -> None:
+    """What the reader's queue could not take is missing in its count, and told as unseen."""
+    bench = Verifier()
+    bench.label(True)
+    bench.count += 4
+    found = bench.label(True)
+
+    assert [(each.rule, each.value) for each in found] == [("label:unseen", 4)]
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"halt": (), "no_read": "halt"}, "no_read is halt"),
+        ({"read": None, "no_read": "warn"}, "no_read needs `read`"),
+        ({"read": "labeller/verified"}, "different devices"),
+    ],
+)
+def test_what_a_no_read_needs(keys: dict[str, Any], words: str) -> None:
+    """A policy that could not work is refused."""
+    with pytest.raises(ValidationError, match=words):
+        Verifier(**keys)
+
+
+def test_read_must_be_a_flag() -> None:
+    """A tag that is not true or false cannot say whether something was read."""
+    with pytest.raises(ValueError, match="true or false"):
+        Verifier(read="reader/code")
