@@ -12,6 +12,7 @@ from gateway.drivers.modbus import ModbusConfig
 from gateway.drivers.opcua import OpcUaConfig
 from gateway.drivers.pump import PumpConfig
 from gateway.drivers.reader import ReaderConfig
+from gateway.drivers.replay import ReplayConfig
 from gateway.drivers.zebra import ZebraConfig
 
 BUILT_IN: tuple[type[DriverConfig], ...] = (
@@ -21,5 +22,6 @@ BUILT_IN: tuple[type[DriverConfig], ...] = (
     OpcUaConfig,
     PumpConfig,
     ReaderConfig,
+    ReplayConfig,
     ZebraConfig,
 )

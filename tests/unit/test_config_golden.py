@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gateway.config import check, load, recipe_hash, schema
+from gateway.config import House, check, load, recipe_hash, schema
 from gateway.model import Json
 
 ROOT = Path(__file__).parents[2]
@@ -109,7 +109,8 @@ def test_the_schema_knows_every_kind() -> None:
     defined = {f"#/$defs/{name}" for name in whole["$defs"]}
 
     devices = whole["properties"]["devices"]["additionalProperties"]
-    assert set(devices["discriminator"]["mapping"]) == {"modbus", "opcua", "balance"}
+    assert set(devices["discriminator"]["mapping"]) == House().drivers.names()
+    assert {"modbus", "opcua", "balance", "replay"} <= House().drivers.names()
     assert {"limit", "stale", "sampling", "match"} <= set(
         whole["properties"]["rules"]["additionalProperties"]["discriminator"]["mapping"]
     )
