@@ -29,6 +29,7 @@ from gateway.journal import Journal
 from gateway.line import Line
 from gateway.line_batch import Run
 from gateway.line_halts import Holds
+from gateway.line_lamps import Lamps
 from gateway.line_notices import Notices
 from gateway.model import Identity, Json, Lane, Principal
 from gateway.people import People
@@ -103,6 +104,7 @@ class Gateway:
         )
         self.stations = self._stations()
         self.holds.stations = self.stations
+        self.lamps = self._lamps()
         self.forwarders = self._forwarders()
         self.witness = Witness(self.journal, evidence, telemetry, lambda: self.run.running)
         haltable = [name for name, config in settings.devices.items() if config.haltable()]
@@ -117,6 +119,13 @@ class Gateway:
             name: Station(name, config, self.settings.tagsets[name], self.line, self.world, next_seq)
             for name, config in self.settings.devices.items()
         }
+
+    def _lamps(self) -> Lamps:
+        lights = {name: self.stations[name] for name, config in self.settings.devices.items() if config.shows}
+        lamps = Lamps(self.board, self.line.alarms, self.holds, self.run, lights, self.line.commit)
+        if lights:
+            self.line.live.append(lamps.watch)
+        return lamps
 
     def _forwarders(self) -> list[Forwarder]:
         made = []
@@ -165,6 +174,7 @@ class Gateway:
         self.line.restore(self.evidence.load_state, self.latch_file.read(), known, mono_ns)
         self._note_start()
         self.recording.attend()
+        self.lamps.show()
         self.journal.commit(urgent=True)
 
     def _note_start(self) -> None:

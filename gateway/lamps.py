@@ -13,20 +13,22 @@ from typing import Final
 from gateway.alarms import Alarm, is_acknowledged
 from gateway.drivers.base import Pattern, Sign
 from gateway.halts import Halt, HaltState
-from gateway.model import Check, CheckState, Priority, Severity
+from gateway.model import CheckState, Priority, Severity
 
 LOUD: Final = frozenset({Priority.HIGH, Priority.CRITICAL})
 """Priorities for which the horn sounds."""
 OPEN_CHECKS: Final = frozenset({CheckState.DUE, CheckState.TAKEN})
 
 
-def signs(alarms: Collection[Alarm], halts: Collection[Halt], checks: Iterable[Check], *, producing: bool) -> Pattern:
+def signs(
+    alarms: Collection[Alarm], halts: Collection[Halt], checks: Iterable[CheckState], *, producing: bool
+) -> Pattern:
     """All that is to be shown now.
 
-    `alarms` and `halts` are those that stand, `checks` those not done; `producing`: a batch is being made.
+    `alarms` and `halts` are those that stand, `checks` how those not done stand; `producing`: a batch is being made.
     """
     new = [alarm for alarm in alarms if not is_acknowledged(alarm)]
-    states = {check.state for check in checks}
+    states = set(checks)
     against = bool(alarms or halts or CheckState.MISSED in states)
     holds = {
         Sign.HALT: bool(halts),

@@ -24,10 +24,13 @@ from gateway.world import World
 log = structlog.get_logger()
 
 SHORTEST_S: Final = 0.25
-LONGEST_S: Final = 30.0
+LONGEST_S: Final = 5.0
 CONNECT_S: Final = 5.0
+"""With the longest back-off: whoever is back is found within ten seconds, a try that just failed included (BARS R17)."""
 EARLY_S: Final = 0.001
 """uvloop counts whole milliseconds: a timer may ring so much early, and to wait for the rest is to spin."""
+AWAY: Final = "not connected"
+"""Why nothing is known of a device that is away."""
 KEEP_MISSED_S: Final = 10.0
 """Of the bad scans of a device that is away, one in so long is kept as telemetry; rules see every one."""
 
@@ -86,6 +89,8 @@ class Station:
         self._beats = 0
         self._failures = 0
         self._away = False
+        self._announced = False
+        """The line was told of this connection."""
         self._identity: Mapping[str, str] = {}
 
     # -- what Line calls; synchronous ------------------------------------------------------------
@@ -138,8 +143,15 @@ class Station:
                     device = await self._connect(stack)
                     missing.cancel()
                     self._serving = True
-                    await self._serve(device)
+                    try:
+                        await self._serve(device)
+                    except DeviceError as error:
+                        # told before it is closed: a link that hangs closes slowly
+                        self._down(str(error))
+                        missing = asyncio.create_task(self._report_missing(), name=f"missing {self.name}")
+                        raise
             except DeviceError as error:
+                self._failures += 1
                 self._down(str(error))
             finally:
                 self._serving = False
@@ -162,12 +174,19 @@ class Station:
         for standing in self._orders.values():  # whatever happened meanwhile: the machine says it again
             standing.confirmed = False
             standing.next_try = 0.0
+        self._announced = False
+
+    def _answered(self) -> None:
+        """The first answer of a connection: only now it is back.  Many bridges take a connection for a dead device."""
+        self._failures = 0
+        if self._announced:
+            return
+        self._announced = True
         log.info("device connected", device=self.name, address=self.config.address())
         self._away = False
-        self._line.connected(self.name, device.identity)
+        self._line.connected(self.name, self._identity)
 
     def _down(self, reason: str) -> None:
-        self._failures += 1
         if self._away:
             return
         self._away = True
@@ -212,7 +231,7 @@ class Station:
             self._slot = max(self._slot + self.config.period_s, loop.time())
             keep = loop.time() - kept >= KEEP_MISSED_S
             kept = loop.time() if keep else kept
-            self._missed("not connected", keep=keep)
+            self._missed(AWAY, keep=keep)
 
     def _missed(self, reason: str, *, keep: bool) -> None:
         faults = self._tagset.all_bad(reason)
@@ -235,10 +254,8 @@ class Station:
             await self._beat(device)
             if paced and self._slot - loop.time() >= EARLY_S:
                 await self._wait(min(self._slot, self._next_try(), self._next_beat_at()))
-            elif await self._poll(device):
-                self._failures = 0
-                if paced:
-                    self._next_slot(loop.time())
+            elif await self._poll(device) and paced:
+                self._next_slot(loop.time())
 
     def _next_slot(self, now: float) -> None:
         """The grid never shifts.  Slots that a slow poll ran over are counted: its value came, late but good.
@@ -267,6 +284,7 @@ class Station:
             self._interrupted = False
             if retry is not None:
                 retry.cancel()
+        self._answered()
         scan = Scan(
             self._tagset,
             self._next_seq(),
