@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+from typing import Final, Protocol
 
 from gateway.drivers.transport import Stream
 from gateway.drivers.wire.modbus import FrameError, Framing, Refusal, Request, RtuFraming
 from gateway.errors import DeviceError
+
+
+_SOON_S: Final = 1e-4
+"""So little time is none: no timer rings sooner."""
 
 
 class Asks(Protocol):
@@ -101,7 +105,7 @@ class ModbusLink(Stream):
         """Let a late answer pass, then leave the line silent for the gap."""
         while not self.framing.clean and self.lost is None:
             left = self._sent_at + self.late_s - self.loop.time()
-            if left <= 0 and isinstance(self.framing, RtuFraming):
+            if left < _SOON_S and isinstance(self.framing, RtuFraming):
                 self.framing.forget()
                 break
             self._heard.clear()
