@@ -18,7 +18,7 @@ from simulators.extras import Stand
 from simulators.link import PtyDoor, Send, Talker, TcpDoor
 
 IDENTITY: Final = "ZE511-300dpi,V92.21.19Z,12,65536KB"
-LABELS_PER_S: Final = 2.0
+LABELS_PER_S: Final = 5.0
 SILENT: Final = ("media_out", "ribbon_out", "head_open", "rewinder_full", "head_hot")
 _REVERT_S: Final = 0.1
 _WRITES_KEPT: Final = 200
