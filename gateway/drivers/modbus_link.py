@@ -9,7 +9,6 @@ from gateway.drivers.transport import Stream
 from gateway.drivers.wire.modbus import FrameError, Framing, Refusal, Request, RtuFraming
 from gateway.errors import DeviceError
 
-
 _SOON_S: Final = 1e-4
 """So little time is none: no timer rings sooner."""
 

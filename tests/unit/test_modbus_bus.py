@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ HALT: dict[str, Any] = {"write": {"coil": 5, "value": True}, "confirm": {"tag": 
 
 
 class Cable(asyncio.Transport):
-    """A serial line with units on it: register 0 of unit n holds 100 n + its halt coil; checks that frames never meet."""
+    """A serial line with units on it: register 0 says whether its hold coil was set; frames must never meet."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -170,7 +171,7 @@ async def test_turns_are_shared_fairly(cable: Cable) -> None:
 
 @pytest.mark.looptime
 async def test_a_dead_unit_costs_the_others_one_timeout_a_back_off(cable: Cable) -> None:
-    """One of four is dead: the others miss no slot; the line stood still for it at most `late` each time it was asked."""
+    """One of four is dead: the others miss no slot; the line stood still for it at most `late` each time."""
     cable.dead = {4}
     line = RecordingLine()
     async with stations(line, *(config(unit, period="200ms", timeout="1s") for unit in (1, 2, 3, 4))):
@@ -312,7 +313,7 @@ async def test_the_longest_gap_is_kept_between_any_two_frames(cable: Cable) -> N
         await asyncio.sleep(10)
 
     times = [at for at, _, _ in cable.asked]
-    gaps = [later - at - ANSWER_S for at, later in zip(times[3:], times[4:], strict=False)]
+    gaps = [later - at - ANSWER_S for at, later in pairwise(times[3:])]
     assert min(gaps) >= 0.05 - 1e-6
 
 
