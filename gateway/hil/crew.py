@@ -92,3 +92,12 @@ def refused_with(code: str, act: Callable[[], object]) -> None:
             return
         raise LinegateError(f"refused with {refusal.code!r} instead of {code!r}: {refusal}") from refusal
     raise LinegateError(f"it was taken; it should be refused with {code!r}")
+
+
+def answered(answer: Mapping[str, Any], code: str) -> None:
+    """The answer to the MES is the one that was meant."""
+    if code and not answer["ok"] and answer.get("code") == code:
+        return
+    if code or not answer["ok"]:
+        wanted = f"refused with {code!r}" if code else "taken"
+        raise LinegateError(f"it should be {wanted}; the answer was {dict(answer)}")

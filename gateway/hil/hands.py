@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gateway.demo.stage import order
 from gateway.errors import LinegateError
 from gateway.hil import verbs
-from gateway.hil.crew import refused_with
+from gateway.hil.crew import answered, refused_with
 from gateway.hil.lines import merged, write_recipe, write_recipes
 from gateway.hil.matching import resolve
 from gateway.model import Json
@@ -27,7 +27,6 @@ from gateway.model import Json
 if TYPE_CHECKING:
     from gateway.hil.simulated import Simulated
 
-_START: Final = {"broker": "start_broker", "mes": "start_mes", "simulators": "start_simulators"}
 _SECOND_ENDS_S: Final = 30.0
 UNITS_S: Final = 60.0
 
@@ -144,11 +143,11 @@ class Hands:
         _maybe(words.refused, act)
 
     def mes(self, words: verbs.MesCommand) -> None:
-        _answered(self._floor.observer.command(words.name, **self._is(words.arguments)), words.refused)
+        answered(self._floor.observer.command(words.name, **self._is(words.arguments)), words.refused)
 
     def order(self, words: verbs.Order) -> None:
         document = order(words.batch, words.units, recipe=words.recipe)
-        _answered(self._floor.observer.command("batch.order", order=document), words.refused)
+        answered(self._floor.observer.command("batch.order", order=document), words.refused)
 
     def complete(self, words: verbs.Complete) -> None:
         """Counts come from the plant's own truth, as a person's come from the shelf."""
@@ -178,10 +177,15 @@ class Hands:
     def start(self, words: verbs.Start) -> None:
         if words.part in self._floor.stage.parts:
             raise LinegateError(f"{words.part} runs already")
-        if words.part == "gateway":
-            self._floor.start_gateway()
-        else:
-            getattr(self._floor.stage, _START[words.part])()
+        match words.part:
+            case "gateway":
+                self._floor.start_gateway()
+            case "simulators":
+                self._floor.start_simulators()
+            case "broker":
+                self._floor.stage.start_broker()
+            case "mes":
+                self._floor.stage.start_mes()
 
     def stop(self, words: verbs.Stop) -> None:
         self._running(words.part)
@@ -253,15 +257,6 @@ def _maybe(code: str, act: Callable[[], object]) -> None:
         refused_with(code, act)
     else:
         act()
-
-
-def _answered(answer: Mapping[str, Any], code: str) -> None:
-    """The answer to the MES is the one that was meant."""
-    if code and not answer["ok"] and answer.get("code") == code:
-        return
-    if code or not answer["ok"]:
-        wanted = f"refused with {code!r}" if code else "taken"
-        raise LinegateError(f"it should be {wanted}; the answer was {dict(answer)}")
 
 
 _VERBS: Final[Mapping[str, Callable[[Hands, Any], float | None]]] = {

@@ -36,6 +36,8 @@ class Plant(Word):
     rate: float = Field(6.0, gt=0)
     """Units a second."""
     oil_cel: float = 62.0
+    proxy: bool = False
+    """A fault proxy in every cable: the faults whose names begin with `net_`."""
     seed: int | None = None
     """Dice of the plant; drawn and printed where it is not given."""
 

@@ -47,6 +47,10 @@ class Eyes(Protocol):
         """The reference consumer's database; None: the line has another MES."""
         ...
 
+    def asked(self, sight: Sight, sentence: str) -> Seen | None:
+        """A person's word, where nothing can be seen; None: look for yourself."""
+        ...
+
     def verify(self) -> tuple[bool, str]:
         """The batch's evidence bundle, as an auditor sees it."""
         ...
@@ -75,9 +79,12 @@ class Look:
     saved: Mapping[str, Json]
     memo: dict[str, Any] = field(default_factory=dict)
 
-    def see(self, sight: Sight) -> Seen:
-        """Look once."""
+    def see(self, sight: Sight, sentence: str = "") -> Seen:
+        """Look once; what only people can see is asked with this sentence."""
         try:
+            asked = self.eyes.asked(sight, sentence or str(sight))
+            if asked is not None:
+                return asked
             seen = _PLACES[sight.place](self, sight)
         except LinegateError as error:
             return Seen(ok=False, said=str(error))

@@ -115,6 +115,7 @@ class Player:
         self.saved: dict[str, Json] = {}
         self.zero_s = 0.0
         """When the story began."""
+        self.ended_s = 0.0
         self._floor = floor
         self._clock = clock or RealClock()
         self._tell = tell
@@ -137,8 +138,9 @@ class Player:
         except FailedError:
             pass
         finally:
+            self.ended_s = self._clock.now_s()
             self._close()
-            self.outcome.lasted_s = self._clock.now_s() - began_s
+            self.outcome.lasted_s = self.ended_s - began_s
         self._not_reached()
         return self.outcome
 
@@ -239,7 +241,7 @@ class Player:
     def _decided(self, one: _Pending, step: str, kind: Any) -> Result | None:
         """Look once; None while it is not decided."""
         see, mark = one.see, one.look.mark
-        seen = one.look.see(see)
+        seen = one.look.see(see, see.sentence())
         now_s = self._clock.now_s()
         if not seen.ok:
             one.since_s = None

@@ -19,6 +19,7 @@ from gateway.hil.page import page
 from gateway.hil.progress import Plain, Progress, Rich, measured
 from gateway.hil.results import Outcome
 from gateway.hil.scenario import Loaded, load_all
+from gateway.units import duration_text
 
 PASSED: Final = 0
 FAILED: Final = 1
@@ -29,6 +30,7 @@ class Wish:
     """What the command line asks for."""
 
     scenarios: Sequence[Path]
+    target: Path | None = None
     junit: Path | None = None
     html: Path | None = None
     list_only: bool = False
@@ -45,9 +47,9 @@ def run(wish: Wish) -> int:
     if wish.list_only:
         _list(loaded)
         return PASSED
-    progress: Progress = Plain(_write_line) if wish.plain else Rich()
+    progress: Progress = Plain(_write_line) if wish.plain or wish.target else Rich()
     with progress:
-        outcomes = _simulated(loaded, wish, progress)
+        outcomes = _on_target(loaded, wish.target, progress) if wish.target else _simulated(loaded, wish, progress)
     _summary(outcomes)
     _write(wish, outcomes)
     return PASSED if outcomes and all(each.ok for each in outcomes) else FAILED
@@ -78,17 +80,21 @@ def _simulated(loaded: Sequence[Loaded], wish: Wish, progress: Progress) -> list
     return [found[each.name] for each in loaded]
 
 
+def _on_target(loaded: Sequence[Loaded], target: Path, progress: Progress) -> list[Outcome]:
+    from gateway.hil.real import play_real  # noqa: PLC0415  # what only a real line needs
+
+    return play_real(loaded, target, progress)
+
+
 def _list(loaded: Sequence[Loaded]) -> None:
-    table = Table(box=None, pad_edge=False)
-    for column in ("scenario", "steps", "expectations", "takes", "played on", "says"):
-        table.add_column(column, no_wrap=column != "says")
     for each in loaded:
         story = each.scenario
         seen = sum(len(step.see) + len(step.never) for step in story.steps) + len(story.never)
-        where = (each.line.stem if each.line else "demonstration") + ("" if story.real else ", simulated only")
-        chaos = ", chaos" if story.chaos else ""
-        table.add_row(each.name, str(len(story.steps)), str(seen), f"{story.takes:g} s{chaos}", where, story.scenario)
-    Console().print(table)
+        notes = [f"{len(story.steps)} steps", f"{seen} expectations", f"about {duration_text(story.takes)}"]
+        notes += [f"on {each.line.stem if each.line else 'the demonstration'}"]
+        notes += ["chaos"] if story.chaos else []
+        notes += [] if story.real else ["simulated only"]
+        print(f"{each.name}: {story.scenario}\n    {', '.join(notes)}")
 
 
 def _summary(outcomes: Sequence[Outcome]) -> None:

@@ -30,7 +30,7 @@ from gateway.config_explain import explain, hint
 from gateway.config_yaml import Document, Where
 from gateway.errors import ConfigError, Problem
 from gateway.hil.matching import Word, names_in
-from gateway.hil.sights import Sight
+from gateway.hil.sights import BLIND, Sight
 from gateway.hil.verbs import Do
 from gateway.model import Json
 from gateway.units import Duration
@@ -204,6 +204,7 @@ def _told_wrong(scenario: Scenario, document: Document, path: Path) -> Iterator[
     """What no single part can know: steps and saved names that are not there yet, files that are missing."""
     if scenario.line and not (path.parent / scenario.line).is_file():
         yield document.problem(("line",), f"no such file: {scenario.line}")
+    yield from _unwatchable(scenario, document)
     ids: set[str] = set()
     names: set[str] = {"batch", "began"}
     for number, step in enumerate(scenario.steps):
@@ -222,6 +223,19 @@ def _told_wrong(scenario: Scenario, document: Document, path: Path) -> Iterator[
             names |= {see.save} if see.save else set()
         for place, never in enumerate(step.never):
             yield from _unsaved(never, (*where, "never", place), names, document)
+
+
+def _unwatchable(scenario: Scenario, document: Document) -> Iterator[Problem]:
+    """A person can be asked once what is so, but cannot watch for what must never be."""
+    if not scenario.real:
+        return
+    nevers: list[tuple[Where, Never]] = [(("never", at), one) for at, one in enumerate(scenario.never)]
+    for number, step in enumerate(scenario.steps):
+        nevers += [(("steps", number, "never", at), one) for at, one in enumerate(step.never)]
+    for where, never in nevers:
+        if never.place in BLIND:
+            said = f"{never.place} can be watched only on a simulated line; say `real: false`"
+            yield document.problem((*where, never.place), said)
 
 
 def _unknown(see: See | None, where: Where, ids: set[str], names: set[str], document: Document) -> Iterator[Problem]:

@@ -22,6 +22,10 @@ def _counted(value: Json) -> Json:
     return value if isinstance(value, dict | Matcher) else {"equals": value}
 
 
+BLIND: Final = ("truth", "holds", "writes", "heartbeat", "ended", "bundle", "machine", "status")
+"""Places that a real line may not show to us: a person is asked."""
+
+
 class Sight(Word):
     """Exactly one place."""
 

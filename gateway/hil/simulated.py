@@ -21,7 +21,9 @@ from gateway.hil.crew import Crew
 from gateway.hil.eyes import Mark, Observer
 from gateway.hil.hands import Hands
 from gateway.hil.lines import LineFile, merged, write_recipes
+from gateway.hil.look import Seen
 from gateway.hil.scenario import Scenario, Step
+from gateway.hil.sights import Sight
 from gateway.hil.verbs import Do
 from gateway.model import Json
 from gateway.world import World
@@ -70,6 +72,11 @@ class SimulatedEyes:
     def consumer(self) -> Path | None:
         return self._floor.stage.folder / "mes.db"
 
+    def asked(self, sight: Sight, sentence: str) -> Seen | None:
+        """Nobody needs to be asked."""
+        del sight, sentence
+        return None
+
     def verify(self) -> tuple[bool, str]:
         return self._floor.verify()
 
@@ -111,13 +118,18 @@ class Simulated:
         stage.prepare(self._changed)
         write_recipes(self.line, stage.folder / "recipes")
         stage.start_broker()
-        stage.start_simulators("--oil-cel", str(self.line.simulators.oil_cel))
+        self.start_simulators()
         self._observer = Observer(stage.ports["mqtt"], stage.path)
         token = stage.start_gateway()
         stage.start_mes()
         stage.add_people(token)
         self.log_in()
         self.all_connected()
+
+    def start_simulators(self) -> None:
+        """As the line's file says."""
+        plant = self.line.simulators
+        self.stage.start_simulators("--oil-cel", str(plant.oil_cel), *(["--proxy"] if plant.proxy else []))
 
     def _changed(self, document: dict[str, Any]) -> None:
         changed = merged(document, self.line.change)

@@ -19,15 +19,16 @@ class Played(Protocol):
     """What of a player is needed."""
 
     zero_s: float
+    ended_s: float
 
 
 def observe(outcome: Outcome, player: Played, observer: Observer, plots: Sequence[Plot]) -> None:
     """Put what came by MQTT while it was played onto the outcome's timeline."""
-    end_s = max([outcome.lasted_s, *(stroke.until_s for stroke in outcome.strokes)], default=0.0)
+    end_s = max(0.0, player.ended_s - player.zero_s)
     records = [
         (observer.came_s[index] - player.zero_s, record)
         for index, record in sorted(dict(observer.records).items())
-        if observer.came_s.get(index, 0.0) >= player.zero_s
+        if player.zero_s <= observer.came_s.get(index, 0.0) <= player.ended_s
     ]
     outcome.strokes += _spans(records, "alarms", "alarm.raised", "alarm.cleared", "alarm", end_s)
     outcome.strokes += _spans(records, "halts", "halt.requested", "halt.released", "halt", end_s)
