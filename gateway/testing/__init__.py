@@ -1,9 +1,14 @@
-"""A test kit, for us and for third parties: a device, a driver, a world and a line port that are fakes, not mocks."""
+"""A test kit, for us and for third parties: a device, a driver, a world and a line port that are fakes, not mocks.
+
+`gateway.testing.drivers` is what every driver must do, as pytest classes; `gateway.testing.lines` has the far ends of
+real sockets and ptys to build a peer from.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import random
+import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Literal
@@ -14,6 +19,9 @@ from gateway.drivers.base import DriverConfig, Pattern
 from gateway.errors import DeviceError, NotHeld
 from gateway.model import HaltOrder, HaltProof, Reading, Scan, TagSpec, Value
 from gateway.world import World
+
+if "pytest" in sys.modules:  # before the suite is imported, so that its failures show what they compared
+    sys.modules["pytest"].register_assert_rewrite("gateway.testing.drivers")
 
 
 class VirtualWorld(World):
