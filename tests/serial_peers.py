@@ -266,6 +266,8 @@ class BalancePeer:
         """Said instead of the net weight."""
         self.printed: list[bytes] = []
         """Printed by the operator just when the next question comes, before its answer; one for each question."""
+        self.damaged: list[str] = []
+        """Questions that arrive damaged, once each."""
         self.asked: list[str] = []
         self.mute, self.unmute, self.cut, self.heal = self.line.mute, self.line.unmute, self.line.cut, self.line.heal
 
@@ -275,6 +277,9 @@ class BalancePeer:
 
     def _answer(self, line: str) -> list[bytes]:
         self.asked.append(line)
+        if line in self.damaged:
+            self.damaged.remove(line)
+            return [b"ET\r\n"]
         if line in SILENT.get(self.dialect, ()):
             return []
         if line == self.question:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from decimal import Decimal
@@ -254,3 +255,15 @@ async def test_stability_timeout_of_an_ohaus(tmp_path: Path) -> None:
         await asyncio.sleep(0.05)
         with pytest.raises(NotDone, match="did not settle in time"):
             await device.tare()
+
+
+@pytest.mark.parametrize("dialect", ["mt-sics", "a-and-d", "ohaus"])
+async def test_whoever_was_here_before_left_it_streaming(dialect: str, tmp_path: Path) -> None:
+    """A stream that another program began and never ended is ended at connect; then it answers."""
+    async with scale(tmp_path, dialect) as sim:
+        line = os.open(sim.addresses()["serial"], os.O_RDWR | os.O_NOCTTY)
+        os.write(line, {"mt-sics": b"SIR\r\n", "a-and-d": b"SIR\r\n", "ohaus": b"CP\r\n"}[dialect])
+        await asyncio.sleep(0.1)
+        os.close(line)
+        async with config(sim, dialect, "serial").connect("balance") as device:
+            assert near((await until(device, Quality.GOOD)).values[0], LOAD_G)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
 
@@ -12,11 +13,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from serial_peers import BalancePeer
+from serial_peers import SPEECH, BalancePeer
 
 from gateway.drivers.balance import GRAMS, BalanceConfig, converted, reading
 from gateway.drivers.wire.mt_sics import parse
-from gateway.errors import DeviceError
+from gateway.errors import DeviceError, NotDone
 from gateway.model import Quality
 from gateway.units import UNITS
 
@@ -39,7 +40,15 @@ def test_example_loads() -> None:
 
 
 @pytest.mark.parametrize(
-    "given", [{"url": "rtu+tcp://h:1"}, {"url": "tcp://h:1", "unit": "Cel"}, {"url": "tcp://h:1", "dialect": "x"}]
+    "given",
+    [
+        {"url": "rtu+tcp://h:1"},
+        {"url": "tcp://h:1", "unit": "Cel"},
+        {"url": "tcp://h:1", "dialect": "x"},
+        {"url": "tcp://h:1", "es": "stability"},
+        {"url": "tcp://h:1", "prints": "net"},
+        {"url": "tcp://h:1", "mode": "stream"},
+    ],
 )
 def test_refusals(given: dict[str, str]) -> None:
     """A url, unit or dialect that cannot be is refused."""
@@ -159,3 +168,133 @@ async def test_something_else_on_the_line(peer: BalancePeer) -> None:
     with pytest.raises(DeviceError, match=r"balance .*does not answer mt-sics within 0\.05 s"):
         async with peer.config(timeout="50ms").connect("balance"):
             pass
+
+
+@asynccontextmanager
+async def speaking(dialect: str, path: Path, kind: str = "tcp") -> AsyncIterator[BalancePeer]:
+    """A far end of this dialect."""
+    peer = BalancePeer(kind, path, dialect)
+    await peer.heal()
+    try:
+        yield peer
+    finally:
+        await peer.cut()
+
+
+@pytest.mark.parametrize("dialect", SPEECH)
+async def test_a_print_before_the_answer_is_not_the_answer(dialect: str, tmp_path: Path) -> None:
+    """PRINT pressed just as the question came: asked again; the printed line is kept, word for word."""
+    async with speaking(dialect, tmp_path) as peer, peer.config(prints="printed").connect("balance") as device:
+        peer.printed = [peer.shown("9.9999")]
+        found = await device.poll()
+        after = await device.poll()
+
+    assert found.values[0] == Decimal("1.0120")
+    assert peer.shown("9.9999").decode().rstrip("\r\n") in str(found.values[1]).split("\n")
+    assert after.values == (Decimal("1.0120"), "")
+
+
+@pytest.mark.parametrize("dialect", SPEECH)
+async def test_one_that_always_prints_is_an_error(dialect: str, tmp_path: Path) -> None:
+    """Two weights for each question: no guess is made; the error says what to set."""
+    async with speaking(dialect, tmp_path) as peer, peer.config().connect("scale_3") as device:
+        peer.printed = [peer.shown("9.9999")] * 9
+        with pytest.raises(DeviceError, match=r"scale_3 .*mode: continuous"):
+            await device.poll()
+
+
+async def test_one_without_a_name_owes_its_answers(tmp_path: Path) -> None:
+    """SBI of an older family: no fence; after cancelled polls the old answers are waited for, and passed over."""
+    async with speaking("sbi-old", tmp_path) as peer, peer.config().connect("balance") as device:
+        await peer.mute()
+        for _ in range(3):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.02):
+                    await device.poll()
+        peer.net = "2.0000"
+        poll = asyncio.get_running_loop().create_task(device.poll())
+        await asyncio.sleep(0.02)
+        await peer.unmute()
+        found = await poll
+
+    assert device.identity == {}
+    assert found.values == (Decimal("2.0000"),)
+
+
+async def test_another_name_is_another_balance(peer: BalancePeer) -> None:
+    """Behind a serial server somebody plugs in another balance: its weights are never taken for this one's."""
+    async with peer.config().connect("balance") as device:
+        await device.poll()
+        peer.speech["I4"] = 'I4 A "B9999"'
+        found = await device.poll()
+
+    assert found.values == (None,)
+    assert found.raw == b'I4 A "B9999"'
+
+
+async def test_a_damaged_fence_is_put_up_again(peer: BalancePeer) -> None:
+    """One transmission error costs one more question, not the reading."""
+    async with peer.config().connect("balance") as device:
+        peer.damaged = ["I4"]
+
+        assert (await device.poll()).values == (Decimal("1.0120"),)
+
+    assert peer.asked == ["I4", "I2", "SI", "I4", "I4"]
+
+
+async def test_moving_without_a_unit(tmp_path: Path) -> None:
+    """SBI drops the unit while it moves: bad before any stable weight was seen, uncertain in its unit afterwards."""
+    async with speaking("sbi", tmp_path) as peer, peer.config().connect("balance") as device:
+        peer.weight = "+   1.0400    "
+        before = await device.poll()
+        peer.weight = None
+        await device.poll()
+        peer.weight = "+   1.0400    "
+        after = await device.poll()
+
+    assert (before.values, before.faults[0].quality) == ((None,), Quality.BAD)
+    assert (after.values, after.faults[0].quality) == ((Decimal("1.0400"),), Quality.UNCERTAIN)
+
+
+async def test_tare_on_a_cut_line(peer: BalancePeer) -> None:
+    """A cable pulled in the middle of a tare is a DeviceError at once, not a tare."""
+    async with peer.config().connect("balance") as device:
+        await peer.mute()
+        tare = asyncio.get_running_loop().create_task(device.tare())
+        await asyncio.sleep(0.02)
+        await peer.cut()
+        with pytest.raises(DeviceError, match="balance"):
+            await tare
+
+
+async def test_tare_is_believed_only_when_it_shows(peer: BalancePeer) -> None:
+    """A balance that says T S and goes on showing the load has not been tared."""
+    peer.speech["T"] = "T S     1.0120 g"
+    async with peer.config(tare_budget="150ms").connect("balance") as device:
+        with pytest.raises(NotDone, match=r"tare is not seen .*1\.0120"):
+            await device.tare()
+        peer.net = "0.0001"
+
+        assert (await device.tare()).values == (Decimal("0.0001"),)
+
+
+async def test_refused_tare(peer: BalancePeer) -> None:
+    """The balance's own refusal is the reason."""
+    peer.speech["Z"] = "Z +"
+    async with peer.config().connect("balance") as device:
+        with pytest.raises(NotDone, match="overload"):
+            await device.zero()
+        with pytest.raises(NotDone, match="syntax"):
+            await device.tare()
+
+
+async def test_noise_without_end_costs_no_memory(peer: BalancePeer) -> None:
+    """An endless FF is no line; nothing of it is kept, and the weight after it is right."""
+    async with peer.config().connect("balance") as device:
+        for _ in range(200):
+            peer.line.send(b"\xff" * 5000)
+            await asyncio.sleep(0)
+        peer.line.send(b"\r\n")
+        await asyncio.sleep(0.05)
+
+        assert (await device.poll()).values == (Decimal("1.0120"),)
