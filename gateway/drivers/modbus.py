@@ -74,6 +74,14 @@ def _polled_tag(name: str, tags: Mapping[str, ModbusTag], whose: str) -> None:
         raise ValueError(f"{whose}: {name} is not polled (polled: false), so it is in no scan")
 
 
+def _whole_links(name: str, tag: ModbusTag, tags: Mapping[str, ModbusTag], table: Table) -> None:
+    """Codes are whole numbers."""
+    for link in tag.links:
+        kind = tags[link.tag].kind_in(tags[link.tag].table or table)
+        if kind in ("f32", "f64", "ascii", "bool"):
+            raise ValueError(f"{name}: {link.tag} is {kind}; what says decimals or a unit is a whole number")
+
+
 class ModbusConfig(DriverConfig):
     """A Modbus device."""
 
@@ -136,9 +144,12 @@ class ModbusConfig(DriverConfig):
                 tag.kind_in(tag.table or table)
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from None
-            for other in tag.conditions:
+            for other in (*tag.conditions, *tag.links):
                 _known_tag(other.tag, tags, name)
                 _polled_tag(other.tag, tags, name)
+                if tags[other.tag].links:
+                    raise ValueError(f"{name}: {other.tag} itself depends on another tag; that is one too many")
+            _whole_links(name, tag, tags, table)
         return tags
 
     @field_validator("map_", mode="wrap")
@@ -175,6 +186,8 @@ class ModbusConfig(DriverConfig):
         tags = info.data["map_"]
         _known_tag(halt.confirm.tag, tags, "confirm")
         tag = tags[halt.confirm.tag]
+        if tag.links:
+            raise ValueError(f"confirm: {halt.confirm.tag} depends on another tag; confirm by another")
         base, table = info.data.get("base", 0), tag.table or info.data.get("table", "holding")
         at = tag.address - base
         same = table == halt.write.table and set(range(at, at + tag.width)) & set(halt.write.span(base))

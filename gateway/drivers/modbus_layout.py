@@ -6,19 +6,19 @@ the sum one).  Only when something is wrong is each value looked at.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import product
 from math import isfinite
 from operator import call, itemgetter
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 
+from gateway.drivers.modbus_convert import Convert, bad_raws, converter, number
 from gateway.drivers.modbus_plan import Block, Span
 from gateway.drivers.modbus_tags import Among, Bits, ModbusTag
 from gateway.drivers.wire.registers import FLOATS, Field, Raws, Unpack, bit_unpacker, unpacker
 from gateway.model import NO_FAULTS, Fault, Quality, Reading, Value
-
-Convert = Callable[[Any], Value]
 
 
 class Condition(msgspec.Struct, frozen=True):
@@ -45,6 +45,26 @@ class Condition(msgspec.Struct, frozen=True):
         return f"{self.name} says {', '.join(meant)}"
 
 
+class Linked(msgspec.Struct, frozen=True):
+    """Other tags' word on how this one is read: its decimals, its unit."""
+
+    sources: tuple[int, ...]
+    """Positions of the other tags' channels."""
+    names: tuple[str, ...]
+    converts: Mapping[tuple[Any, ...], Convert]
+    """By what they hold."""
+
+    def value(self, raw: Any, codes: tuple[Any, ...]) -> Value | Fault:
+        """The value, or why there is none."""
+        if None in codes:
+            return Fault(Quality.BAD, f"{self.names[codes.index(None)]}, which says how it is read, cannot be read")
+        convert = self.converts.get(codes)
+        if convert is None:
+            said = ", ".join(f"{name} is {code}" for name, code in zip(self.names, codes, strict=True))
+            return Fault(Quality.BAD, f"{said}: nobody said what that means for {raw}")
+        return convert(raw)
+
+
 class Channel(msgspec.Struct, frozen=True):
     """A tag, resolved: where it stands and how it is converted."""
 
@@ -53,7 +73,12 @@ class Channel(msgspec.Struct, frozen=True):
     field: Field
     convert: Convert
     bad_values: frozenset[int | float]
+    kind: str = "u16"
+    """What it is once it is taken from the registers: a type, or bool, bits."""
+    unit: str = "1"
+    valid: tuple[float, float] | None = None
     conditions: tuple[Condition, ...] = ()
+    linked: Linked | None = None
 
     @property
     def span(self) -> Span:
@@ -71,58 +96,50 @@ class Held(msgspec.Struct, frozen=True):
 def channels(tags: Mapping[str, ModbusTag], order: Sequence[str], defaults: Mapping[str, Any]) -> tuple[Channel, ...]:
     """The tags in `order` and behind them those their quality depends on, which are read but not shown."""
     wanted = list(order)
-    wanted += [other.tag for name in order for other in tags[name].conditions]
+    wanted += [other.tag for name in order for other in (*tags[name].conditions, *tags[name].links)]
     names = list(dict.fromkeys(wanted))
-    return tuple(
-        _channel(name, tags[name], defaults, _conditions(tags, name, names) if name in order else ()) for name in names
-    )
+    return tuple(_channel(name, tags, defaults, names if name in order else ()) for name in names)
 
 
-def _channel(name: str, tag: ModbusTag, defaults: Mapping[str, Any], conditions: tuple[Condition, ...]) -> Channel:
+def _channel(name: str, tags: Mapping[str, ModbusTag], defaults: Mapping[str, Any], names: Sequence[str]) -> Channel:
+    """`names`: all channels, where this one is shown; () for one that is only looked at for another's sake."""
+    tag = tags[name]
     table = tag.table or defaults["table"]
     kind = tag.kind_in(table)
     field = Field(
         start=tag.address - defaults["base"],
-        type="u16" if kind == "bool" else kind,
+        type=tag.carrier,
         word_order=tag.word_order or defaults["word_order"],
         byte_order=tag.byte_order or defaults["byte_order"],
         chars=tag.length,
+        high=tag.half == "high",
     )
-    return Channel(name, table, field, _convert(tag, kind, table), frozenset(tag.bad_values), conditions)
+    return Channel(
+        name=name,
+        table=table,
+        field=field,
+        convert=int if tag.links and names else converter(tag, kind, table),
+        bad_values=bad_raws(tag, kind),
+        kind=kind,
+        unit=tag.unit,
+        valid=tag.valid if names else None,
+        conditions=_conditions(tags, name, names) if names else (),
+        linked=_linked(tag, kind, names) if tag.links and names else None,
+    )
 
 
-def _convert(tag: ModbusTag, kind: str, table: str) -> Convert:
-    """A function for one raw value; a C one wherever there is one."""
-    if kind == "bool":
-        return bool if table in ("coil", "discrete") else _bit(tag.bit or 0)
-    if kind == "ascii":
-        return _text(tag.length)
-    factor, offset = tag.factors()
-    if offset:
-        return _line(factor, offset)
-    if factor == 1:
-        return float if kind in FLOATS else int
-    divisor = round(1 / factor)
-    if divisor and 1 / divisor == factor:  # 3 / 10 is 0.3, 3 * 0.1 is not
-        return float(divisor).__rtruediv__
-    return factor.__mul__
-
-
-def _bit(bit: int) -> Convert:
-    mask = 1 << bit
-    return lambda raw: raw & mask != 0
-
-
-def _line(factor: float, offset: float) -> Convert:
-    return lambda raw: raw * factor + offset
-
-
-def _text(chars: int) -> Convert:
-    def convert(raw: bytes) -> Value:
-        text = raw[:chars].rstrip(b"\0 ")
-        return text.decode("ascii") if text.isascii() else None
-
-    return convert
+def _linked(tag: ModbusTag, kind: str, names: Sequence[str]) -> Linked:
+    """Every combination of what the other tags may say, ready to be used."""
+    places = list(tag.decimals.codes.items()) if tag.decimals else [(None, 0)]
+    units = list(tag.unit_from.codes.items()) if tag.unit_from else [(None, None)]
+    converts: dict[tuple[Any, ...], Convert] = {}
+    for (place_code, place), (unit_code, unit) in product(places, units):
+        factor, offset = tag.factors(unit)
+        scale = factor / 10**place if place >= 0 else factor * 10**-place
+        codes = tuple(code for code in (place_code, unit_code) if code is not None)
+        converts[codes] = number(kind, scale, offset, tag)
+    linked = [link.tag for link in tag.links]
+    return Linked(tuple(names.index(name) for name in linked), tuple(linked), converts)
 
 
 def _conditions(tags: Mapping[str, ModbusTag], name: str, names: Sequence[str]) -> tuple[Condition, ...]:
@@ -145,6 +162,12 @@ class Part(msgspec.Struct, frozen=True):
 
     table: str
     block: Block
+
+
+def _special(channel: Channel) -> bool:
+    """Does its value have to be looked at, each time?"""
+    may_fail = channel.kind in ("ascii", "bcd16", "bcd32")
+    return bool(may_fail or channel.bad_values or channel.conditions or channel.valid or channel.linked)
 
 
 def unpack_part(part: Part, known: Sequence[Channel], data_at: int) -> Unpack:
@@ -170,10 +193,7 @@ class Layout:
         self._converts = tuple(channel.convert for channel in known[:shown])
         self._identity = all(convert in (int, float) for convert in self._converts)
         self._numbers = self._number_picker()
-        self._texts = [at for at, channel in enumerate(known[:shown]) if channel.field.type == "ascii"]
-        self._suspicious = [at for at, channel in enumerate(known[:shown]) if channel.bad_values]
-        self._judged = [at for at, channel in enumerate(known[:shown]) if channel.conditions]
-        self._plain = not (self._texts or self._suspicious or self._judged)
+        self._special = [at for at, channel in enumerate(known[:shown]) if _special(channel)]
 
     def _number_picker(self) -> Callable[[Raws], Any] | None:
         """What to sum to find a NaN; None where there is no float."""
@@ -196,9 +216,9 @@ class Layout:
         else:
             values = tuple(map(call, self._converts, raws))
         finite = self._numbers is None or isfinite(sum(self._numbers(values)))
-        if self._plain and finite:
+        if finite and not self._special:
             return Reading(values, held=self._held(held, raws, NO_FAULTS) if held else None)
-        return self._judge(list(values), raws, {}, held)
+        return self._judge(list(values), raws, {}, held, self._special if finite else range(self._shown))
 
     def damaged(self, answers: Sequence[bytes | None], reasons: Mapping[int, str], held: Held | None = None) -> Reading:
         """Some parts did not answer: their tags are bad, for the reason that stands at their position."""
@@ -211,7 +231,7 @@ class Layout:
             at: Fault(Quality.BAD, reasons.get(at, "not read")) for at in range(len(self._known)) if found[at] is None
         }
         values = [None if raw is None else convert(raw) for convert, raw in zip(self._converts, found, strict=False)]
-        return self._judge(values, tuple(found), faults, held)
+        return self._judge(values, tuple(found), faults, held, range(self._shown))
 
     def _raws(self, answers: Sequence[bytes]) -> Raws:
         """The raw values of all channels, in their order."""
@@ -221,12 +241,20 @@ class Layout:
             raws = tuple([raw for unpack, adu in zip(self._unpacks, answers, strict=True) for raw in unpack(adu)])
         return raws if self._pick is None else self._pick(raws)
 
-    def _judge(self, values: list[Value], raws: Raws, faults: dict[int, Fault], held: Held | None) -> Reading:
-        """Look at each value: not finite, told to be bad, not text, or doubted by a status."""
-        for at in range(self._shown):
+    def _judge(
+        self, values: list[Value], raws: Raws, faults: dict[int, Fault], held: Held | None, suspects: Iterable[int]
+    ) -> Reading:
+        """Look at each suspect: not finite, told to be bad, not text, beyond what can be, or doubted by a status."""
+        for at in suspects:
             if at in faults:
                 continue
-            fault = self._fault(at, values[at], raws)
+            linked = self._known[at].linked
+            found = values[at] if linked is None else linked.value(raws[at], self._said(linked, raws))
+            if isinstance(found, Fault):
+                fault: Fault | None = found
+            else:
+                values[at] = found
+                fault = self._fault(at, found, raws)
             if fault is not None:
                 faults[at] = fault
                 if fault.quality is Quality.BAD:
@@ -236,15 +264,23 @@ class Layout:
             tuple(values), faults={at: fault for at, fault in faults.items() if at < self._shown}, held=standing
         )
 
+    def _said(self, linked: Linked, raws: Raws) -> tuple[Any, ...]:
+        """What the tags it depends on hold; None where one could not be read."""
+        pairs = ((self._known[at], raws[at]) for at in linked.sources)
+        return tuple(None if raw is None else channel.convert(raw) for channel, raw in pairs)
+
     def _fault(self, at: int, value: Value, raws: Raws) -> Fault | None:
         channel, raw = self._known[at], raws[at]
         if value is None:
-            return Fault(Quality.BAD, f"not ASCII: {raw!r}")
+            return Fault(Quality.BAD, f"not ASCII: {raw!r}" if channel.kind == "ascii" else f"not BCD: {raw:#x}")
         if isinstance(value, float) and not isfinite(value):
             doubt = self._doubt(channel, raws)
             return Fault(Quality.BAD, f"the device sent {raw}" + (f"; {doubt.reason}" if doubt else ""))
         if raw in channel.bad_values:
             return Fault(Quality.BAD, f"the device sent {raw}, which means no value")
+        if channel.valid is not None and not channel.valid[0] <= cast("float", value) <= channel.valid[1]:
+            low, high = channel.valid
+            return Fault(Quality.BAD, f"{value:g} {channel.unit} cannot be: valid is {low:g} to {high:g}")
         return self._doubt(channel, raws)
 
     def _doubt(self, channel: Channel, raws: Raws) -> Fault | None:

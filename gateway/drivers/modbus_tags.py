@@ -13,13 +13,18 @@ from gateway.recipe import Frozen
 from gateway.units import linear
 
 Table = Literal["holding", "input", "coil", "discrete"]
-Type = Literal["u16", "i16", "u32", "i32", "u64", "i64", "f32", "f64", "bool", "ascii"]
+Type = Literal["u8", "i8", "u16", "i16", "u32", "i32", "u64", "i64", "f32", "f64", "bcd16", "bcd32", "bool", "ascii"]
 Order = Literal["big", "little"]
+_BITS_OF = {"bool": 16, "u16": 16, "u32": 32, "u64": 64}
 
 
 _T = TypeVar("_T")
 Several = Annotated[tuple[_T, ...], BeforeValidator(lambda given: [given] if isinstance(given, Mapping) else given)]
 """One, or a list of them."""
+
+
+def _by_name(given: Any) -> Any:
+    return {"tag": given} if isinstance(given, str) else given
 
 
 class Lazy(Frozen):
@@ -53,10 +58,27 @@ class Bits(Lazy):
     mask: int = Field(ge=1)
 
 
+class Decimals(Lazy):
+    """Where the device says how many decimals a whole number has: `dp`, or `{tag: dp, codes: {0: 0, 1: 1}}`."""
+
+    tag: str
+    codes: dict[int, Annotated[int, Field(ge=-9, le=9)]] = Field(default_factory=lambda: {at: at for at in range(7)})
+    """What the register holds -> decimals."""
+
+
+class UnitFrom(Lazy):
+    """Where the device says in which unit it counts: `{tag: wire_unit, codes: {15: Cel, 30: "[degF]"}}`."""
+
+    tag: str
+    codes: dict[int, str] = Field(min_length=1)
+    """What the register holds -> UCUM code."""
+
+
 class ModbusTag(Lazy):
     """Where a value stands and how it is read.
 
-    value = (raw * scale + offset) in `device_unit`, converted to `unit`.
+    value = (raw * scale + offset) in `device_unit`, converted to `unit`.  `decimals` and `unit_from` name other tags
+    that say, in the same poll, how the raw number is to be read; what they say and nobody knows makes the value bad.
     """
 
     address: int = Field(ge=0, le=65536)
@@ -64,8 +86,12 @@ class ModbusTag(Lazy):
     table: Table | None = None
     type: Type | None = None
     """u16 where nothing is said; bool in coils and discrete inputs."""
-    bit: int | None = Field(None, ge=0, le=15)
-    """The bit of a register that a bool is."""
+    bit: int | None = Field(None, ge=0, le=63)
+    """The bit that a bool is, or the lowest of a bit field: 0 to 15, in a u32 to 31, in a u64 to 63."""
+    bits_wide: int | None = Field(None, ge=1, le=63)
+    """How many bits from `bit` make a number: a bit field."""
+    half: Literal["low", "high"] | None = None
+    """Which byte of its register a u8 or i8 is; the low one where nothing is said."""
     length: int = Field(0, ge=0, le=250)
     """Characters of an ascii text."""
     word_order: Order | None = None
@@ -75,8 +101,14 @@ class ModbusTag(Lazy):
     unit: str = "1"
     device_unit: str | None = None
     """What the device counts in, where that is not `unit`."""
+    decimals: Annotated[Decimals | None, BeforeValidator(_by_name)] = None
+    unit_from: UnitFrom | None = None
     bad_values: tuple[int | float, ...] = ()
     """Raw values that mean `no value`: 32767, -1."""
+    valid: tuple[float, float] | None = None
+    """Lowest and highest value, in `unit`, that can be; anything else is a broken sensor's, and bad."""
+    nvm: int | None = Field(None, ge=1)
+    """Writes its memory endures, where writing wears it (EEPROM, flash): 100000."""
     polled: bool = True
     """False: in no scan; read only to confirm a halt, and as long as that halt stands."""
     good_when: Several[Among] = ()
@@ -95,13 +127,47 @@ class ModbusTag(Lazy):
             raise ValueError("scale 0 makes every value 0")
         if (self.length > 0) != (self.type == "ascii"):
             raise ValueError("length goes with type: ascii, and only with it")
-        if self.bit is not None and self.type not in (None, "bool"):
-            raise ValueError(f"bit goes with type: bool, not with {self.type}")
+        if self.half is not None and self.type not in ("u8", "i8"):
+            raise ValueError("half goes with type: u8 or i8")
+        if self.valid is not None and not self.valid[0] < self.valid[1]:
+            raise ValueError("valid: write the lowest value first, like [-50, 200]")
+        self._possible_bits()
+        self._possible_links()
         return self
+
+    def _possible_bits(self) -> None:
+        wide = _BITS_OF.get(self.type or "u16")
+        highest = (self.bit or 0) + (self.bits_wide or 1) - 1
+        if self.bit is None:
+            if self.bits_wide is not None:
+                raise ValueError("bits_wide needs bit, the lowest of them")
+        elif wide is None:
+            raise ValueError(f"bit goes with type: bool, u16, u32 or u64, not with {self.type}")
+        elif highest >= wide:
+            raise ValueError(f"bit {highest} is beyond the {wide} bits of {self.type or 'u16'}")
+        if self.bits_wide is not None and self.type == "bool":
+            raise ValueError("a bool is one bit; leave out type, or bits_wide")
+
+    def _possible_links(self) -> None:
+        number = self.type not in ("bool", "ascii") and (self.bit is None or self.bits_wide is not None)
+        if not number and (self.decimals or self.unit_from or self.valid):
+            raise ValueError("decimals, unit_from and valid are for numbers")
+        if self.decimals is not None and self.type in ("f32", "f64"):
+            raise ValueError("decimals are for whole numbers; a float has its own")
+        if self.unit_from is not None:
+            if self.device_unit is not None:
+                raise ValueError("give device_unit or unit_from, not both")
+            for unit in self.unit_from.codes.values():
+                linear(unit, self.unit)
 
     @property
     def conditions(self) -> tuple[Among | Bits, ...]:
         return (*self.good_when, *self.bad_bits, *self.uncertain_bits)
+
+    @property
+    def links(self) -> tuple[Decimals | UnitFrom, ...]:
+        """Other tags that say how this one is read."""
+        return tuple(link for link in (self.decimals, self.unit_from) if link is not None)
 
     def kind_in(self, table: str) -> str:
         """The type, with what is understood filled in.  ValueError where the table cannot hold it."""
@@ -110,20 +176,27 @@ class ModbusTag(Lazy):
                 raise ValueError(f"a {table} is a bool without bit, not {self.type or 'a bit of a register'}")
             return "bool"
         if self.bit is not None:
-            return "bool"
+            return "bool" if self.bits_wide is None else "bits"
         if self.type == "bool":
             raise ValueError("a bool in a register needs bit, 0 (lowest) to 15")
         return self.type or "u16"
 
-    def factors(self) -> tuple[float, float]:
+    @property
+    def carrier(self) -> str:
+        """The type of what is taken from the registers, before a bit or digits are cut out of it."""
+        if self.type in ("bcd16", "bcd32"):
+            return "u" + self.type[3:]
+        return "u16" if self.type in (None, "bool") else self.type
+
+    def factors(self, device_unit: str | None = None) -> tuple[float, float]:
         """(factor, offset) from the raw number to `unit`."""
-        factor, offset = linear(self.device_unit or self.unit, self.unit)
+        factor, offset = linear(device_unit or self.device_unit or self.unit, self.unit)
         return self.scale * factor, self.offset * factor + offset
 
     @property
     def width(self) -> int:
         """Registers it takes; 1 in a table of bits."""
-        return (self.length + 1) // 2 if self.type == "ascii" else WIDTHS.get(self.type or "u16", 1)
+        return (self.length + 1) // 2 if self.type == "ascii" else WIDTHS.get(self.carrier, 1)
 
 
 class TagMap(dict[str, ModbusTag]):

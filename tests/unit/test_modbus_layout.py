@@ -42,6 +42,14 @@ def f32(address: int, value: float) -> dict[int, int]:
         ({"device_unit": "[degF]", "unit": "Cel", "scale": 0.1}, 320, 0.0),
         ({"bit": 3}, 0b1000, True),
         ({"bit": 3}, 0b0111, False),
+        ({"bit": 2, "bits_wide": 3}, 0b10110, 5),
+        ({"bit": 8, "bits_wide": 8, "scale": 0.1}, 0x7B00, 12.3),
+        ({"type": "u8"}, 0x12FE, 0xFE),
+        ({"type": "i8"}, 0x12FE, -2),
+        ({"type": "u8", "half": "high"}, 0x12FE, 0x12),
+        ({"type": "i8", "half": "high", "byte_order": "little"}, 0x12FE, -2),
+        ({"type": "bcd16"}, 0x1987, 1987),
+        ({"type": "bcd16", "scale": 0.1}, 0x0215, 21.5),
     ],
 )
 def test_conversions(tag: dict[str, Any], word: int, value: float) -> None:
@@ -52,6 +60,88 @@ def test_conversions(tag: dict[str, Any], word: int, value: float) -> None:
     assert found == pytest.approx(value, abs=1e-9)
     if "offset" not in tag and "device_unit" not in tag:
         assert found == value
+
+
+@pytest.mark.parametrize("tag", [{"type": "u32", "bit": 24}, {"type": "u32", "bit": 24, "word_order": "little"}])
+def test_a_bit_of_a_wide_register(tag: dict[str, Any]) -> None:
+    """Bit 24 of a status of 32 bits stands in its high word, wherever that is."""
+    high = 4 if "word_order" not in tag else 5
+
+    assert reading({"a": {"address": 4, **tag}}, {high: 0x0100}).values == (True,)
+    assert reading({"a": {"address": 4, **tag}}, {high: 0x0200}).values == (False,)
+
+
+def test_digits_that_are_none() -> None:
+    """BCD with a digit above nine is bad."""
+    found = reading({"a": {"address": 4, "type": "bcd32"}}, {4: 0x0012, 5: 0x34A6})
+
+    assert found.values == (None,)
+    assert found.faults[0].reason == "not BCD: 0x1234a6"
+
+
+LINKED: dict[str, Any] = {
+    "pv": {
+        "address": 0,
+        "type": "i16",
+        "unit": "Cel",
+        "decimals": "dp",
+        "unit_from": {"tag": "unit", "codes": {15: "Cel", 30: "[degF]"}},
+    },
+    "dp": {"address": 1},
+    "unit": {"address": 2},
+}
+
+
+@pytest.mark.parametrize("select", [None, ["pv"]])
+@pytest.mark.parametrize(
+    ("words", "value"),
+    [((251, 1, 15), 25.1), ((2510, 2, 15), 25.1), ((25, 0, 15), 25), ((772, 1, 30), 25.111111), ((65286, 1, 15), -25)],
+)
+def test_decimals_and_unit_by_register(words: tuple[int, int, int], value: float, select: Any) -> None:
+    """A whole number is read as two other registers of the same poll say: its decimals, its unit."""
+    found = reading(LINKED, dict(enumerate(words)), select=select)
+
+    assert found.faults == {}
+    assert found.values[0] == pytest.approx(value)
+
+
+@pytest.mark.parametrize(("words", "reason"), [((251, 7, 15), "dp is 7, unit is 15"), ((251, 1, 0), "unit is 0")])
+def test_a_code_nobody_knows_is_no_number(words: tuple[int, int, int], reason: str) -> None:
+    """What the other registers say and nobody can read makes the value bad, never a guess."""
+    found = reading(LINKED, dict(enumerate(words)))
+
+    assert found.values[0] is None
+    assert found.faults[0].quality is Quality.BAD
+    assert reason in found.faults[0].reason
+
+
+def test_a_link_that_cannot_be_read() -> None:
+    """Without its decimals a number is bad."""
+    config = ModbusConfig.model_validate({"url": "tcp://127.0.0.1:502", "tags": LINKED, "max_read": 1})
+    layout = Layout(config.channels, len(config.names), config.parts, 0)
+    found = layout.damaged([b"\0\7", None, b"\0\x0f"], {1: "refused"}, None)
+
+    assert found.values == (None, None, 15)
+    assert "dp, which says how it is read, cannot be read" in found.faults[0].reason
+
+
+@pytest.mark.parametrize(("word", "good"), [(65037, False), (65036, False), (65047, True), (2000, True), (2001, False)])
+def test_beyond_what_can_be(word: int, good: bool) -> None:
+    """A value outside its valid range is a broken sensor's, and bad."""
+    tags = {"a": {"address": 1, "type": "i16", "scale": 0.1, "unit": "Cel", "valid": [-49, 200]}, "b": {"address": 2}}
+    found = reading(tags, {1: word, 2: 7})
+
+    assert (found.values[0] is not None) is good
+    assert found.values[1] == 7
+    if not good:
+        assert "cannot be: valid is -49 to 200" in found.faults[0].reason
+
+
+def test_bad_values_of_a_float32() -> None:
+    """-9999.9 is found although no float32 is exactly that."""
+    found = reading({"a": {"address": 0, "type": "f32", "bad_values": [-9999.9]}}, f32(0, -9999.9))
+
+    assert found.values == (None,)
 
 
 def test_whole_numbers_stay_whole() -> None:

@@ -18,9 +18,11 @@ from operator import itemgetter
 from struct import Struct
 from typing import Any, Final, NamedTuple
 
+HALVES: Final = {"u8": "B", "i8": "b"}
+"""One byte of a register."""
 CODES: Final = {"u16": "H", "i16": "h", "u32": "I", "i32": "i", "u64": "Q", "i64": "q", "f32": "f", "f64": "d"}
 FLOATS: Final = frozenset({"f32", "f64"})
-WIDTHS: Final = {"u16": 1, "i16": 1, "u32": 2, "i32": 2, "u64": 4, "i64": 4, "f32": 2, "f64": 4}
+WIDTHS: Final = {"u16": 1, "i16": 1, "u32": 2, "i32": 2, "u64": 4, "i64": 4, "f32": 2, "f64": 4, "u8": 1, "i8": 1}
 """Registers of a type; ascii has two characters in each."""
 
 Raws = tuple[Any, ...]
@@ -33,11 +35,13 @@ class Field(NamedTuple):
     start: int
     """PDU address."""
     type: str
-    """A key of CODES, or ascii."""
+    """A key of CODES or HALVES, or ascii."""
     word_order: str = "big"
     byte_order: str = "big"
     chars: int = 0
     """Characters of an ascii field."""
+    high: bool = False
+    """Of u8 and i8: the high byte of the register."""
 
     @property
     def width(self) -> int:
@@ -119,7 +123,7 @@ def _compile(fields: Sequence[Field], order: _Order, start: int, data_at: int) -
     at = start
     for field in fields:
         codes.append(f"{2 * (field.start - at)}x")
-        codes.append(f"{2 * field.width}s" if field.type == "ascii" else CODES[field.type])
+        codes.append(_code(field, order.prefix))
         at = field.start + field.width
     unpack_from = Struct("".join(codes)).unpack_from
     if not order.swap:
@@ -132,6 +136,15 @@ def _compile(fields: Sequence[Field], order: _Order, start: int, data_at: int) -
         return unpack_from(words)
 
     return unpack
+
+
+def _code(field: Field, prefix: str) -> str:
+    if field.type == "ascii":
+        return f"{2 * field.width}s"
+    if field.type in HALVES:
+        first = field.high == (prefix == ">")
+        return f"{HALVES[field.type]}x" if first else f"x{HALVES[field.type]}"
+    return CODES[field.type]
 
 
 def _joined(steps: Sequence[Unpack]) -> Unpack:
