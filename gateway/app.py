@@ -102,6 +102,8 @@ class Gateway:
             world,
             self.workers,
         )
+        if self.desk.scans.watched:
+            self.line.live.append(self.desk.scans.watch)
         self.stations = self._stations()
         self.holds.stations = self.stations
         self.lamps = self._lamps()

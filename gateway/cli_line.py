@@ -34,6 +34,7 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(alarms_app, name="alarms")
     app.command("take")(take)
     app.command("value")(value)
+    app.command("scan")(scan)
     app.command("sign")(sign)
     app.command("status")(status)
 
@@ -210,6 +211,14 @@ def value(
     """Enter a value of a check: leaks 0, torque 0.42 --unit N.m."""
     arguments: dict[str, Any] = {"check": check, "characteristic": characteristic, "value": value, "unit": unit}
     _say(_client(state, who).command("check.value", **arguments))
+
+
+def scan(batch: str, code: str, state: State = DEFAULT_STATE, who: Who = "") -> None:
+    """Scan a material for a batch: its UID or lot.  Recorded in any case; exit code 3 where it is not of the batch."""
+    said = _client(state, who).command("batch.scan", batch=batch, code=code)
+    _say(said)
+    if said.get("ok") is False:
+        raise Refused("not_of_this_batch", str(said["text"]))
 
 
 # -- alarms and halts --------------------------------------------------------------------------------

@@ -74,6 +74,11 @@ class EnterArguments(Frozen):
     corrects: str | None = None
 
 
+class ScanArguments(Frozen):
+    batch: str
+    code: str
+
+
 class CloseArguments(Frozen):
     batch: str
     disposition: str
@@ -150,6 +155,11 @@ async def start(desk: Desk, who: Principal, ask: BatchArguments) -> Json:
 async def enter(desk: Desk, who: Principal, ask: EnterArguments) -> Json:
     """A count or quantity by a person; a correction supersedes, it never overwrites."""
     return desk.run.enter(ask.batch, ask.name, ask.value, ask.unit, who, ask.comment, ask.corrects)
+
+
+async def scan(desk: Desk, who: Principal, ask: ScanArguments) -> Json:
+    """A material scanned by a person: recorded whether it is of this batch or not; `ok` says which."""
+    return desk.scans.enter(ask.batch, ask.code, who.name)
 
 
 async def complete(desk: Desk, who: Principal, ask: BatchArguments) -> Json:
@@ -233,6 +243,7 @@ COMMANDS: Final[Mapping[str, Command[Any]]] = {
         Command("batch.sign", SignArguments, sign, signed=True),
         Command("batch.start", BatchArguments, start, frozenset({"operator", "supervisor"})),
         Command("batch.enter", EnterArguments, enter, FLOOR | {"mes"}, BOTH),
+        Command("batch.scan", ScanArguments, scan, FLOOR | {"qa"}),
         Command("batch.complete", BatchArguments, complete, frozenset({"operator", "supervisor"})),
         Command("batch.close", CloseArguments, close, frozenset({"qa"}), signed=True),
         Command("batch.abort", AbortArguments, abort, frozenset({"supervisor", "qa"}), signed=True),

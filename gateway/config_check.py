@@ -67,7 +67,13 @@ class Row:
 def cross(settings: Settings, recipes: Mapping[str, Recipe], broken: Iterable[str] = ()) -> list[Problem]:
     """Problems and warnings across the whole; `broken` are devices that are there but did not validate."""
     opaque = set(broken)
-    found = [*_addresses(settings), *_waivers(settings), *_machine(settings), *_counters(settings, opaque)]
+    found = [
+        *_addresses(settings),
+        *_waivers(settings),
+        *_machine(settings),
+        *_counters(settings, opaque),
+        *_scan_points(settings, opaque),
+    ]
     for rule in settings.rules.values():
         seen: set[tuple[int, int, str, str]] = set()
         for problem in _rule(settings, rule, recipes, opaque):
@@ -171,6 +177,17 @@ def _counters(settings: Settings, opaque: set[str]) -> Iterator[Problem]:
             yield settings.document.problem(where, f"{name!r} names no tag; write device/tag")
         else:
             yield from _tag(settings, where, name, opaque)
+
+
+def _scan_points(settings: Settings, opaque: set[str]) -> Iterator[Problem]:
+    """What is scanned must be tags, too."""
+    for point, config in settings.gateway.scans.items():
+        for key, name in config.tags.items():
+            where: Where = ("gateway", "scans", point, key)
+            if "/" not in name:
+                yield settings.document.problem(where, f"{name!r} names no tag; write device/tag")
+            else:
+                yield from _tag(settings, where, name, opaque)
 
 
 def _tag(settings: Settings, where: Where, name: str, opaque: set[str]) -> Iterator[Problem]:

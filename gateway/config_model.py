@@ -19,10 +19,11 @@ from gateway.config_explain import explain, hint
 from gateway.config_yaml import Document, Where
 from gateway.drivers.base import DriverConfig
 from gateway.errors import ConfigError, Problem
-from gateway.model import Json, TagSet, TagSpec
+from gateway.model import Json, Priority, TagSet, TagSpec
 from gateway.recipe import Frozen, Recipe, Window
 from gateway.rules.base import RuleConfig, RuleContext
 from gateway.sinks.base import SinkConfig
+from gateway.units import Duration
 
 _REFERENCE: Final = re.compile(r"^(recipe|batch)((?:\.[A-Za-z0-9_-]+)+)$")
 _SAFE_INTEGER: Final = 2**53 - 1
@@ -58,6 +59,37 @@ class ConsoleConfig(Frozen):
         return self
 
 
+class ScanPoint(Frozen):
+    """A place where materials are scanned: tags of one device, as `scanner/count`."""
+
+    on: str
+    """Counts reads: each new one is a scan."""
+    code: str
+    read: str | None = None
+    """Says whether anything was read; a read of nothing is no scan."""
+    lot: str | None = None
+    """The lot that the code itself names (GS1)."""
+    expires: str | None = None
+    """The expiry date that the code itself names, ISO."""
+    alarm: Priority = Priority.HIGH
+    """Of what is not of the batch."""
+    again_s: Duration = Field(2.0, alias="again", ge=0)
+    """The same code within so long is the same scan."""
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Key -> tag."""
+        named = {"on": self.on, "code": self.code, "read": self.read, "lot": self.lot, "expires": self.expires}
+        return {key: name for key, name in named.items() if name is not None}
+
+    @model_validator(mode="after")
+    def _together(self) -> ScanPoint:
+        devices = {name.partition("/")[0] for name in self.tags.values()}
+        if len(devices) > 1:
+            raise ValueError(f"a scan is one device's; these are of {', '.join(sorted(devices))}")
+        return self
+
+
 class GatewayConfig(Frozen):
     """The gateway itself."""
 
@@ -75,6 +107,8 @@ class GatewayConfig(Frozen):
         default_factory=dict
     )
     """What the batch counts: meaning -> tag, as `units: filler/units`."""
+    scans: dict[str, ScanPoint] = Field(default_factory=dict)
+    """Where materials are scanned: each read is compared with the order of the batch, and recorded."""
     telemetry_cap_mb: int = Field(1024, ge=16)
     """Largest telemetry store, MiB; beyond it the oldest batches are shed, each with a record of the gap."""
     store_policy: Literal["hold", "mark"] = "hold"

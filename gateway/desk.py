@@ -19,6 +19,7 @@ from gateway.errors import Refused
 from gateway.journal import Journal
 from gateway.line import Line
 from gateway.line_batch import Run
+from gateway.line_scans import Scans
 from gateway.model import Identity, Json, Principal
 from gateway.people import People, Person
 from gateway.store.evidence import Evidence
@@ -52,6 +53,7 @@ class Desk:
         self.run = run
         self.journal = journal
         self.people = people
+        self.scans = Scans(settings, run, line.alarms, journal, world)
         self._evidence = evidence
         self._telemetry = telemetry
         self._world = world

@@ -230,6 +230,7 @@ def test_a_gateway_that_is_gone_is_a_sentence(linegate: Cli, tmp_path: Path) -> 
          {"rule": "weight", "check": "weight#1", "unit_no": 7, "tray": None}),
         ("value weight#1 leaks 0", "check.value",
          {"check": "weight#1", "characteristic": "leaks", "value": "0", "unit": "1"}),
+        ("scan B1 OIL-7", "batch.scan", {"batch": "B1", "code": "OIL-7"}),
         ("sign B1 clearance --comment clean", "batch.sign", {"batch": "B1", "step": "clearance", "comment": "clean"}),
         ("alarms ack hot 3 --comment seen", "alarm.acknowledge", {"alarm": "hot", "occurrence": 3, "comment": "seen"}),
         ("halts release filler:hot --version 2 --reason mended", "halt.release",
