@@ -35,6 +35,10 @@ class Eyes(Protocol):
         """PackML state of a machine, at the machine where that can be seen; empty: not known."""
         ...
 
+    def units(self, first: int = 1) -> dict[int, dict[str, Any]]:
+        """What was really made, by unit number of the batch."""
+        ...
+
     def status(self) -> dict[str, Any]:
         """The gateway's own status, by HTTP."""
         ...
@@ -300,6 +304,49 @@ def _bundle(look: Look, sight: Sight) -> Seen:
     return Seen(ok=ok, value=said, said=said, final=True)
 
 
+def _suspects(look: Look, sight: Sight) -> Seen:
+    """The halt names at least the trays up to the bad sample, and never one that a good check vouches for."""
+    records = [each for each in _flats(look) if each["index"] > look.mark.index]
+    judged = [each for each in _flats(look) if each["kind"] == "check.judged" and each["rule"] == sight.suspects]
+    failed = next((each for each in judged if each["state"] == "failed" and each["index"] > look.mark.index), None)
+    halt = next((each for each in records if each["kind"] == "halt.confirmed"), None)
+    if failed is None or halt is None:
+        return Seen(ok=False, said="no check failed and held a machine")
+    good = [_last_unit(each) for each in judged if each["state"] == "passed" and each["index"] < failed["index"]]
+    made = look.eyes.units(max(good, default=0) + 1)
+    doubtful = {unit["tray"] for unit in made.values()}
+    sure = {unit["tray"] for number, unit in made.items() if number <= _last_unit(failed)}
+    marked = {each["tray"] for each in records if each["kind"] == "batch.tray" and each["suspect"]}
+    named = set(halt["suspects"])
+    said = f"halt names {sorted(named)}, records say {sorted(marked)}; doubtful are {sorted(doubtful)}"
+    return Seen(ok=sure <= named <= doubtful and marked == doubtful, value=sorted(marked), said=said)
+
+
+def _last_unit(check: Mapping[str, Any]) -> int:
+    return max(int(sample["unit_no"]) for sample in check["samples"])
+
+
+def _flats(look: Look) -> list[dict[str, Json]]:
+    """Records of this batch."""
+    records = [each for _, each in sorted(dict(look.eyes.observer.records).items())]
+    return [_flat(each) for each in records if each["batch"] == look.saved.get("batch")]
+
+
+def _weights(look: Look, sight: Sight) -> Seen:
+    made = look.eyes.units()
+    taken = [each for each in _flats(look) if each["kind"] == "check.taken" and each["rule"] == sight.weights]
+    wrong = [each["sample"] for each in taken if not _honest(each["sample"], made)]
+    if not taken:
+        return Seen(ok=False, said="no weight was taken")
+    return Seen(ok=not wrong, value=len(taken), said=f"not the unit's own: {wrong[:3]}", final=True)
+
+
+def _honest(sample: Mapping[str, Any], made: Mapping[int, Mapping[str, Any]]) -> bool:
+    """Within the balance's own noise and draught, 2 mg."""
+    unit = made.get(int(sample["unit_no"]))
+    return unit is not None and abs(float(sample["value"]) - unit["net_g"]) < 0.002 and sample["tray"] == unit["tray"]
+
+
 EVENT_PLACES: Final = frozenset({"record", "holds", "writes"})
 
 _PLACES: Final[Mapping[str, Callable[[Look, Sight], Seen]]] = {
@@ -320,4 +367,6 @@ _PLACES: Final[Mapping[str, Callable[[Look, Sight], Seen]]] = {
     "drained": _drained,
     "urgent_first": _urgent_first,
     "bundle": _bundle,
+    "suspects": _suspects,
+    "weights": _weights,
 }

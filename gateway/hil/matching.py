@@ -86,7 +86,7 @@ def same(value: Json, wanted: Json) -> bool:
     left, right = number(value), number(wanted)
     if left is not None and right is not None:
         return left == right
-    return bool(value == wanted)
+    return isinstance(value, bool) is isinstance(wanted, bool) and bool(value == wanted)
 
 
 def _far(value: Json, wanted: Json) -> Decimal | None:
@@ -125,7 +125,10 @@ _TESTS: dict[str, Any] = {
 
 
 def pick(document: Json, path: str) -> Json:
-    """What stands at `samples.0.value`; None where there is nothing.  A key may itself hold dots."""
+    """What stands at `samples.0.value` or `reconciliation.labels.ok`; None where there is nothing.
+
+    In a list a word means the entry of that name; a key may itself hold dots.
+    """
     if not path:
         return document
     if isinstance(document, Mapping) and path in document:
@@ -139,6 +142,9 @@ def pick(document: Json, path: str) -> Json:
         and -len(document) <= int(head) < len(document)
     ):
         return pick(document[int(head)], rest)
+    if isinstance(document, list | tuple):
+        named = [one for one in document if isinstance(one, Mapping) and head in (one.get("name"), one.get("id"))]
+        return pick(named[0], rest) if named else None
     return None
 
 

@@ -71,6 +71,10 @@ class RealEyes:
         value = scans[-1]["values"].get(name) if scans else None
         return STATES.get(int(value), str(value)) if isinstance(value, int | float) else ""
 
+    def units(self, first: int = 1) -> dict[int, dict[str, Any]]:
+        del first
+        raise LinegateError("nobody knows what a real filler really made")
+
     def status(self) -> dict[str, Any]:
         return self._floor.crew.status()
 

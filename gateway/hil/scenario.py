@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
@@ -139,10 +139,14 @@ class Scenario(Word):
     takes: Duration = 10.0
     """About how long: the longest begin first when several lines run side by side."""
     plots: tuple[Plot, ...] = ()
-    steps: tuple[Step, ...] = Field(min_length=1)
+    steps: tuple[Step, ...]
     never: Annotated[tuple[Never, ...], BeforeValidator(_listed)] = ()
 
-    file: ClassVar[str] = ""
+    @model_validator(mode="after")
+    def _happens(self) -> Scenario:
+        if not self.steps:
+            raise ValueError("nothing happens: steps is empty")
+        return self
 
 
 class Loaded(Word):

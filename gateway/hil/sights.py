@@ -22,7 +22,7 @@ def _counted(value: Json) -> Json:
     return value if isinstance(value, dict | Matcher) else {"equals": value}
 
 
-BLIND: Final = ("truth", "holds", "writes", "heartbeat", "ended", "bundle", "machine", "status")
+BLIND: Final = ("truth", "holds", "writes", "heartbeat", "ended", "bundle", "machine", "status", "suspects", "weights")
 """Places that a real line may not show to us: a person is asked."""
 
 
@@ -61,6 +61,14 @@ class Sight(Word):
     )
     bundle: Literal["verifies"] | None = Field(
         None, description="The batch's evidence bundle verifies against the checkpoint that the MES kept."
+    )
+    suspects: str | None = Field(
+        None,
+        description="After a failed check of this rule each tray no good check vouches for is suspect, and no other.",
+    )
+    weights: str | None = Field(
+        None,
+        description="Every weight taken for this rule is that of the unit it names, by the filler's truth.",
     )
     with_: dict[str, Match] = Field({}, alias="with")
     """Fields of what is seen; dotted paths."""

@@ -63,6 +63,11 @@ class SimulatedEyes:
             raise LinegateError(f"{device} is no machine with states; there are {', '.join(MACHINES)}")
         return str(devices[device]["state_name"])
 
+    def units(self, first: int = 1) -> dict[int, dict[str, Any]]:
+        base = self._floor.base
+        made = self._floor.stage.sim("units", **{"from": first + base})["units"]
+        return {unit["number"] - base: unit for unit in made}
+
     def status(self) -> dict[str, Any]:
         return self._floor.crew.status()
 
