@@ -26,6 +26,8 @@ TRIES: Final = 4
 """Questions in one poll before a balance that prints by itself is called so."""
 KEPT: Final = 64
 """Lines nobody asked for that are kept until the next poll."""
+MOST: Final = 256
+"""Lines that may come for one question: more is noise, or a flood, and not worth looking through."""
 _SHARE: Final = 0.25
 _MOST_S: Final = 0.5
 """Of the timeout, and at most: how long a balance that need not say its name may take to say it."""
@@ -242,6 +244,8 @@ class BalanceLink(Stream):
         while not done():
             if self.lost is not None:
                 raise self.failure()
+            if self._window is not None and len(self._window) > MOST:
+                raise self.failure(f"more than {MOST} lines came for one question: noise on the line, or a wrong speed")
             self._news = self.loop.create_future()
             try:
                 await self._news

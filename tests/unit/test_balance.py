@@ -298,3 +298,16 @@ async def test_noise_without_end_costs_no_memory(peer: BalancePeer) -> None:
         await asyncio.sleep(0.05)
 
         assert (await device.poll()).values == (Decimal("1.0120"),)
+
+
+async def test_a_flood_of_lines_is_an_error(peer: BalancePeer) -> None:
+    """Hundreds of lines while one answer is waited for: the link is given up with the reason, nothing piles up."""
+    async with peer.config(timeout="30s").connect("scale_3") as device:
+        await peer.mute()
+        poll = asyncio.get_running_loop().create_task(device.poll())
+        await asyncio.sleep(0.02)
+        for _ in range(8):
+            peer.line.send(b"\xff\n" * 50)
+            await asyncio.sleep(0.01)
+        with pytest.raises(DeviceError, match=r"scale_3 .*noise on the line"):
+            await poll

@@ -1,9 +1,28 @@
-"""The balance to the byte: MT-SICS transcripts over a scale whose time we hold."""
+"""The balance to the byte: transcripts of each dialect over a scale whose time we hold."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from simulators.aandd import AandD
+from simulators.balance import Balance
+from simulators.device import UnknownError
+from simulators.link import Send
 from simulators.mt_sics import Interpreter
+from simulators.ohaus import Ohaus
 from simulators.pan import Pan
+from simulators.plant import Plant
+from simulators.sbi import Sbi
+from simulators.weigher import WIRE_FAULTS, Scale, Weigher, Wire
+
+Make = Callable[[Scale, Send], Interpreter | Weigher]
+GOLDEN = Path(__file__).parent.parent / "golden"
 
 
 class _Scale:
@@ -40,11 +59,11 @@ class _Scale:
 class _Talk:
     """A conversation: what was said since last asked."""
 
-    def __init__(self, shown: float | None = 100.0) -> None:
+    def __init__(self, shown: float | None = 100.0, kind: Make = Interpreter) -> None:
         self.scale = _Scale()
         self.scale.shown = shown
         self._said = b""
-        self.interpreter = Interpreter(self.scale, self._hear)
+        self.interpreter = kind(self.scale, self._hear)
 
     def _hear(self, data: bytes) -> None:
         self._said += data
@@ -199,3 +218,157 @@ def test_print_key() -> None:
     talk = _Talk(1.0)
     talk.interpreter.print_key()
     assert talk.heard() == b"S S     1.0000 g\r\n"
+
+
+# -- the other dialects --------------------------------------------------------------------------------
+
+KINDS: dict[str, tuple[Make, bytes]] = {
+    "mt_sics": (Interpreter, b"SI\r\n"),
+    "sbi": (Sbi, b"\x1bP\r\n"),
+    "aandd": (AandD, b"Q\r\n"),
+    "ohaus": (Ohaus, b"IP\r\n"),
+}
+
+
+def golden(name: str, *qualities: str) -> Iterator[dict[str, Any]]:
+    cases = yaml.safe_load((GOLDEN / f"{name}.yaml").read_text(encoding="utf-8"))
+    return (case for case in cases if case["quality"] in qualities)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_columns_are_those_of_the_manual(name: str) -> None:
+    """A stable weight stands in the columns of a golden line, character by character."""
+    kind, ask = KINDS[name]
+    for case in golden(name, "good"):
+        if case.get("unit") == "g" and not case.get("text") and case["value"].count(".") and "[" not in case["line"]:
+            break
+    wanted = case["line"]
+    said = _Talk(1.0120, kind).say(ask).decode().removesuffix("\r\n")
+    shorter, longer = sorted((len(wanted), len(said)))
+
+    assert said.rstrip()[-1] == wanted.rstrip()[-1] == "g"
+    assert said.rindex("g") - said.rindex("0") == wanted.rindex("g") - wanted.rindex(case["value"][-1])
+    assert longer - shorter <= 1  # ohaus: field widths differ with the number of decimals
+
+
+def test_sbi_to_the_byte() -> None:
+    """16 and 22 characters; a sign, or none at zero; commands with and without line end; the unknown is passed over."""
+    assert _Talk(123.56, Sbi).say(b"\x1bP\r\n") == b"+ 123.5600 g  \r\n"
+    assert _Talk(123.56, partial(Sbi, wide=True)).say(b"\x1bP") == b"N     + 123.5600 g  \r\n"
+    assert _Talk(-0.5, Sbi).say(b"\x1bP") == b"-   0.5000 g  \r\n"
+    assert _Talk(0.0, Sbi).say(b"\x1bP") == b"    0.0000 g  \r\n"
+    talk = _Talk(1.0, Sbi)
+    assert talk.say(b"\x1bx1_\r\n\x1bx2_") == b"MSE224S-100-DU\r\n31204567\r\n"
+    assert talk.say(b"SI\r\n\x1bQ\x1bK\r\nnonsense") == b""
+    assert (talk.say(b"\x1b"), talk.say(b"x"), talk.say(b"3"), talk.say(b"_")) == (b"", b"", b"", b"00-39-02\r\n")
+
+
+def test_sbi_has_no_unit_while_it_settles() -> None:
+    """The unit is what says stable."""
+    talk = _Talk(None, Sbi)
+    talk.scale.pan.place(5.2003, 4.2)
+    talk.wait(0.04)
+    assert talk.say(b"\x1bP").endswith(b"    \r\n")
+    talk.wait(1.5)
+    assert talk.say(b"\x1bP").endswith(b" g  \r\n")
+
+
+def test_sbi_limits_and_silent_tare() -> None:
+    """High and Low in the golden columns; tare waits for rest and says nothing."""
+    talk = _Talk(1.0, Sbi)
+    talk.scale.limit = "+"
+    line = talk.say(b"\x1bP").decode().removesuffix("\r\n")
+    assert line.strip() in {case["line"].strip() for case in golden("sbi", "bad")}
+    assert len(line) == 14
+    wide = _Talk(1.0, partial(Sbi, wide=True))
+    wide.scale.limit = "-"
+    assert wide.say(b"\x1bP").strip().endswith(b"Low")
+    tared = _Talk(None, Sbi)
+    tared.scale.pan.place(11.343, 0.0)
+    tared.wait(0.04)
+    assert tared.say(b"\x1bU\r\n") == b""
+    assert tared.wait(1.5) == b""
+    assert tared.scale.tare_g == pytest.approx(11.343, abs=0.001)
+
+
+def test_aandd_to_the_byte() -> None:
+    """Fifteen characters, acknowledges, error codes, overload, preset tare."""
+    talk = _Talk(12.34, AandD)
+    assert talk.say(b"Q\r\nSI\r\nS\r\n") == b"ST,+012.3400  g\r\n" * 3
+    assert talk.say(b"?SN\r\n?ID\r\n") == b"15612345\r\nSIM-204\r\n"
+    assert talk.say(b"HELLO\r\n") == b"EC,E01\r\n"
+    assert talk.say(b"PT:4.2 g\r\nT\r\n") == b"AK\r\nAK\r\n"
+    talk.scale.limit = "-"
+    assert talk.say(b"Q\r\n") == b"OL,-999999.9  g\r\n"
+
+
+def test_aandd_streams_and_gives_up() -> None:
+    """SIR sends ten a second until C; S on a restless pan ends in E11 after ten seconds."""
+    talk = _Talk(1.0, AandD)
+    assert (talk.say(b"SIR\r\n") + talk.wait(1.0)).count(b"ST,") in (10, 11)
+    assert (talk.say(b"C\r\n"), talk.wait(1.0)) == (b"", b"")
+    restless = _Talk(None, AandD)
+    restless.scale.pan.restless = True
+    restless.wait(0.1)
+    assert restless.say(b"Q\r\n").startswith(b"US,")
+    assert (restless.say(b"S\r\n"), restless.wait(9.8)) == (b"", b"")
+    assert restless.wait(0.4) == b"EC,E11\r\n"
+
+
+def test_ohaus_to_the_byte() -> None:
+    """Number, unit, a question mark while it moves; ES for what it does not know."""
+    talk = _Talk(192.21, Ohaus)
+    assert talk.say(b"IP\r\nSP\r\n") == b"   192.2100 g\r\n" * 2
+    assert talk.say(b"PSN\r\nPV\r\nHELLO\r\n") == b"B834512345\r\nSIM 2.10\r\nES\r\n"
+    assert talk.say(b"T\r\n") == b"OK!\r\n"
+    moving = _Talk(None, Ohaus)
+    moving.scale.pan.place(5.0, 0.0)
+    moving.wait(0.04)
+    assert moving.say(b"IP\r\n").endswith(b" g ?\r\n")
+
+
+def test_ohaus_gives_up_after_forty_seconds() -> None:
+    """SP on a restless pan ends in ES, the letters of an error, after 40 s and not before."""
+    talk = _Talk(None, Ohaus)
+    talk.scale.pan.restless = True
+    talk.wait(0.1)
+    talk.say(b"SP\r\n")
+    assert talk.wait(39.5) == b""
+    assert talk.wait(1.0) == b"ES\r\n"
+
+
+def spoilt(fault: str, data: bytes, arguments: dict[str, Any] | None = None) -> tuple[Wire, list[bytes]]:
+    """A wire with one fault, and what came through at once."""
+    heard: list[bytes] = []
+    wire = Wire({fault: arguments or {}}, heard.append, seed=1)
+    for _ in range(4):
+        wire.send(data)
+    return wire, heard
+
+
+def test_every_fault_of_the_wire_does_what_it_says() -> None:
+    """Late, in order; noise in front; halves; one character less; parity as bit 7; silence."""
+    line = b"S S     1.0120 g\r\n"
+    wire, late = spoilt("late", line, {"seconds": 0.5})
+    assert late == []
+    wire.tick(0.6)
+    assert late == [line] * 4
+    assert [each[1:] for each in spoilt("noise", line)[1]] == [line] * 4
+    assert [len(each) for each in spoilt("half_lines", line)[1]] == [9, 18, 9, 18]
+    assert {len(each) for each in spoilt("lost_byte", line)[1]} == {17}
+    assert all(each.endswith(b"\r\n") for each in spoilt("lost_byte", line)[1])
+    assert all(bytes(byte & 0x7F for byte in each) == line for each in spoilt("seven_bit", line)[1])
+    assert spoilt("seven_bit", line)[1][0] != line
+    assert spoilt("garbled", line)[1][0] != line
+    assert spoilt("menu", line)[1] == []
+
+
+def test_faults_have_sentences(tmp_path: Path) -> None:
+    """Each fault of the balance says in words what it does, and an unknown dialect is refused with the known ones."""
+    balance = Balance(Plant(seed=1), "127.0.0.1", 0, tmp_path / "tty")
+    known = balance.known_faults()
+
+    assert set(WIRE_FAULTS) <= set(known)
+    assert all(getattr(fault, "sentence", "") for name, fault in known.items())
+    with pytest.raises(UnknownError, match="a-and-d"):
+        Balance(Plant(seed=1), "127.0.0.1", 0, tmp_path / "tty", "klingon")
