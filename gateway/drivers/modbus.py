@@ -37,6 +37,7 @@ from gateway.drivers.modbus_layout import Channel, Held, Part, channels
 from gateway.drivers.modbus_open import RTU_LATE_S, SHARED_LATE_S, Line, line_of, opened, silence_s
 from gateway.drivers.modbus_parts import RTU_REQUEST_COST, TCP_REQUEST_COST, Caps, address_span, planned
 from gateway.drivers.modbus_tags import HaltBy, Heartbeat, ModbusTag, Order, Table, TagMap
+from gateway.drivers.modbus_wear import NVM_WRITES, budget_a_day
 from gateway.drivers.profile import load_profile, with_profile
 from gateway.drivers.ranges import expand
 from gateway.drivers.transport import StreamUrl, parse_url, preflight, preload
@@ -74,6 +75,10 @@ def _polled_tag(name: str, tags: Mapping[str, ModbusTag], whose: str) -> None:
         raise ValueError(f"{whose}: {name} is not polled (polled: false), so it is in no scan")
 
 
+def _meet(one: range, other: range) -> bool:
+    return one.start < other.stop and other.start < one.stop
+
+
 def _whole_links(name: str, tag: ModbusTag, tags: Mapping[str, ModbusTag], table: Table) -> None:
     """Codes are whole numbers."""
     for link in tag.links:
@@ -105,6 +110,10 @@ class ModbusConfig(DriverConfig):
     max_read_bits: int = Field(wire.MAX_BITS, ge=1, le=wire.MAX_BITS)
     forbidden: tuple[str | int, ...] = ()
     """Addresses never to be read: 300, 512-519."""
+    wearing: tuple[str | int, ...] = ()
+    """Holding registers that wear when written, besides those of tags with `nvm`: 24, 2160-2161."""
+    nvm_writes_per_day: int | None = Field(None, ge=1)
+    """Budget of each register that wears; where nothing is said, what lets its memory live ten years."""
     request_cost: float | None = Field(None, ge=0)
     """Registers that take as long to read as one more request; by the kind of line where nothing is said."""
     min_gap_s: Duration = Field(0.0, alias="min_gap", ge=0)
@@ -126,7 +135,7 @@ class ModbusConfig(DriverConfig):
     def _over_profile(cls, given: Any) -> Any:
         return with_profile(given, "modbus")
 
-    @field_validator("forbidden")
+    @field_validator("forbidden", "wearing")
     @classmethod
     def _ranges(cls, given: tuple[str | int, ...]) -> tuple[str | int, ...]:
         for each in given:
@@ -216,6 +225,8 @@ class ModbusConfig(DriverConfig):
             at = self.heartbeat.register_ - self.base
             if self.halt.write.table == "holding" and at in self.halt.write.span(self.base):
                 raise ValueError(f"heartbeat and halt both write holding register {at}")
+        if self.heartbeat is not None and self.budget(range(at := self.heartbeat.register_ - self.base, at + 1)):
+            raise ValueError(f"heartbeat would wear holding register {at} out; give it one in RAM")
         _ = self.parts
         return self
 
@@ -275,6 +286,16 @@ class ModbusConfig(DriverConfig):
         walls = tuple(address_span(each, self.base) for each in self.forbidden)
         caps = Caps(self.max_read, self.max_read_bits, cost, walls)
         return self._once(("parts", self.names, self.held, caps), lambda: planned(self.channels, caps))
+
+    def budget(self, span: range) -> int | None:
+        """Writes a day of these holding registers (PDU addresses); None where they do not wear."""
+        walls = [address_span(each, self.base) for each in self.wearing]
+        endures = [NVM_WRITES for wall in walls if _meet(span, range(wall.start, wall.end))]
+        for tag in self.map_.values():
+            at = tag.address - self.base
+            if tag.nvm and (tag.table or self.table) == "holding" and _meet(span, range(at, at + tag.width)):
+                endures.append(tag.nvm)
+        return (self.nvm_writes_per_day or budget_a_day(min(endures))) if endures else None
 
     @cached_property
     def held(self) -> Held | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, Protocol
 
@@ -11,7 +12,8 @@ import msgspec
 from gateway.drivers.modbus_layout import Channel, Held, Layout, Part, unpack_part
 from gateway.drivers.modbus_link import Asks
 from gateway.drivers.modbus_plan import Block, split
-from gateway.drivers.modbus_tags import HaltBy, Heartbeat
+from gateway.drivers.modbus_tags import HaltBy, Heartbeat, Write
+from gateway.drivers.modbus_wear import wear_of
 from gateway.drivers.wire import modbus as wire
 from gateway.errors import DeviceError, DeviceMisconfigured, NotHeld
 from gateway.model import HaltOrder, HaltProof, Reading
@@ -23,6 +25,10 @@ _FIRST_PAUSE_S: Final = 0.002
 _LONGEST_PAUSE_S: Final = 0.05
 _SEARCH_SHARE: Final = 0.5
 """Part of a poll's budget that may go into finding a refused address; the rest is found in later polls."""
+_SEARCH_MOST: Final = 24
+"""Requests of one poll that may go into it."""
+_AGAIN_S: Final = 60.0
+"""How often one of the addresses that were refused is asked for again."""
 
 
 class Wanted(Protocol):
@@ -50,6 +56,8 @@ class Wanted(Protocol):
     def halt(self) -> HaltBy | None: ...
     @property
     def heartbeat(self) -> Heartbeat | None: ...
+    def address(self) -> str: ...
+    def budget(self, span: range) -> int | None: ...
 
 
 class _Ready(msgspec.Struct, frozen=True):
@@ -68,6 +76,10 @@ class ModbusDevice:
         self._config = config
         self._link = link
         self._refused: dict[int, str] = {}
+        """Why these channels are not asked for."""
+        self._out: deque[Part] = deque()
+        """What was refused, to be tried again now and then."""
+        self._again_at = 0.0
         self._ready = self._compile(config.parts)
 
     async def poll(self) -> Reading:
@@ -95,6 +107,7 @@ class ModbusDevice:
     async def _damaged(self, answers: Sequence[bytes | wire.Refusal]) -> Reading:
         """Some blocks were refused: find the address, keep the rest, and remember."""
         found = await self._search(list(zip(self._ready.parts, answers, strict=True)))
+        found += await self._retried()
         reasons = dict(self._refused)
         for part, answer in found:
             if isinstance(answer, wire.Refusal):
@@ -102,23 +115,45 @@ class ModbusDevice:
         kept = tuple((part, answer) for part, answer in found if not self._hopeless(part, answer))
         for part, answer in found:
             if self._hopeless(part, answer):
-                self._refused.update({member: reasons[member] for member in part.block.members})
+                self._give_up(part, reasons)
         self._nothing_left(found, reasons)
         if tuple(part for part, _ in kept) != self._ready.parts:
             self._ready = self._compile(tuple(part for part, _ in kept))
         given = [None if isinstance(answer, wire.Refusal) else answer for _, answer in kept]
         return self._ready.layout.damaged(given, reasons, self._config.held)
 
+    def _give_up(self, part: Part, reasons: Mapping[int, str]) -> None:
+        self._refused.update({member: reasons[member] for member in part.block.members})
+        self._out.append(part)
+        self._again_at = max(self._again_at, self._link.loop.time() + _AGAIN_S / len(self._out))
+
+    async def _retried(self) -> list[tuple[Part, bytes | wire.Refusal]]:
+        """One of the refused parts, where it is time: a device that was set up meanwhile has its tags again."""
+        now = self._link.loop.time()
+        if not self._out or now < self._again_at:
+            return []
+        self._again_at = now + _AGAIN_S / len(self._out)
+        part = self._out.popleft()
+        answer = await self._try(part)
+        if isinstance(answer, wire.Refusal):
+            self._out.append(part)
+            return []
+        for member in part.block.members:
+            del self._refused[member]
+        return [(part, answer)]
+
     async def _search(self, todo: list[tuple[Part, bytes | wire.Refusal]]) -> list[tuple[Part, bytes | wire.Refusal]]:
         """Split what was refused for its addresses until only the culprits are left, or the time is up."""
         deadline = self._link.loop.time() + _SEARCH_SHARE * self._config.timeout_s
         spans = [channel.span for channel in self._config.channels]
+        left = _SEARCH_MOST
         found: list[tuple[Part, bytes | wire.Refusal]] = []
         while todo:
             part, answer = todo.pop(0)
             smaller: tuple[Block, ...] = ()
-            if _blames_address(answer) and self._link.loop.time() < deadline:
+            if _blames_address(answer) and left > 0 and self._link.loop.time() < deadline:
                 smaller = split(part.block, spans)
+                left -= len(smaller)
             if not smaller:
                 found.append((part, answer))
             todo[:0] = [(piece, await self._try(piece)) for piece in (Part(part.table, block) for block in smaller)]
@@ -152,6 +187,22 @@ def _blames_address(answer: bytes | wire.Refusal) -> bool:
     return isinstance(answer, wire.Refusal) and answer.code in (2, 3)
 
 
+class _Put:
+    """One of the writes that are configured, with the count of what it wears."""
+
+    def __init__(self, config: Wanted, write: Write) -> None:
+        self.request: Final = write.request(config.unit_id, config.base)
+        span = write.span(config.base)
+        most = config.budget(span) if write.table == "holding" else None
+        self.wear: Final = wear_of((config.address(), span.start), most) if most is not None else None
+
+    async def send(self, link: Asks, call: Call) -> None:
+        """Whoever minds the budget asks `wear.spent` before."""
+        if self.wear is not None:
+            self.wear.wrote(link.where, self.request.text)
+        await _write(link, self.request, call)
+
+
 class _Halts(ModbusDevice):
     """With a halt: a write, and another word of the machine that proves it."""
 
@@ -163,9 +214,8 @@ class _Halts(ModbusDevice):
         self._always = config.halt.always
         self._holding = False
         """From the first attempt to halt until it is taken back."""
-        self._stop = config.halt.write.request(config.unit_id, config.base)
-        release = config.halt.release
-        self._release = release.request(config.unit_id, config.base) if release else None
+        self._stop = _Put(config, config.halt.write)
+        self._release = _Put(config, config.halt.release) if config.halt.release else None
         channel = config.proof
         part = Part(channel.table, Block(channel.span.start, channel.span.count, (0,)))
         self._channel = channel
@@ -174,6 +224,7 @@ class _Halts(ModbusDevice):
 
     async def poll(self) -> Reading:
         """While a halt stands, the machine's word on it belongs to every reading, polled or not."""
+        await self._repay()
         reading = await super().poll()
         if self._holding and self._config.held is None:
             held, _ = await self._state(self._link.call)
@@ -183,13 +234,15 @@ class _Halts(ModbusDevice):
     async def halt(self, order: HaltOrder) -> HaltProof:
         """See Haltable.  The state is read, the write sent, and the state read until it says held."""
         self._holding = True
+        if self._release is not None and self._release.wear is not None:
+            self._release.wear.owed = False
         wrote, state = False, "no answer yet"
         try:
             async with asyncio.timeout(self._config.halt_budget_s):
                 held, state = await self._state(self._link.call_first)
                 if held and not self._always:
                     return HaltProof(state, wrote=False)
-                await _write(self._link, self._stop, self._link.call_first)
+                await self._stop.send(self._link, self._link.call_first)
                 wrote = True
                 pause_s = _FIRST_PAUSE_S
                 while True:
@@ -201,13 +254,30 @@ class _Halts(ModbusDevice):
         except TimeoutError:
             budget = f"{self._config.halt_budget_s:g} s"
             if wrote:
-                raise NotHeld(f"{self._link.where}: {self._stop.text} written, but after {budget} {state}") from None
+                raise NotHeld(
+                    f"{self._link.where}: {self._stop.request.text} written, but after {budget} {state}"
+                ) from None
             raise self._link.failure(f"halt {order.id}: no answer within {budget}; {state}") from None
 
     async def withdraw(self) -> None:
-        if self._release is not None:
-            await _write(self._link, self._release, self._link.call)
+        """See Haltable.  Beyond its budget a register that wears is written later: said once, and then owed."""
+        release = self._release
+        if release is not None and release.wear is not None and release.wear.spent:
+            release.wear.owed = True
+            if not release.wear.told:
+                release.wear.told = True
+                raise release.wear.refusal(self._link.where, release.request.text)
+            return
+        if release is not None:
+            await release.send(self._link, self._link.call)
         self._holding = False
+
+    async def _repay(self) -> None:
+        """Take back what could not be taken back in its time."""
+        release = self._release
+        if release is not None and release.wear is not None and release.wear.owed and not release.wear.spent:
+            await release.send(self._link, self._link.call)
+            self._holding = False
 
     async def _state(self, call: Call) -> tuple[bool | None, str]:
         """(does it stand still?, its own words).  An exception says nothing: no proof, and no reason not to write."""

@@ -160,6 +160,24 @@ def test_heartbeat_and_halt_in_one_register() -> None:
         config(halt=HALT, heartbeat={"register": 4})
 
 
+@pytest.mark.parametrize(
+    "given", [{"wearing": ["100-120"]}, {"tags": {**TAGS, "sp": {"address": 103, "type": "f32", "nvm": 100000}}}]
+)
+def test_a_heartbeat_in_a_register_that_wears(given: dict[str, Any]) -> None:
+    """A heartbeat would write it to death in days: refused."""
+    with pytest.raises(ValidationError, match="would wear holding register 104 out"):
+        config(heartbeat={"register": 104}, **given)
+
+
+def test_budgets_of_registers_that_wear() -> None:
+    """100,000 writes last ten years at 27 a day; a budget of one's own comes first."""
+    given: dict[str, Any] = {"tags": {**TAGS, "sp": {"address": 24, "nvm": 100_000}}, "base": 0}
+
+    assert config(**given).budget(range(24, 25)) == 27
+    assert config(**given, nvm_writes_per_day=5).budget(range(23, 26)) == 5
+    assert config(**given).budget(range(25, 26)) is None
+
+
 @pytest.mark.parametrize("name", names("modbus"))
 def test_every_profile_loads(name: str) -> None:
     """Each Modbus profile validates whole, names its manual, and selects tags of its own."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -107,6 +108,69 @@ async def test_busy_passes(line: tuple[Registers, TcpLine]) -> None:
     assert busy.values[19] == 119
     assert free.values[20] == 5
     assert free.faults == {}
+
+
+async def test_a_refused_address_that_comes_to_life(line: tuple[Registers, TcpLine]) -> None:
+    """What was refused is asked for again now and then: a device that was set up meanwhile has its tag back."""
+    registers, tcp = line
+    del registers.words["holding", 13]
+    async with config(tcp).connect("oven") as device:
+        assert list((await device.poll()).faults) == [13]
+        registers.put("holding", 13, 113)
+        assert list((await device.poll()).faults) == [13]
+        device._again_at = 0.0
+        assert (await device.poll()).values == tuple(range(100, 120))
+        assert (await device.poll()).values == tuple(range(100, 120))
+
+
+async def test_a_search_is_bounded(line: tuple[Registers, TcpLine]) -> None:
+    """Forty bad addresses among eighty cost a poll a few dozen requests at most, and are all found in the end."""
+    registers, tcp = line
+    registers.put("holding", 0, *range(80))
+    for at in range(0, 80, 2):
+        del registers.words["holding", at]
+    async with config(tcp, tags={f"t{at}": {"address": at} for at in range(80)}).connect("oven") as device:
+        most, values = 0, ()
+        for _ in range(8):
+            registers.reads.clear()
+            with suppress(DeviceError):
+                values = (await device.poll()).values
+            most = max(most, len(registers.reads))
+
+    assert most <= 80
+    assert values == tuple(None if at % 2 == 0 else at for at in range(80))
+
+
+async def test_a_worn_register_is_written_within_its_budget(line: tuple[Registers, TcpLine]) -> None:
+    """A halt is never refused; taking it back is, beyond the budget, in words, and made up for later."""
+    registers, tcp = line
+    registers.on_write = lambda table, address, value: registers.put("holding", 9, 11 * value)
+    registers.put("holding", 9, 0)
+    given = {"halt": HALT, "wearing": [4], "nvm_writes_per_day": 3}
+    worn = config(tcp, **given)
+    async with worn.connect("oven") as device:
+        for _ in range(2):
+            await device.halt(ORDER)
+            if registers.writes[-1][2] and len(registers.writes) < 3:
+                await device.withdraw()
+        with pytest.raises(
+            DeviceError, match=r"oven.*holding register 4 is not written: 3 writes in 24 h"
+        ):
+            await device.withdraw()
+        registers.put("holding", 9, 0)
+        assert (await device.halt(ORDER)).wrote
+    assert registers.writes == [("holding", 4, value) for value in (1, 0, 1, 1)]
+    async with worn.connect("oven") as device:
+        with suppress(DeviceError):
+            await device.withdraw()
+        await device.withdraw()
+        assert (await device.poll()).held is True
+    async with worn.connect("oven") as device:
+        device._release.wear._written.clear()
+        await device.poll()
+
+    assert registers.writes[-1] == ("holding", 4, 0)
+    assert len(registers.writes) == 5
 
 
 HALT = {
