@@ -102,6 +102,8 @@ class WatsonMarlow:
 
 def parse(raw: bytes) -> Line:
     """One line without its end.  Never raises: what cannot be read comes back as garbage, with its bytes."""
+    if len(raw) > LONGEST:
+        return _garbage(raw, f"longer than {LONGEST} bytes")
     if not raw.isascii():
         return _garbage(raw, "bytes above 7F; compare baud rate and parity")
     text = raw.decode("ascii").strip()
@@ -127,4 +129,4 @@ def parse(raw: bytes) -> Line:
 
 
 def _garbage(raw: bytes, why: str) -> Line:
-    return Line(raw, "garbage", reason=f"unreadable ({why}): {raw[:64]!r}")
+    return Line(raw[:LONGEST], "garbage", reason=f"unreadable ({why}): {raw[:64]!r}")

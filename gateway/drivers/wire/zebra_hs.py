@@ -102,6 +102,8 @@ class ZebraHs:
         return found + self._string(string)
 
     def _string(self, string: bytes) -> list[Message]:
+        if len(string) > LONGEST:
+            return self._broken(string, f"longer than {LONGEST} bytes")
         text = string.decode("ascii", "replace")
         if _FIRST.fullmatch(text):
             lost = self._strings
@@ -145,4 +147,4 @@ def _status(strings: list[bytes]) -> Status:
 
 
 def _garbage(raw: bytes, why: str) -> Message:
-    return Message(raw, "garbage", reason=f"unreadable ({why}): {raw[:64]!r}")
+    return Message(raw[:LONGEST], "garbage", reason=f"unreadable ({why}): {raw[:64]!r}")
