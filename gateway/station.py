@@ -26,7 +26,7 @@ log = structlog.get_logger()
 SHORTEST_S: Final = 0.25
 LONGEST_S: Final = 5.0
 CONNECT_S: Final = 5.0
-"""With the longest back-off: whoever is back is found within ten seconds, a try that just failed included (BARS R17)."""
+"""With the longest back-off: whoever is back is found within ten seconds, a try that just failed included (R17)."""
 EARLY_S: Final = 0.001
 """uvloop counts whole milliseconds: a timer may ring so much early, and to wait for the rest is to spin."""
 AWAY: Final = "not connected"
