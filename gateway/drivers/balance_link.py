@@ -165,8 +165,7 @@ class BalanceLink(Stream):
         while heard != len(window):
             heard = len(window)
             await asyncio.sleep(self._slowest_s)
-            if self.lost is not None:
-                raise self.failure()
+            self._usable()
 
     def _settle(self, window: list[Message], weights: list[Message]) -> Message:
         """The one weight; or else the balance's refusal; or what could not be read, of weight or fence."""
@@ -240,12 +239,16 @@ class BalanceLink(Stream):
         window, self._window = self._window or [], None
         self._note([line for line in window if id(line) not in chosen])
 
+    def _usable(self) -> None:
+        """DeviceError: the line is down, or so much comes that nothing can be told from it."""
+        if self.lost is not None:
+            raise self.failure()
+        if self._window is not None and len(self._window) > MOST:
+            raise self.failure(f"more than {MOST} lines came for one question: noise on the line, or a wrong speed")
+
     async def _until(self, done: Callable[[], bool]) -> None:
         while not done():
-            if self.lost is not None:
-                raise self.failure()
-            if self._window is not None and len(self._window) > MOST:
-                raise self.failure(f"more than {MOST} lines came for one question: noise on the line, or a wrong speed")
+            self._usable()
             self._news = self.loop.create_future()
             try:
                 await self._news
