@@ -9,7 +9,7 @@
 `red`, `amber`, `blue`, `green` and `horn` show what such lamps mostly show; any lamp says for itself what it shows by
 `steady` and `flash` (lists of signs: halt, halt-failed, critical, critical-new, alarm, alarm-new, check-due,
 check-missed, running, normal, horn).  Where both hold it flashes.  A lamp is a `coil`, or a `bit` of a holding
-`register` that belongs to the lights, or a register that takes `codes` for off, steady and flash.  Flashing is made
+`register` that belongs to the lights, or a register that takes `codes` for out, steady and flash.  Flashing is made
 here, a change each period, or by the module, with `flash_coil` or codes.
 
 Each period all lamps are written and read back.  A lamp that does not follow twice is bad; `confirm` reads another
@@ -84,7 +84,7 @@ class Confirm(Frozen):
 class Codes(Frozen):
     """What a register takes for each way of a lamp."""
 
-    off: int = Field(0, ge=0, le=0xFFFF)
+    out: int = Field(0, ge=0, le=0xFFFF)
     steady: int = Field(1, ge=0, le=0xFFFF)
     flash: int = Field(2, ge=0, le=0xFFFF)
 

@@ -59,7 +59,7 @@ def image(config: LightsConfig, burn: Mapping[str, Way], *, lit: bool) -> Image:
         if lamp.register_ is not None:
             place = ("holding", lamp.register_)
             if lamp.codes is not None:
-                wanted[place] = {Way.OFF: lamp.codes.off, Way.STEADY: lamp.codes.steady}.get(way, lamp.codes.flash)
+                wanted[place] = {Way.OFF: lamp.codes.out, Way.STEADY: lamp.codes.steady}.get(way, lamp.codes.flash)
             else:
                 wanted[place] = wanted.get(place, 0) | int(on) << (lamp.bit or 0)
     return wanted
