@@ -12,9 +12,9 @@
       heartbeat: {write: "f:Filler.Heartbeat.In"}
       security: {pki: /etc/linegate/pki}
 
-How nodes are written: opcua_nodes.py.  What is weaker than Basic256Sha256, SignAndEncrypt and a checked server
-certificate is refused unless `security.waiver` gives the reason.  Nothing is ever written but what `halt` and
-`heartbeat` name.
+How nodes are written: opcua_nodes.py; all keys: opcua_settings.py.  What is weaker than Basic256Sha256,
+SignAndEncrypt and a checked server certificate is refused unless `security.waiver` gives the reason.  Nothing is ever
+written but what `halt` and `heartbeat` name.
 """
 
 from __future__ import annotations

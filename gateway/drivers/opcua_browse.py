@@ -18,6 +18,8 @@ from gateway.errors import DeviceError, DeviceMisconfigured
 SERVER: Final = ua.NodeId(ua.ObjectIds.Server)
 """Some three thousand nodes of diagnostics that are the same everywhere: not entered, unless asked for."""
 OBJECT, VARIABLE, METHOD = 1, 2, 4
+PAGE: Final = 1000
+"""What is below one node comes in pages of so many."""
 _AGAIN: Final = ua.StatusCodes.BadNoContinuationPoints
 _READ, _WRITE = 0x01, 0x02
 Progress = Callable[[int], None]
@@ -93,7 +95,7 @@ async def _children(link: Link, nodes: Sequence[NodeId]) -> list[list[Any]]:
 
     async def ask(some: Sequence[NodeId]) -> Sequence[Any]:
         wanted = [_description(node) for node in some]
-        asked = ua.BrowseParameters(View=ua.ViewDescription(), RequestedMaxReferencesPerNode=0, NodesToBrowse=wanted)
+        asked = ua.BrowseParameters(View=ua.ViewDescription(), RequestedMaxReferencesPerNode=PAGE, NodesToBrowse=wanted)
         pages = [_Pages(result) for result in await link.session.browse(asked)]
         while any(each.more for each in pages):
             open_ones = [each for each in pages if each.more]

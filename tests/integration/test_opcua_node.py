@@ -10,8 +10,12 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+import yaml
 from asyncua import Client, ua
+from typer.testing import CliRunner
 
+from gateway.cli import app
+from gateway.drivers import opcua_browse
 from gateway.drivers.opcua import OpcUaConfig
 from gateway.drivers.opcua_security import ensure_certificate
 from gateway.errors import DeviceError, DeviceMisconfigured, NotHeld
@@ -254,3 +258,87 @@ async def test_the_server_must_be_trusted(peer: NodePeer, tmp_path: Path) -> Non
             pass
     assert len(list((tmp_path / "trust/rejected").iterdir())) == 1
     assert (await peer.ask("seen"))["opened"] == before
+
+
+# -- looking around ---------------------------------------------------------------------------------
+
+
+async def linegate(*words: str) -> tuple[int, str]:
+    """The command line, in a thread: it brings a loop of its own."""
+    result = await asyncio.to_thread(CliRunner().invoke, app, list(words))
+    error = f"{result.exception}\n" if result.exception is not None else ""
+    return result.exit_code, result.stdout if result.exit_code == 0 else error + result.output
+
+
+async def test_browse_shows_the_tree(peer: NodePeer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names, node ids with their URI, types, values and access; in pages and parts, whatever the server takes."""
+    monkeypatch.setattr(opcua_browse, "PAGE", 5)
+    await peer.ask("put", at=3, value=3.5)
+    code, text = await linegate("browse", peer.url, "--unsecured", "--root", "/Objects", "--depth", "4")
+
+    assert code == 0, text
+    assert f"v3 = 3.5  Double rw  nsu={URI};s=v3" in text
+    counted = [at for at in range(40) if text.count(f";s=v{at}\n") != 1]
+    assert counted == [], text
+    assert f"CurrentWeight = structure of 24 bytes  WeightType rw  nsu={URI}" in text
+    assert f"Hold()  nsu={URI}" not in text, "five levels down"
+    assert "ServerStatus" not in text, "the server's own diagnostics are not entered"
+
+
+async def test_browse_filters_with_what_is_above(peer: NodePeer) -> None:
+    """Only what fits, and its way from the root."""
+    code, text = await linegate("browse", peer.url, "--unsecured", "--filter", "hold")
+
+    assert code == 0, text
+    names = [line.split()[0] for line in text.splitlines() if "nsu=" in line or "i=85" in line]
+    assert names == ["Objects/", "Filler/", "BaseStateMachine/", "MachineState/", "ExecuteState/", "Hold()"]
+
+
+async def test_what_was_picked_is_a_device(peer: NodePeer, tmp_path: Path) -> None:
+    """The YAML of what was picked is a valid device, and reads what the tree showed."""
+    picks = ["--pick", f"nsu={URI};s=v3", "--pick", "Tags/MachSpeed", "--pick", "Scale/CurrentWeight"]
+    await peer.ask("weight", scale="Scale", gross=3, net=2.5, tare=0.5)
+    await peer.ask("put", at=3, value=3.5)
+    code, text = await linegate("browse", peer.url, "--unsecured", *picks)
+
+    assert code == 0, text
+    document = yaml.safe_load(text[text.index("devices:") :])["devices"]["device"]
+    assert document["tags"]["v3"]["unit"] == "Cel"
+    assert document["security"]["waiver"]
+    async with OpcUaConfig.model_validate(document).connect("device") as device:
+        assert (await device.poll()).values == (3.5, 60.5, Decimal("2.5"))
+
+
+async def test_browse_says_what_is_wrong(peer: NodePeer, tmp_path: Path) -> None:
+    """No security said, an unknown root, a pick that is not there, a server nobody trusts yet: one sentence each."""
+    for words, says in (
+        ((peer.url,), "say --pki FOLDER"),
+        ((), "say where"),
+        ((peer.url, "--unsecured", "--root", "i=99999"), "BadNodeIdUnknown"),
+        ((peer.url, "--unsecured", "--root", "ns=2;i=1"), "by index"),
+        ((peer.url, "--unsecured", "--pick", "Nothing"), "no variable below the root"),
+        ((peer.url, "--pki", str(tmp_path)), "is not trusted"),
+    ):
+        code, text = await linegate("browse", *words)
+        assert code != 0
+        assert says in text
+
+
+async def test_from_a_stranger_to_a_reading(peer: NodePeer, tmp_path: Path) -> None:
+    """The way of an engineer: certificate made, server rejected, listed, trusted by thumbprint, both sides agree."""
+    pki = ["--pki", str(tmp_path)]
+    assert (await linegate("opcua", "cert", *pki))[0] == 0
+    await peer.ask("trust", file=str(tmp_path / "own.der"))
+    assert (await linegate("browse", peer.url, *pki))[0] != 0
+    (rejected,) = (tmp_path / "trust/rejected").iterdir()
+    listed = (await linegate("opcua", "list", *pki))[1]
+    assert f"rejected   {rejected.stem}" in listed
+
+    code, text = await linegate("opcua", "trust", rejected.stem[:8].lower(), *pki)
+    assert code == 0, text
+    code, text = await linegate("browse", peer.url, *pki, "--root", f"nsu={URI};s=Filler")
+    assert code == 0, text
+    assert "shown last" in (await linegate("opcua", "list", *pki))[1]
+
+    assert (await linegate("opcua", "reject", rejected.stem, *pki))[0] == 0
+    assert (await linegate("browse", peer.url, *pki))[0] != 0

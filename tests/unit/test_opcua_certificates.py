@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
+from typer.testing import CliRunner
 
-from gateway.drivers.opcua_security import check_server, ensure_certificate, load, read_own, thumbprint
+from gateway.cli import app
+from gateway.drivers.opcua import OpcUaConfig
+from gateway.drivers.opcua_security import check_server, ensure_certificate, load, now_utc, read_own, thumbprint
 from gateway.errors import DeviceMisconfigured
+from gateway.line_notices import Notices
 
 
 def test_own_certificate(tmp_path: Path) -> None:
@@ -82,3 +88,127 @@ def test_ended_certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("gateway.world.World.time_ns", lambda _: later)
     with pytest.raises(DeviceMisconfigured, match="our clock says"):
         check_server(cert, tmp_path)
+
+
+# -- what ends --------------------------------------------------------------------------------------
+
+DAY_S = 86400.0
+
+
+def secured(pki: Path, **more: Any) -> OpcUaConfig:
+    given = {"driver": "opcua", "url": "opc.tcp://filler:4840", "tags": {"t": {"node": "i=2258"}}}
+    return OpcUaConfig.model_validate({**given, "security": {"pki": pki, **more}})
+
+
+def test_nothing_is_said_of_what_lasts(tmp_path: Path) -> None:
+    """A certificate of five years, and one that is not there yet, are no news."""
+    assert secured(tmp_path).notices() == []
+    ensure_certificate(tmp_path, "urn:a", ["a"])
+    assert secured(tmp_path).notices() == []
+
+
+def test_what_ends_soon_is_said(tmp_path: Path) -> None:
+    """Ours, and the one the server showed last, each with its day and its file, as long before as was asked for."""
+    ensure_certificate(tmp_path, "urn:a", ["a"])
+    server = ensure_certificate(tmp_path / "server", "urn:server", ["s"])
+    trust = tmp_path / "trust"
+    trust.mkdir()
+    (trust / "filler.der").write_bytes(server.certificate.read_bytes())
+    check_server(load(server.certificate), trust, endpoint="opc.tcp://filler:4840")
+
+    early = secured(tmp_path, expiry_notice=6 * 365 * DAY_S)
+    ours, theirs = early.notices()
+    assert ours.startswith("our certificate ends on 20")
+    assert str(trust / "servers/filler_4840.der") in theirs
+    assert early.preflight() == early.notices(), "`linegate check` warns of it"
+    assert secured(tmp_path).notices() == []
+
+
+def test_what_has_ended_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After its end the sentence says so."""
+    ensure_certificate(tmp_path, "urn:a", ["a"])
+    later = now_utc() + timedelta(days=6 * 365)
+    monkeypatch.setattr("gateway.drivers.opcua_security.now_utc", lambda: later)
+
+    assert secured(tmp_path).notices()[0].startswith("our certificate ended on 20")
+
+
+def test_a_damaged_certificate_is_said(tmp_path: Path) -> None:
+    """A file that is no certificate is a sentence, not a traceback in the hourly look."""
+    (tmp_path / "own.der").write_bytes(b"no")
+
+    assert "cannot be read" in secured(tmp_path).notices()[0]
+
+
+@pytest.mark.looptime
+async def test_a_notice_is_an_alarm_until_it_is_over() -> None:
+    """Asked each hour: raised once while it stands, cleared when the driver has nothing to say."""
+    said = ["our certificate ends on 2030-01-01"]
+    told: list[tuple[str, str]] = []
+
+    class Config:
+        def notices(self) -> list[str]:
+            return list(said)
+
+    class Alarms:
+        def stand(self, name: str, text: str, **_: object) -> None:
+            told.append((name, text))
+
+    notices = Notices({"filler": Config(), "silent": object()}, Alarms(), lambda: None)  # type: ignore[arg-type]
+    await notices.look()
+    said.clear()
+    await notices.look()
+
+    assert told == [("notice:filler", "filler: our certificate ends on 2030-01-01"), ("notice:filler", "")]
+
+
+# -- the commands -----------------------------------------------------------------------------------
+
+
+def linegate(*words: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["opcua", *words])
+    return result.exit_code, f"{result.output}{result.exception or ''}"
+
+
+def test_cert_makes_one_and_keeps_it(tmp_path: Path) -> None:
+    """Made once; another URI needs --renew, which keeps the old pair."""
+    pki = ("--pki", str(tmp_path))
+    code, text = linegate("cert", *pki, "--uri", "urn:line3:linegate", "--host", "10.0.0.7")
+    assert code == 0, text
+    first = thumbprint(load(tmp_path / "own.der"))
+    assert first in text
+    assert "urn:line3:linegate" in text
+    assert linegate("cert", *pki)[0] == 0
+    assert thumbprint(load(tmp_path / "own.der")) == first
+    assert "give --renew" in linegate("cert", *pki, "--uri", "urn:other")[1]
+
+    assert linegate("cert", *pki, "--uri", "urn:other", "--renew")[0] == 0
+    assert thumbprint(load(tmp_path / f"old-{first}.der")) == first
+    assert (tmp_path / f"old-{first}.pem").stat().st_mode & 0o077 == 0
+    assert read_own(tmp_path / "own.der", tmp_path / "own.pem").application_uri == "urn:other"
+
+
+def test_trust_and_reject_move_the_file(tmp_path: Path) -> None:
+    """By the first eight digits, as the server shows them; what is not there, or no thumbprint, is said."""
+    server = load(ensure_certificate(tmp_path / "server", "urn:server", ["s"]).certificate)
+    pki, trust = ("--pki", str(tmp_path)), tmp_path / "trust"
+    with pytest.raises(DeviceMisconfigured, match="linegate opcua trust"):
+        check_server(server, trust)
+    mark = thumbprint(server)
+    spoken = ":".join(mark[at : at + 2] for at in range(0, 40, 2)).lower()
+
+    assert f"rejected   {mark}" in linegate("list", *pki)[1]
+    assert linegate("trust", spoken, *pki)[0] == 0
+    check_server(server, trust, "urn:server")
+    assert linegate("reject", mark[:8], *pki)[0] == 0
+    with pytest.raises(DeviceMisconfigured):
+        check_server(server, trust)
+
+    for words, says in (
+        (("trust", "12345678", *pki), "no one rejected certificate"),
+        (("trust", "xyz", *pki), "is no thumbprint"),
+        (("trust", mark), "say where the certificates are"),
+    ):
+        code, text = linegate(*words)
+        assert code != 0
+        assert says in text

@@ -12,6 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from gateway.drivers.opcua import OpcUaConfig
+from gateway.drivers.opcua_settings import deadband_of
 
 OPEN = {"policy": "None", "mode": "None", "waiver": "bench without a network"}
 
@@ -93,12 +94,48 @@ def test_heartbeat_beats_each_second_by_default() -> None:
             "server's certificate is not checked",
         ),
         ({"tags": {"a": {"node": "f:A"}}, "security": {"policy": "None"}}, "belong together"),
+        ({"tags": {"a": {"node": "f:A", "deadband": "2 g"}}}, "is no deadband"),
+        ({"tags": {"a": {"node": "f:A", "deadband": True}}}, "is no deadband"),
+        ({"tags": {"a": {"node": "f:A", "deadband": "200%"}}}, "more than the whole range"),
+        ({"tags": {"a": {"node": "f:A", "compose": "packml-state", "deadband": 1}}}, "no deadband for"),
+        ({"tags": {"a": {"node": "f:A", "compose": "scale-net", "unit": "mm"}}}, "needs a unit of mass"),
+        ({"tags": {"a": {"node": "f:A", "compose": "scale-net", "unit": "g", "kind": "text"}}}, "not text"),
+        ({"tags": {"a": {"node": "f:A", "compose": "scale-status"}}}, "needs `kind: text`"),
+        ({"profile": "opc40200-scale"}, "needs `root:`"),
     ],
 )
 def test_refused(more: dict[str, Any], says: str) -> None:
     """What cannot work, or is weak without a reason, is refused with what to do."""
     with pytest.raises(ValidationError, match=says):
         config(**more)
+
+
+@pytest.mark.parametrize(
+    ("written", "read"), [(0.5, (0.5, False)), ("0.5", (0.5, False)), ("2%", (2.0, True)), (" 2.5 % ", (2.5, True))]
+)
+def test_deadbands(written: object, read: tuple[float, bool]) -> None:
+    """A figure in the server's unit, or percent of the node's range."""
+    tag = config(tags={"a": {"node": "f:A", "deadband": written}}).nodes["a"]
+    assert tag.deadband is not None
+    assert deadband_of(tag.deadband) == read
+
+
+def test_scale_profile() -> None:
+    """The profile and a root give a balance's tags; the weights are decimals in grams."""
+    made = config(profile="opc40200-scale", root="f:Scale1")
+    assert [(spec.name, spec.unit, spec.kind) for spec in made.tags()][:4] == [
+        ("net", "g", "decimal"),
+        ("gross", "g", "decimal"),
+        ("tare", "g", "decimal"),
+        ("status", "1", "text"),
+    ]
+    assert str(made.tag_ref("net")).endswith("s=Scale1/CurrentWeight")
+
+
+def test_a_password_in_the_clear_is_named() -> None:
+    """A waived link says that the password travels on it."""
+    weak = {"policy": "None", "mode": "None", "waiver": "bench", "user": "line", "password": "x"}
+    assert "password of line" in config(tags={"a": {"node": "f:A"}}, security=weak).waivers()[0]
 
 
 def test_security_is_not_optional() -> None:
