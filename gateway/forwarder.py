@@ -33,8 +33,8 @@ HISTORY_AT_ONCE: Final = 100
 LIVE_LIMIT: Final = 2000
 """Scans in the live buffer; beyond it the store takes over."""
 BACKOFF_S: Final = 0.25
-BACKOFF_CAP_S: Final = 10.0
-"""A sink that is back is found again within so long (BARS R17)."""
+BACKOFF_CAP_S: Final = 5.0
+"""A sink that is back is found again within ten seconds, a try that just failed included (BARS R17)."""
 LATE_CHECK_S: Final = 1.0
 LOOK_S: Final = 1.0
 """Without any news the store is asked again for what is pending: what was put there last shows a little later."""
@@ -163,7 +163,11 @@ class Forwarder:
             if self._config.wants_scans:
                 self._scans.start()
             stack.callback(self._scans.stop)
-            await self._serve(sink, lost)
+            try:
+                await self._serve(sink, lost)
+            except (SinkError, StoreError) as error:
+                self._lost(str(error), BACKOFF_S)  # told before it is closed: a link that hangs closes slowly
+                raise
 
     async def _connect(self, stack: AsyncExitStack) -> Any:
         try:

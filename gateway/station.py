@@ -175,10 +175,11 @@ class Station:
             standing.confirmed = False
             standing.next_try = 0.0
         self._announced = False
+        if self._failures <= 1:
+            self._announce()
 
-    def _answered(self) -> None:
-        """The first answer of a connection: only now it is back.  Many bridges take a connection for a dead device."""
-        self._failures = 0
+    def _announce(self) -> None:
+        """It is back.  Bridges take connections for a dead device: after two failures only an answer counts."""
         if self._announced:
             return
         self._announced = True
@@ -284,7 +285,8 @@ class Station:
             self._interrupted = False
             if retry is not None:
                 retry.cancel()
-        self._answered()
+        self._failures = 0
+        self._announce()
         scan = Scan(
             self._tagset,
             self._next_seq(),

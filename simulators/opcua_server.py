@@ -50,6 +50,11 @@ class _SmallServer(InternalServer):
             raise TooManySessions
         return super().create_session(*args, **kwargs)
 
+    async def end_sessions(self) -> None:
+        """Forget every client, as a restart does; else a session outlives its connection by minutes."""
+        for session in tuple(self._external_sessions.values()):
+            await session.close_session(delete_subs=True)
+
     async def load_standard_address_space(self, shelf_file: Path | None = None) -> None:  # noqa: ARG002  # its shape
         core_nodes.fill(self)
 
@@ -201,7 +206,12 @@ class OpcUaLink:
             time_task, self.server.iserver.time_task = self.server.iserver.time_task, None
             if time_task is not None:  # it sleeps a second at a time: do not wait for it
                 time_task.cancel()
+        await self.end_sessions()
         await self.server.iserver.stop()
+
+    async def end_sessions(self) -> None:
+        """Forget every client, as a restart does."""
+        await self._core.end_sessions()
 
     def drop(self) -> None:
         """Break every connection now; new ones are taken."""

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from gateway.model import HaltOrder, Quality, TagSet
-from gateway.station import LONGEST_S, SHORTEST_S, Station
+from gateway.station import CONNECT_S, LONGEST_S, SHORTEST_S, Station
 from gateway.testing import FakeConfig, FakeMachine, RecordingLine, VirtualWorld
 
 pytestmark = pytest.mark.looptime(start=1000)
@@ -171,6 +171,22 @@ async def test_back_off_is_capped_and_never_gives_up() -> None:
         await asyncio.sleep(LONGEST_S + 0.1)
 
     assert machine.connects == 1
+
+
+async def test_a_bridge_that_connects_for_a_dead_device_is_not_told_again_and_again() -> None:
+    """Connections that never answer are one loss, not one each few seconds; the first answer brings it back."""
+    machine, line = FakeMachine({"x": 1.0}), RecordingLine()
+    async with living(made(machine, line)):
+        await asyncio.sleep(5)
+        machine.answers = False
+        await asyncio.sleep(3600)
+        told = [what for what, _ in line.events]
+        machine.answers = True
+        await asyncio.sleep(CONNECT_S + LONGEST_S)
+
+    assert told in (["connected", "lost"], ["connected", "lost", "connected", "lost"])
+    assert [what for what, _ in line.events] == [*told, "connected"]
+    assert machine.connects > 100
 
 
 async def test_the_heartbeat_is_withheld_on_demand() -> None:
