@@ -15,19 +15,20 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from decimal import Context, Decimal, Inexact
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from msgspec import structs
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from gateway.drivers.balance_link import BalanceLink
 from gateway.drivers.base import DriverConfig
+from gateway.drivers.profile import load_profile, with_profile
 from gateway.drivers.transport import StreamUrl, open_stream, parse_url, preflight, preload
 from gateway.drivers.wire.aandd import AandD
 from gateway.drivers.wire.mt_sics import MtSics
 from gateway.drivers.wire.ohaus import Ohaus
 from gateway.drivers.wire.sbi import Sbi
-from gateway.drivers.wire.weighing import Dialect, Message, Question
+from gateway.drivers.wire.weighing import LONGEST, Dialect, Message, Question
 from gateway.errors import NotDone
 from gateway.model import NO_FAULTS, Fault, Quality, Reading, TagSpec
 from gateway.units import Duration
@@ -65,12 +66,20 @@ def _known_url(text: str) -> str:
     return text
 
 
+def _known_profile(name: str | None) -> str | None:
+    if name is not None:
+        load_profile(name, "balance")
+    return name
+
+
 class BalanceConfig(DriverConfig):
     """A balance."""
 
     model_config = ConfigDict(defer_build=True)  # built when first used: many lines have none
 
     driver: Literal["balance"] = "balance"
+    profile: Annotated[str | None, AfterValidator(_known_profile)] = None
+    """Brings the dialect and the serial settings of a known maker: mettler-toledo, sartorius, a-and-d, ohaus."""
     dialect: Literal["mt-sics", "sbi", "a-and-d", "ohaus"] = "mt-sics"
     mode: Literal["request", "continuous"] = "request"
     """Ask for each weight, or take what it sends by itself."""
@@ -82,13 +91,22 @@ class BalanceConfig(DriverConfig):
     """A second tag, of text: the lines that came unasked since the last poll."""
     es: Literal["syntax", "stability"] = "syntax"
     """Ohaus: what the answer ES means."""
+    column: int | None = Field(None, ge=1, le=LONGEST)
+    """MT-SICS, Ohaus: where the number's last digit stands in its line, from 1; a weight that ends elsewhere is bad."""
     tare_budget_s: Duration = Field(10.0, alias="tare_budget", gt=0)
     """How long a tare or zero may take until the balance shows it, settling included."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _over_profile(cls, given: Any) -> Any:
+        return with_profile(given, "balance")
 
     @model_validator(mode="after")
     def _fits(self) -> BalanceConfig:
         if self.es != "syntax" and self.dialect != "ohaus":
             raise ValueError(f"es: {self.es} is for dialect ohaus, not for {self.dialect}")
+        if self.column is not None and self.dialect not in ("mt-sics", "ohaus"):
+            raise ValueError(f"column is not for {self.dialect}, whose lines are of fixed width anyway")
         if self.prints == self.tag:
             raise ValueError(f"prints and tag are both called {self.tag}; give the printed lines a name of their own")
         return self
@@ -106,7 +124,9 @@ class BalanceConfig(DriverConfig):
 
     def codec(self) -> Dialect:
         """A fresh conversation in its dialect."""
-        return Ohaus(self.es) if self.dialect == "ohaus" else DIALECTS[self.dialect]()
+        if self.dialect == "ohaus":
+            return Ohaus(self.es, self.column or 0)
+        return MtSics(self.column or 0) if self.dialect == "mt-sics" else DIALECTS[self.dialect]()
 
     def preflight(self) -> list[str]:
         """Warnings that need a look at this machine: a serial port that is not there."""

@@ -8,6 +8,7 @@ from typing import Any, get_args
 import pytest
 import yaml
 
+from gateway.drivers.balance import BalanceConfig
 from gateway.drivers.modbus import ModbusConfig
 from gateway.drivers.modbus_layout import Layout
 from gateway.drivers.profile import Basis, load_profile, merge, names, read_profile, site
@@ -102,6 +103,20 @@ def test_serial_settings_lie_under_the_url() -> None:
     assert made[1].settings["stopbits"] == 1
     assert made[1].settings["baudrate"] == 9600
     assert made[2].port == 502
+
+
+@pytest.mark.parametrize(
+    ("name", "dialect", "bits"),
+    [("sartorius-1200", "sbi", 7), ("a-and-d", "a-and-d", 7), ("mettler-toledo", "mt-sics", 8)],
+)
+def test_a_balance_s_profile_brings_dialect_and_settings(name: str, dialect: str, bits: int) -> None:
+    """Maker and port are enough: `profile: a-and-d`, `url: serial:///dev/ttyS2`."""
+    made = BalanceConfig.model_validate({"profile": name, "url": "serial:///dev/ttyS2"})
+
+    assert made.dialect == dialect
+    assert made.stream.settings["bytesize"] == bits
+    with pytest.raises(ValueError, match="is for driver modbus, not for balance"):
+        BalanceConfig.model_validate({"profile": "fuji-pxr", "url": "serial:///dev/ttyS2"})
 
 
 # -- a site's own ------------------------------------------------------------------------------------
