@@ -77,6 +77,7 @@ class PumpPeer:
             "ml_per_revolution": 15.84,
             "head": "520R",
             "tube": "9.6MM",
+            "model": "520Du",
             "revolutions": self.pulses / 10_982,
         }
 

@@ -36,6 +36,7 @@ _TAGS: Final = (
     TagSpec("ml_per_revolution", "mL"),
     TagSpec("head", "1", "text"),
     TagSpec("tube", "1", "text"),
+    TagSpec("model", "1", "text"),
 )
 _LOOK_SHARE: Final = 0.5
 """Part of a halt's budget for the first look; a pump that does not answer is told to stop all the same."""
@@ -132,6 +133,7 @@ class Pump:
             status.ml_per_revolution,
             status.head,
             status.tube,
+            status.model,
         )
         per = self._config.pulses_per_revolution
         return values if per is None else (*values, status.pulses / per)

@@ -209,7 +209,9 @@ def _keep_alive(sock: socket.socket) -> None:
 
 async def _open_serial(url: StreamUrl, stream: Stream) -> None:
     """Opening may block (a modem line, a bridge that hangs), so a thread does it; pyserial locks the port."""
-    import serial  # noqa: PLC0415  # only a line with a serial device pays for it
+    import termios  # noqa: PLC0415  # only a line with a serial device pays for it
+
+    import serial  # noqa: PLC0415
     import serial_asyncio_fast  # noqa: PLC0415
 
     job = stream.loop.run_in_executor(None, partial(serial.Serial, url.path, exclusive=True, **url.settings))
@@ -218,9 +220,13 @@ async def _open_serial(url: StreamUrl, stream: Stream) -> None:
     except asyncio.CancelledError:
         job.add_done_callback(_close_port)
         raise
-    except ValueError as error:  # a setting this port cannot have
+    except (ValueError, termios.error) as error:  # a setting this port cannot have; termios.error is no OSError
+        raise DeviceError(f"{stream.where}: the port does not take its settings: {error}") from error
+    try:
+        port.reset_input_buffer()
+    except termios.error as error:  # pulled in this very moment
+        port.close()
         raise DeviceError(f"{stream.where}: {error}") from error
-    port.reset_input_buffer()
     await serial_asyncio_fast.connection_for_serial(stream.loop, lambda: stream, port)
     await stream.up.wait()  # the transport announces itself by call_soon
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
+from pymodbus.client import AsyncModbusTcpClient
 
 from gateway.drivers.base import DriverConfig, Haltable
 from gateway.drivers.modbus import ModbusConfig
@@ -63,7 +64,7 @@ def pump(addresses: dict[str, str], link: str = "tcp") -> DriverConfig:
 
 
 def dosing(addresses: dict[str, str], link: str = "tcp") -> DriverConfig:
-    url = f"tcp://{addresses['tcp']}" if link == "tcp" else f"serial://{addresses['serial']}?baudrate=19200"
+    url = f"tcp://{addresses['tcp']}" if link == "tcp" else f"serial://{addresses['serial']}?parity=N"
     return ModbusConfig.model_validate({"url": url, "profile": "prominent-dulco-flex", "halt_budget": "300ms"})
 
 
@@ -137,7 +138,7 @@ async def test_the_simulated_pump(link: str, tmp_path: Path) -> None:
     assert open_pump.identity["model"] == "520Du"
     assert second.values[:3] == (True, 60.0, "CW")
     assert second.values[4:7] == (15.84, "520R", "9.6MM")
-    assert second.values[7] == pytest.approx(second.values[3] / 10982)
+    assert second.values[8] == pytest.approx(second.values[3] / 10982)
     assert device.truth()["writes"] == []
 
 
@@ -199,6 +200,34 @@ async def test_answers_that_were_queued_while_silent(tmp_path: Path) -> None:
         await device.force("labels_remaining", 4)
 
         assert (await printer.poll()).values[11] == 4
+
+
+async def test_the_simulated_modules_answer_another_client(tmp_path: Path) -> None:
+    """Another implementation reads and writes coils, inputs and floats of the simulated ones as our driver does."""
+    module, doser = made("relay", tmp_path), made("dosing", tmp_path)
+    async with started(module) as here, started(doser) as there:
+        client = AsyncModbusTcpClient("127.0.0.1", port=int(here["tcp"].rpartition(":")[2]), retries=0)
+        other = AsyncModbusTcpClient("127.0.0.1", port=int(there["tcp"].rpartition(":")[2]), retries=0)
+        try:
+            await client.connect()
+            await other.connect()
+            before = (await client.read_discrete_inputs(0, count=3, device_id=1)).bits[:3]
+            wrote = await client.write_coil(0, False, device_id=1)
+            await asyncio.sleep(0.05)
+            coil = (await client.read_coils(0, count=1, device_id=1)).bits[0]
+            after = (await client.read_discrete_inputs(0, count=3, device_id=1)).bits[:3]
+            await client.write_coils(0, [True, False], device_id=1)
+            words = (await other.read_holding_registers(1018, count=2, device_id=20)).registers
+            await other.write_register(1200, 0, device_id=20)
+        finally:
+            client.close()
+            other.close()
+
+    assert (before, coil, after) == ([False, True, False], False, [True, False, False])
+    assert not wrote.isError()
+    assert module.truth()["coil"]
+    assert other.convert_from_registers(words, other.DATATYPE.FLOAT32) == pytest.approx(12.0)
+    assert not doser.truth()["start_by_bus"]
 
 
 # -- what is held ------------------------------------------------------------------------------------

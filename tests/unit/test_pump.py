@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import termios
 from collections.abc import AsyncIterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+import serial
 import yaml
 from machine_peers import PumpPeer
 from pydantic import ValidationError
@@ -99,7 +101,7 @@ async def test_another_pump_answered(peer: PumpPeer) -> None:
         with pytest.raises(NotHeld, match="pump 4 answered what pump 3 was asked"):
             await device.halt(ORDER)
 
-    assert reading.values == (None,) * 8
+    assert reading.values == (None,) * 9
     assert {fault.quality for fault in reading.faults.values()} == {Quality.BAD}
     assert "pump 4 answered" in reading.faults[0].reason
 
@@ -252,3 +254,15 @@ async def test_commands_keep_their_distance(peer: PumpPeer) -> None:
     gaps = [after - before for before, after in pairwise(times)]
     assert len(gaps) > 3
     assert min(gaps) > 0.008
+
+
+async def test_a_port_that_refuses_its_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system refuses parity or speed with an error of its own kind: a DeviceError, not the end of the gateway."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise termios.error(22, "Invalid argument")
+
+    monkeypatch.setattr(serial, "Serial", refuse)
+    with pytest.raises(DeviceError, match=r"mixer_7 .*does not take its settings.*Invalid argument"):
+        async with PumpConfig(url=f"serial://{tmp_path}/port").connect("mixer_7"):
+            pass
