@@ -109,7 +109,7 @@ def _conclude(port: StreamUrl, data: bytes, found: Opinion | None, *, ask: bool,
     for opinion in opinions(data):
         print(f"{opinion.dialect:<9} {opinion.weights:>7}  {opinion.score:5.2f}")
     print(f"\nit speaks {found.dialect}: {found.weights} of {found.lines} lines are weights; for line.yaml:\n")
-    print(snippet(port, found.dialect, streams=not ask and found.weights > 2), end="")
+    print(snippet(port, found.dialect, data, streams=not ask and found.weights > 2), end="")
     return 0
 
 

@@ -7,6 +7,7 @@ error or a name may belong to several.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -135,7 +136,14 @@ def shown(url: StreamUrl) -> str:
     return f"serial://{url.path}?{'&'.join(given).replace('=True', '=1')}"
 
 
-def snippet(url: StreamUrl, dialect: str, *, streams: bool) -> str:
+def column(dialect: str, data: bytes) -> int:
+    """Where most numbers end in their lines; 0 where the dialect's columns are fixed anyway."""
+    found = Counter(message.columns[0] for message in DIALECTS[dialect]().feed(data) if message.columns[0])
+    return found.most_common(1)[0][0] if found else 0
+
+
+def snippet(url: StreamUrl, dialect: str, data: bytes, *, streams: bool) -> str:
     """A device for `line.yaml`."""
-    mode = "\n    mode: continuous" if streams else ""
-    return f"devices:\n  balance:\n    driver: balance\n    dialect: {dialect}{mode}\n    url: {shown(url)}\n"
+    keys = {"driver": "balance", "dialect": dialect, "mode": "continuous" if streams else ""}
+    keys |= {"column": column(dialect, data) or "", "url": shown(url)}
+    return "devices:\n  balance:\n" + "".join(f"    {key}: {value}\n" for key, value in keys.items() if value)

@@ -47,6 +47,7 @@ def test_example_loads() -> None:
         {"url": "tcp://h:1", "dialect": "x"},
         {"url": "tcp://h:1", "es": "stability"},
         {"url": "tcp://h:1", "prints": "net"},
+        {"url": "tcp://h:1", "dialect": "sbi", "column": 11},
         {"url": "tcp://h:1", "mode": "stream"},
     ],
 )

@@ -132,6 +132,7 @@ def test_listening_writes_nothing_and_prints_a_device(name: str) -> None:
     document = yaml.safe_load(re.search(r"^devices:.*", result.output, re.MULTILINE | re.DOTALL)[0])  # type: ignore[index]
     made = BalanceConfig.model_validate(document["devices"]["balance"])
     assert (made.dialect, made.mode) == (name, "continuous")
+    assert made.column == {"mt-sics": 14, "ohaus": 11}.get(name)
 
 
 def test_asking_finds_a_silent_one() -> None:

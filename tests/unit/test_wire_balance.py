@@ -159,6 +159,21 @@ def test_fixed_lines_lose_nothing(name: str, data: st.DataObject) -> None:
     assert damaged.value is None
 
 
+@pytest.mark.parametrize("name", ["mt_sics", "ohaus"])
+@given(data=st.data())
+def test_with_a_column_no_damaged_line_is_believed(name: str, data: st.DataObject) -> None:
+    """Every line loses a character, from the first on: where the column is given, none is another weight."""
+    codec = CODECS[name](column=14 if name == "mt_sics" else 11)
+    for _ in range(4):
+        number = data.draw(numbers)
+        line = f"S S {number:>10} g" if name == "mt_sics" else f"{number:>11} g"
+        at = data.draw(st.integers(0, len(line) - 3))
+        (damaged,) = codec.feed((line[:at] + line[at + 1 :]).encode() + b"\r\n")
+
+        assert damaged.value is None, line
+        assert codec.feed(line.encode() + b"\r\n")[0].value == number
+
+
 def test_a_new_layout_is_believed_at_its_second_line() -> None:
     """Somebody switched the balance to kilograms: one reading is bad, the following ones are right."""
     codec = mt_sics.MtSics()

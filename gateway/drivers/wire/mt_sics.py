@@ -52,8 +52,8 @@ class MtSics(LineCodec):
     zero = Question(b"Z\r\n", frozenset({"Z"}))
     acknowledgements = frozenset[str]()
 
-    def __init__(self) -> None:
-        super().__init__(parse)
+    def __init__(self, column: int = 0) -> None:
+        super().__init__(parse, column)
 
 
 def parse(raw: bytes) -> Message:

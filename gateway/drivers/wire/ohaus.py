@@ -53,8 +53,8 @@ class Ohaus(LineCodec):
     zero = Question(b"Z\r\n")
     acknowledgements = frozenset({"OK"})
 
-    def __init__(self, es: str = "syntax") -> None:
-        super().__init__(partial(parse, es=es))
+    def __init__(self, es: str = "syntax", column: int = 0) -> None:
+        super().__init__(partial(parse, es=es), column)
 
 
 def parse(raw: bytes, es: str = "syntax") -> Message:

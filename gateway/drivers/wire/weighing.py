@@ -106,11 +106,13 @@ class LineCodec:
     """Bytes in, lines out: each whole line is parsed, a half one waits, an endless one is garbage once.
 
     A weight whose number or unit ends in another column than usual has lost or gained a character (1.0120 is not 1.120,
-    kg is not g): it is bad.  The second one in a row that ends there is believed: somebody changed the layout.
+    kg is not g): it is bad.  The second one in a row that ends there is believed: somebody changed the layout.  With a
+    `column` (of the number's last digit, from 1) none is believed that ends elsewhere, not even the first.
     """
 
-    def __init__(self, parse: Callable[[bytes], Message]) -> None:
+    def __init__(self, parse: Callable[[bytes], Message], column: int = 0) -> None:
         self._parse = parse
+        self._column = column
         self._rest = b""
         self._over = False
         """The line that is coming in was too long: nothing of it is read."""
@@ -146,6 +148,10 @@ class LineCodec:
         columns = message.columns
         if not columns[0]:
             return message
+        if self._column not in (0, columns[0]):
+            return garbage(
+                message.raw, f"the number ends in column {columns[0]}, not {self._column}: a character is lost"
+            )
         if self._usual == (0, 0) or _same(columns, self._usual) or _same(columns, self._odd):
             self._usual, self._odd = (columns[0], columns[1] or self._usual[1]), (0, 0)
             return message
