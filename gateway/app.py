@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
-import itertools
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Mapping
@@ -116,9 +115,8 @@ class Gateway:
         self._store_beats = 0
 
     def _stations(self) -> dict[str, Station]:
-        next_seq: Callable[[], int] = itertools.count(1).__next__
         return {
-            name: Station(name, config, self.settings.tagsets[name], self.line, self.world, next_seq)
+            name: Station(name, config, self.settings.tagsets[name], self.line, self.world, self.line.next_seq)
             for name, config in self.settings.devices.items()
         }
 

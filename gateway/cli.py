@@ -24,13 +24,26 @@ app = typer.Typer(
 )
 
 if sys.argv[1:2] != ["run"]:  # the gateway itself starts without what only its callers need: 60 ms sooner
-    from gateway import cli_browse, cli_doctor, cli_hil, cli_line, cli_listen, cli_opcua, cli_profile, cli_simulate
+    from gateway import (
+        cli_browse,
+        cli_doctor,
+        cli_fit,
+        cli_hil,
+        cli_line,
+        cli_listen,
+        cli_opcua,
+        cli_probe,
+        cli_profile,
+        cli_simulate,
+    )
 
     cli_doctor.add_to(app)
+    cli_fit.add_to(app)
     cli_line.add_to(app)
     cli_listen.add_to(app)
     cli_opcua.add_to(app)
     cli_browse.add_to(app)
+    cli_probe.add_to(app)
     cli_profile.add_to(app)
     cli_simulate.add_to(app)
     cli_hil.add_to(app)

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -47,6 +47,9 @@ from gateway.errors import ConfigError, Problem
 from gateway.model import Json, TagSet
 from gateway.recipe import Recipe
 
+if TYPE_CHECKING:
+    from gateway.config_derived import Virtual
+
 __all__ = [
     "ConsoleConfig",
     "GatewayConfig",
@@ -64,7 +67,7 @@ __all__ = [
     "worst_case",
 ]
 
-_SECTIONS: Final = ("gateway", "devices", "rules", "sinks")
+_SECTIONS: Final = ("gateway", "devices", "derived", "rules", "sinks")
 _NAME: Final = "abcdefghijklmnopqrstuvwxyz0123456789-_"
 _NOWHERE: Final = GatewayConfig(id="unknown", path="unknown/unknown")
 
@@ -127,6 +130,7 @@ class _Reading:
             devices = self._configs("devices", self.house.drivers)
         self.problems += self.profiles.problems
         tagsets = self._tagsets(devices)
+        derived = self._derived(devices, tagsets)
         rules = self._rules()
         sinks = self._configs("sinks", self.house.sinks)
         settings = Settings(
@@ -136,6 +140,7 @@ class _Reading:
             rules=rules,
             sinks=sinks,
             tagsets=tagsets,
+            derived=derived,
             hash=self._hash(written, devices, sinks, tagsets),
             rules_hash=digest(self.secrets.hide(self.document.get(("rules",)) or {})),
             document=self.document,
@@ -183,7 +188,7 @@ class _Reading:
                 self._say((name, entry), "should be a mapping", key=True)
             else:
                 good[entry] = data
-            if entry not in good and name == "devices":
+            if entry not in good and name in ("devices", "derived"):
                 self.broken.add(entry)
         return good
 
@@ -248,6 +253,19 @@ class _Reading:
             tagsets[name] = TagSet(name, specs)
         return tagsets
 
+    def _derived(self, devices: Mapping[str, DriverConfig], tagsets: dict[str, TagSet]) -> dict[str, Virtual]:
+        """Virtual devices; their tags join `tagsets`."""
+        entries = self._section("derived")
+        if not entries:
+            return {}
+        from gateway.config_derived import Reading  # noqa: PLC0415  # a line without does not pay for it
+
+        reading = Reading(self.document, tagsets, {name: device.period_s for name, device in devices.items()})
+        found = reading.read(entries, self._say)
+        self.problems += reading.problems
+        self.broken |= entries.keys() - found.keys()
+        return found
+
     def _rules(self) -> dict[str, RawRule]:
         """Rules with their references standing; what the references bring is checked with each recipe."""
         rules: dict[str, RawRule] = {}
@@ -285,7 +303,7 @@ class _Reading:
             parts += [f"{name} {section[name].model_dump_json(by_alias=True)}" for name in sorted(section)]
         for name in sorted(tagsets):
             parts += [f"{full} {spec.unit} {spec.kind}" for full, spec in named(tagsets[name])]
-        parts.append(digest(self.secrets.hide(self.document.get(("rules",)) or {})))
+        parts += [digest(self.secrets.hide(self.document.get((each,)) or {})) for each in ("derived", "rules")]
         text = self.secrets.scrub("\n".join(parts), escaped=True)
         return hashlib.sha256(as_written(text, self.folder).encode()).hexdigest()
 

@@ -97,7 +97,8 @@ def worst_case(settings: Settings, recipe: Recipe | None = None) -> list[Row]:
 def _rows(settings: Settings, name: str, config: RuleConfig) -> Iterator[Row]:
     if not config.halt:
         return
-    inputs = {tag.partition("/")[0] for tags in looked_at(config, settings.tagsets) for tag in tags}
+    seen = {tag.partition("/")[0] for tags in looked_at(config, settings.tagsets) for tag in tags}
+    inputs = {real for device in seen for real in settings.measuring(device)}
     measured = [(device, settings.devices[device]) for device in inputs if device in settings.devices]
     if not measured:
         return

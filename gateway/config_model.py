@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Literal, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 import rfc8785
 from pydantic import BaseModel, Field, ValidationError, model_validator
@@ -24,6 +24,10 @@ from gateway.recipe import Frozen, Recipe, Window
 from gateway.rules.base import RuleConfig, RuleContext
 from gateway.sinks.base import SinkConfig
 from gateway.units import Duration
+
+if TYPE_CHECKING:
+    from gateway.config_derived import Virtual
+    from gateway.derive.deriver import Deriver
 
 _REFERENCE: Final = re.compile(r"^(recipe|batch)((?:\.[A-Za-z0-9_-]+)+)$")
 _SAFE_INTEGER: Final = 2**53 - 1
@@ -157,11 +161,29 @@ class Settings:
     rules_hash: str
     """SHA-256, hex, of the rules' canonical JSON, references standing."""
     document: Document = field(repr=False)
+    derived: Mapping[str, Virtual] = field(default_factory=dict)
+    """Virtual devices, in the order of the file; their tags are in `tagsets`, too."""
     warnings: tuple[Problem, ...] = ()
 
     @cached_property
     def periods_s(self) -> Mapping[str, float]:
-        return {name: device.period_s for name, device in self.devices.items()}
+        virtual = {name: each.period_s for name, each in self.derived.items()}
+        return {name: each.period_s for name, each in self.devices.items()} | virtual
+
+    def deriver(self) -> Deriver | None:
+        """What computes the derived tags, as new; None where there are none."""
+        if not self.derived:
+            return None
+        from gateway.config_derived import deriver  # noqa: PLC0415  # a line without does not pay for it
+
+        return deriver(self.derived, self.tagsets)
+
+    def measuring(self, device: str) -> set[str]:
+        """The real devices a device's values come from: itself, or what a virtual one is computed from."""
+        if device not in self.derived:
+            return {device}
+        sources = {source.tagset.device for source in self.derived[device].sources.values()}
+        return {real for source in sources for real in self.measuring(source)}
 
     def waivers(self) -> tuple[str, ...]:
         """What was given up on purpose, with its place in the file: said at every start."""

@@ -19,6 +19,7 @@ def schema(house: House | None = None) -> Json:
     properties = {
         "gateway": _part(GatewayConfig, definitions),
         "devices": _named(kinds.drivers, definitions),
+        "derived": _derived(definitions),
         "rules": _named(kinds.rules, definitions, _allow_references),
         "sinks": _named(kinds.sinks, definitions),
     }
@@ -31,6 +32,22 @@ def schema(house: House | None = None) -> Json:
         "additionalProperties": False,
         "$defs": definitions,
     }
+
+
+def _derived(definitions: dict[str, Json]) -> Json:
+    """Virtual devices: tags of any derived kind."""
+    from gateway.derive.kinds import BUILT_IN as DERIVED  # noqa: PLC0415  # only for editors
+
+    models: Any = DERIVED
+    one = Annotated[Union[models], Field(discriminator="kind")]  # noqa: UP007  # built at run time
+    tags = {"type": "object", "minProperties": 1, "additionalProperties": _part(one, definitions)}
+    device = {
+        "type": "object",
+        "properties": {"on": {"type": "string"}, "tags": tags},
+        "required": ["tags"],
+        "additionalProperties": False,
+    }
+    return {"type": "object", "additionalProperties": device}
 
 
 def _named(kinds: Kinds[Any], definitions: dict[str, Json], change: Callable[[Json], None] | None = None) -> Json:

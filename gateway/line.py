@@ -10,6 +10,7 @@ Station --scan--> Line.take -- engine.judge --> verdicts
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Final, Protocol
@@ -18,6 +19,7 @@ import structlog
 
 from gateway import halts
 from gateway.alarms import Alarm
+from gateway.derive.deriver import Derived
 from gateway.halts import Halt, Needs
 from gateway.journal import Journal
 from gateway.line_alarms import Alarms
@@ -65,6 +67,8 @@ class Line:
         self.holds = holds
         self.checks = CheckBook(journal, run)
         self.latest: dict[str, Scan] = {}
+        self.next_seq: Callable[[], int] = itertools.count(1).__next__
+        """Numbers scans, gateway-wide and without a gap."""
         self.live: list[Callable[[Scan], None]] = []
         """Sinks that take scans as they come."""
         self.identities: dict[str, Mapping[str, str]] = {}
@@ -104,6 +108,16 @@ class Line:
             self._behind.append(scan)
             if not self._head_start:
                 self._pass_on()
+        deriver = self.run.rules.deriver
+        if deriver is not None:
+            for made in deriver.derive(scan):
+                self._take_derived(made, scan, keep=keep)
+
+    def _take_derived(self, made: Derived, source: Scan, *, keep: bool) -> None:
+        """What was computed goes the way of what was measured."""
+        seq = self.next_seq() if keep else 0
+        derived = Scan(made.tagset, seq, source.time_ns, source.mono_ns, made.values, made.faults)
+        self.take(derived, keep=keep)
 
     def _pass_on(self) -> None:
         """To the telemetry store and the live sinks, in order; what a halt held back goes behind it."""
@@ -162,6 +176,8 @@ class Line:
     def _keep_rules(self) -> None:
         for rule, state in self.run.engine.changed().items():
             self._journal.keep("rule", rule, state)
+        for device, state in self.run.rules.changed_derived().items():
+            self._journal.keep("derived", device, state)
 
     def demand(self, verdict: Verdict) -> None:
         """A halt for a cause of the gateway's own."""

@@ -110,6 +110,7 @@ class Run:
         batches = [lifecycle.from_json(document) for document in self._evidence.load_state("batch").values()]
         for batch in sorted(batches, key=lambda each: each.planned_ns):
             self._know(batch)
+        self.rules.load_derived(self._evidence.load_state("derived"))
         self._compile(self._evidence.load_state("rule"))
         self._refuse_changed_recipe()
         self._show()

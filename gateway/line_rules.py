@@ -19,6 +19,9 @@ class Rules:
 
     def __init__(self, settings: Settings) -> None:
         self.engine = Engine({}, settings.tagsets.values())
+        self.deriver = settings.deriver()
+        """What computes the derived tags; None where there are none."""
+        self._kept_derived: dict[str, Json] = {}
         self._settings = settings
         self._configs: dict[str, RuleConfig] = {}
         """As written, patterns standing."""
@@ -33,6 +36,21 @@ class Rules:
     def is_sampling(self, rule: str) -> bool:
         return rule in self._sampling
 
+    def load_derived(self, states: Mapping[str, Json]) -> None:
+        """What derived tags remembered at the last stop."""
+        if self.deriver is not None:
+            self.deriver.load(states)
+            self._kept_derived = self.deriver.dump()
+
+    def changed_derived(self) -> dict[str, Json]:
+        """State by virtual device, of those that changed since this was last asked."""
+        if self.deriver is None:
+            return {}
+        states = self.deriver.dump()
+        old, self._kept_derived = self._kept_derived, states
+        changed = {name: state for name, state in states.items() if old.get(name) != state}
+        return changed | {name: None for name in old if name not in states}
+
     def compile(
         self, batch: Batch | None, recipe: Recipe | None, states: Mapping[str, Json] | None = None
     ) -> tuple[list[str], list[str]]:
@@ -41,6 +59,8 @@ class Rules:
         Returns the rules that begin anew or are gone (their kept state means nothing any more), and of these the gone.
         Raises ConfigError where the recipe does not fit the line.
         """
+        if self.deriver is not None:
+            self.deriver.begin(batch.number if batch else None)
         known = facts(batch.order, recipe) if batch and recipe else None
         configs = self._settings.resolve_rules(recipe, known)
         context = self._settings.rule_context(recipe, batch.number if batch else None)

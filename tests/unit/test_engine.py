@@ -155,8 +155,8 @@ def test_one_device_that_dies_says_nothing_about_the_others() -> None:
 def test_the_built_in_kinds_have_different_words_and_are_frozen() -> None:
     """The word in the file picks one kind."""
     words = [kind.model_fields["kind"].default for kind in BUILT_IN]
-    assert words == ["limit", "stale", "sampling", "match", "spc"]
-    assert [kind.needs_batch for kind in BUILT_IN] == [False, False, True, True, False]
+    assert words == ["limit", "stale", "sampling", "match", "spc", "condition"]
+    assert [kind.needs_batch for kind in BUILT_IN] == [False, False, True, True, False, False]
 
 
 def test_tag_sets_are_told_apart_by_identity() -> None:

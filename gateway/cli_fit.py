@@ -1,0 +1,93 @@
+"""`linegate fit viscosity points.csv`: how the oil's viscosity follows its temperature, from the site's own points."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from gateway.derive.models import Fit
+
+fit_app = typer.Typer(no_args_is_help=True, help="Models from a site's own measurements.")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Hang the command into the top-level one."""
+    app.add_typer(fit_app, name="fit")
+
+
+@fit_app.callback()
+def top() -> None:
+    """Models from a site's own measurements."""
+
+
+@fit_app.command()
+def viscosity(
+    points: Annotated[Path, typer.Argument(help="CSV with the columns temperature and viscosity, units in the head")],
+    at: Annotated[float, typer.Option(help="reference temperature, Cel")] = 60.0,
+    plot: Annotated[Path | None, typer.Option(help="where the picture goes; beside the CSV without it")] = None,
+) -> None:
+    """Fit Andrade and VFT to points of viscosity over temperature; print the better one as configuration."""
+    from gateway.derive.models import ZERO_CEL, fit
+    from gateway.derive.points import picture, read_points
+    from gateway.errors import LinegateError
+
+    try:
+        data = read_points(points.read_text(encoding="utf-8"), str(points))
+        fits = [fit("andrade", data)]
+    except (OSError, UnicodeDecodeError) as error:
+        raise LinegateError(f"{points} cannot be read: {error}") from None
+    except ValueError as error:
+        raise LinegateError(str(error)) from None
+    try:
+        fits.append(fit("vft", data))
+    except ValueError as error:
+        print(f"no VFT: {error}")
+    _table(fits)
+    target = plot or points.with_suffix(".svg")
+    target.write_text(picture(fits, data), encoding="utf-8")
+    best = min(fits, key=lambda each: each.spread_percent)
+    if not best.model.low_k <= at + ZERO_CEL <= best.model.high_k:
+        low, high = best.model.low_k - ZERO_CEL, best.model.high_k - ZERO_CEL
+        raise LinegateError(
+            f"{at:g} Cel is outside your points ({low:.4g} to {high:.4g} Cel): nothing is extrapolated. "
+            "Measure there, or choose a reference within them with --at"
+        )
+    print(_snippet(best, points.name, at))
+    print(f"picture: {target}")
+
+
+def _table(fits: list[Fit]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("model", "a", "b, K", "t0, K", "points", "worst residual", "spread", "R2", title_justify="left")
+    for each in fits:
+        model = each.model
+        t0 = f"{model.t0:.2f}" if model.kind == "vft" else "-"
+        fitted = (
+            f"{each.points}",
+            f"{each.worst_percent:.2f} %",
+            f"{each.spread_percent:.2f} %",
+            f"{each.r_squared:.6f}",
+        )
+        table.add_row(model.kind, f"{model.a:.4f}", f"{model.b:.1f}", t0, *fitted)
+    Console().print(table)
+
+
+def _snippet(best: Fit, source: str, at: float) -> str:
+    from gateway.derive.models import ZERO_CEL
+
+    model = best.model
+    t0 = f", t0: {model.t0:.3f}" if model.kind == "vft" else ""
+    limits = f"from: {model.low_k - ZERO_CEL:.4g}, to: {model.high_k - ZERO_CEL:.4g}"
+    return (
+        "derived:\n  oil:\n    tags:\n"
+        f"      viscosity_{at:.4g}:\n        kind: viscosity\n"
+        "        viscosity: viscometer/viscosity\n        temperature: viscometer/temperature\n"
+        f"        at: {{unit: Cel, value: {at:g}}}\n"
+        f"        model: {{kind: {model.kind}, a: {model.a:.6f}, b: {model.b:.4f}{t0}, {limits},\n"
+        f'                fitted: "{best.points} points of {source}, worst residual {best.worst_percent:.2f} %"}}'
+    )

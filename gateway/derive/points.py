@@ -1,0 +1,108 @@
+"""A site's own points of viscosity over temperature, read from CSV text; and a picture of the fit, as SVG.  Pure."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+from html import escape
+from math import ceil, floor, log10
+
+from gateway.derive import dimensions
+from gateway.derive.models import ZERO_CEL, Fit, curve
+
+_HEAD = re.compile(r"^\s*(temperature|temp|t|viscosity|eta)[\s_]*(.*?)\s*$", re.IGNORECASE)
+_SIZE = (760, 420, 70, 20, 20, 50)
+"""Width, height; left, right, top, bottom margin."""
+
+
+def read_points(text: str, name: str) -> list[tuple[float, float]]:
+    """(kelvin, mPa.s) of a CSV with the columns temperature and viscosity.
+
+    A unit may stand in the head, as `temperature [Cel]`, `viscosity_cP`; without one Cel and mPa.s are meant.
+    ValueError names file, line and column.
+    """
+    rows = list(csv.reader(io.StringIO(text), delimiter=_delimiter(text)))
+    heads = [_head(cell) for cell in rows[0]] if rows else []
+    columns = {head[0]: (at, head[1]) for at, head in enumerate(heads) if head is not None}
+    for wanted in ("temperature", "viscosity"):
+        if wanted not in columns:
+            raise ValueError(f"{name}:1:1: no column {wanted!r}; the first line names them: temperature,viscosity")
+    points = []
+    for number, row in enumerate(rows[1:], 2):
+        if any(cell.strip() for cell in row):
+            kelvin, pascal_s = (_cell(row, columns[each], name, number) for each in ("temperature", "viscosity"))
+            points.append((kelvin, pascal_s * 1000))
+    return points
+
+
+def _delimiter(text: str) -> str:
+    first = text.partition("\n")[0]
+    return max(",;\t", key=first.count)
+
+
+def _head(cell: str) -> tuple[str, str] | None:
+    match = _HEAD.match(cell.lstrip("\ufeff"))
+    if match is None:
+        return None
+    thermal = match[1].lower().startswith("t")
+    unit = match[2]
+    if (unit[:1], unit[-1:]) in (("[", "]"), ("(", ")")) and unit != "[degF]":
+        unit = unit[1:-1].strip()
+    return ("temperature" if thermal else "viscosity", unit or ("Cel" if thermal else "mPa.s"))
+
+
+def _cell(row: Sequence[str], column: tuple[int, str], name: str, line: int) -> float:
+    """In SI.  ValueError names the place."""
+    at, unit = column
+    where = f"{name}:{line}:{at + 1}"
+    text = row[at].strip() if at < len(row) else ""
+    try:
+        value = float(text)
+    except ValueError:
+        raise ValueError(f"{where}: {text!r} is not a number") from None
+    if dimensions.dimension(unit) not in (dimensions.dimension("K"), dimensions.dimension("Pa.s")):
+        raise ValueError(f"{name}:1:{at + 1}: {unit} is neither a temperature nor a dynamic viscosity")
+    factor, offset = dimensions.to_si(unit)
+    return value * factor + offset
+
+
+def picture(fits: Sequence[Fit], points: Sequence[tuple[float, float]]) -> str:
+    """Points and curves, the viscosity on a logarithmic axis."""
+    width, height, left, right, top, bottom = _SIZE
+    low_k, high_k = min(kelvin for kelvin, _ in points), max(kelvin for kelvin, _ in points)
+    low, high = floor(log10(min(eta for _, eta in points))), ceil(log10(max(eta for _, eta in points)))
+    high = max(high, low + 1)
+
+    def x(kelvin: float) -> float:
+        return left + (kelvin - low_k) / (high_k - low_k) * (width - left - right)
+
+    def y(eta: float) -> float:
+        return top + (high - log10(eta)) / (high - low) * (height - top - bottom)
+
+    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif">']
+    parts.append(f'<rect width="{width}" height="{height}" fill="white"/>')
+    for decade in range(low, high + 1):
+        level = y(10.0**decade)
+        parts.append(f'<path d="M{left} {level:.1f}H{width - right}" stroke="#ddd"/>')
+        parts.append(
+            f'<text x="{left - 8}" y="{level + 4:.1f}" font-size="12" text-anchor="end">{10.0**decade:g}</text>'
+        )
+    for at in range(6):
+        kelvin = low_k + (high_k - low_k) * at / 5
+        said = f"{kelvin - ZERO_CEL:.4g}"
+        parts.append(f'<text x="{x(kelvin):.1f}" y="{height - 28}" font-size="12" text-anchor="middle">{said}</text>')
+    parts.append(f'<text x="{width / 2}" y="{height - 8}" font-size="12" text-anchor="middle">temperature, Cel</text>')
+    turned = f'transform="translate(16 {height / 2}) rotate(-90)"'
+    parts.append(f'<text {turned} font-size="12" text-anchor="middle">viscosity, mPa.s</text>')
+    for number, (fit, colour) in enumerate(zip(fits, ("#1f5fa8", "#b5541c", "#2f7d4f"), strict=False)):
+        path = " ".join(f"{x(kelvin):.1f},{y(eta):.1f}" for kelvin, eta in curve(fit.model))
+        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        text = escape(f"{fit.model.kind}: worst residual {fit.worst_percent:.2g} %")
+        parts.append(
+            f'<text x="{width - right - 8}" y="{top + 16 + 18 * number}" font-size="13" fill="{colour}" '
+            f'text-anchor="end">{text}</text>'
+        )
+    parts += [f'<circle cx="{x(kelvin):.1f}" cy="{y(eta):.1f}" r="4" fill="#222"/>' for kelvin, eta in points]
+    return "\n".join([*parts, "</svg>"]) + "\n"

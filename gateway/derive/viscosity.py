@@ -1,0 +1,108 @@
+"""Derived kind `viscosity`: a viscosity as it would be at a reference temperature.
+
+    viscosity_60: {kind: viscosity, viscosity: viscometer/viscosity, temperature: viscometer/temperature,
+                   at: {unit: Cel, value: 60}, model: {kind: andrade, a: -12.1, b: 6100, from: 50, to: 80}}
+
+Compared raw, oil that is merely warm looks thin: a temperature problem would be alarmed twice.  A kinematic viscosity
+(mm2/s, cSt) becomes a dynamic one (mPa.s, cP) only with a density.  Beyond the fitted temperatures there is no value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, Literal
+
+from pydantic import Field
+
+from gateway.derive import dimensions
+from gateway.derive.base import DerivedConfig, Input, Memoryless, Result, none
+from gateway.derive.models import GAS, ZERO_CEL, Model
+from gateway.derive.time_above import Level
+from gateway.recipe import Frozen
+
+MPA_S: Final = 1e-3
+
+
+class ModelConfig(Frozen):
+    """A fitted model: what `linegate fit viscosity` prints."""
+
+    kind: Literal["andrade", "arrhenius", "vft"]
+    a: float
+    """ln of mPa.s."""
+    b: float | None = None
+    """Kelvin; of arrhenius give `ea`."""
+    ea: float | None = None
+    """Activation energy, kJ/mol; only of arrhenius."""
+    t0: float = 0.0
+    """Kelvin; only of vft."""
+    low: float = Field(alias="from")
+    """Lowest and highest temperature it was fitted over, Cel."""
+    high: float = Field(alias="to")
+    fitted: str = ""
+    """From which points, when, by whom; for people."""
+
+    def made(self) -> Model:
+        """ValueError: it cannot be one."""
+        slope = self.ea * 1000 / GAS if self.ea is not None else self.b
+        if slope is None or (self.ea is not None) == (self.b is not None):
+            raise ValueError("a model needs exactly one of `b` (kelvin) and `ea` (kJ/mol)")
+        if self.t0 and self.kind != "vft":
+            raise ValueError(f"{self.kind} has no t0: that is vft")
+        return Model(self.kind, self.a, slope, self.low + ZERO_CEL, self.high + ZERO_CEL, self.t0)
+
+
+class ViscosityConfig(DerivedConfig):
+    kind: Literal["viscosity"] = "viscosity"
+    viscosity: str
+    temperature: str
+    density: str | None = None
+    """Needed where the viscosity is kinematic."""
+    at: Level
+    """The reference temperature."""
+    model: ModelConfig
+    unit: Literal["mPa.s", "cP", "Pa.s"] = "mPa.s"
+
+    def names(self) -> Mapping[str, str]:
+        named = {"viscosity": self.viscosity, "temperature": self.temperature}
+        return named if self.density is None else {**named, "density": self.density}
+
+    def build(self, units: Mapping[str, str]) -> Viscosity:
+        """ValueError: a unit does not fit, the density is missing, or the reference is outside the model."""
+        kinematic = dimensions.dimension(units["viscosity"]) == dimensions.dimension("mm2/s")
+        if kinematic and self.density is None:
+            raise ValueError(f"{self.viscosity} is kinematic ({units['viscosity']}); name the tag of the density")
+        if not kinematic and dimensions.dimension(units["viscosity"]) != dimensions.dimension("mPa.s"):
+            raise ValueError(f"{self.viscosity} is in {units['viscosity']}, which is no viscosity")
+        if dimensions.dimension(units["temperature"]) != dimensions.dimension("K"):
+            raise ValueError(f"{self.temperature} is in {units['temperature']}, which is no temperature")
+        if self.density and dimensions.dimension(units["density"]) != dimensions.dimension("g/cm3"):
+            raise ValueError(f"{self.density} is in {units['density']}, which is no density")
+        factor, offset = dimensions.to_si(self.at.unit)
+        made = Viscosity(self.model.made(), self.at.value * factor + offset, units, self.unit, kinematic=kinematic)
+        made.model.log_eta(made.reference_k)
+        return made
+
+
+class Viscosity(Memoryless):
+    """Compensates."""
+
+    def __init__(
+        self, model: Model, reference_k: float, units: Mapping[str, str], unit: str, *, kinematic: bool
+    ) -> None:
+        self.model = model
+        self.reference_k = reference_k
+        self._scales = {name: dimensions.to_si(code) for name, code in units.items()}
+        self._kinematic = kinematic
+        self._unit_si = dimensions.to_si(unit)[0]
+
+    def compute(self, inputs: Mapping[str, Input], now_ns: int) -> Result:
+        del now_ns
+        si = {name: each.number * self._scales[name][0] + self._scales[name][1] for name, each in inputs.items()}
+        eta = si["viscosity"] * si["density"] if self._kinematic else si["viscosity"]
+        if not eta > 0:
+            return none(f"a viscosity of {inputs['viscosity'].number:g} is none")
+        try:
+            found = self.model.compensate(eta, si["temperature"], self.reference_k)
+        except ValueError as error:
+            return none(str(error))
+        return Result(found / self._unit_si)

@@ -1,0 +1,68 @@
+"""`linegate fit viscosity`: a site's points in, a model and a picture out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from gateway.cli import app
+from gateway.derive.models import ZERO_CEL
+from gateway.derive.points import read_points
+from gateway.derive.viscosity import ViscosityConfig
+from gateway.errors import LinegateError
+
+POINTS = "temperature [Cel],viscosity [mPa.s]\n40,5200\n50,1710\n60,690\n70,322\n80,170\n90,98\n"
+
+
+def run(tmp_path: Path, text: str, *options: str) -> str:
+    path = tmp_path / "points.csv"
+    path.write_text(text)
+    result = CliRunner().invoke(app, ["fit", "viscosity", str(path), *options])
+    if result.exception is not None:
+        raise result.exception
+    return result.output
+
+
+def test_the_snippet_it_prints_is_a_configuration_that_works(tmp_path: Path) -> None:
+    """VFT, the better one, with its fitted range; at 60 Cel it gives back about the point that was measured there."""
+    out = run(tmp_path, POINTS)
+    snippet = yaml.safe_load(out[out.index("derived:") : out.index("picture:")])
+    config = ViscosityConfig.model_validate(snippet["derived"]["oil"]["tags"]["viscosity_60"])
+    assert (config.model.kind, config.model.low, config.model.high) == ("vft", 40, 90)
+    model = config.model.made()
+    assert model.compensate(5200, 40 + ZERO_CEL, 60 + ZERO_CEL) == pytest.approx(690, rel=0.01)
+    picture = (tmp_path / "points.svg").read_text()
+    assert picture.count("<circle") == 6
+    assert picture.count("<polyline") == 2
+
+
+def test_it_refuses_to_extrapolate(tmp_path: Path) -> None:
+    """A reference beyond the points: no model is printed, and what to do is said."""
+    with pytest.raises(LinegateError, match="95 Cel is outside your points"):
+        run(tmp_path, POINTS, "--at", "95")
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("t,x\n1,2\n", r"points\.csv:1:1: no column 'viscosity'"),
+        ("t,eta\n40,x\n", r"points\.csv:2:2: 'x' is not a number"),
+        ("t [g],eta\n40,1\n", r"points\.csv:1:1: g is neither"),
+        ("t,eta\n40,5\n50,4\n", "needs 3 points"),
+        ("", r"points\.csv:1:1: no column 'temperature'"),
+    ],
+)
+def test_what_is_wrong_with_the_points_is_told_at_its_place(tmp_path: Path, text: str, wrong: str) -> None:
+    """File, line and column."""
+    with pytest.raises(LinegateError, match=wrong):
+        run(tmp_path, text)
+
+
+def test_units_in_the_head_and_other_separators_are_read() -> None:
+    """Fahrenheit and Pa.s, tabs or semicolons, a byte order mark."""
+    assert read_points("\ufefftemp (K);eta [Pa.s]\n333.15;0.69\n", "x") == [(pytest.approx(333.15), pytest.approx(690))]
+    ((kelvin, eta),) = read_points("temperature_[degF]\tviscosity_cP\n140\t690\n", "x")
+    assert (kelvin, eta) == (pytest.approx(333.15), pytest.approx(690))
