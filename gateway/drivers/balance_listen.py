@@ -144,6 +144,6 @@ def column(dialect: str, data: bytes) -> int:
 
 def snippet(url: StreamUrl, dialect: str, data: bytes, *, streams: bool) -> str:
     """A device for `line.yaml`."""
-    keys = {"driver": "balance", "dialect": dialect, "mode": "continuous" if streams else ""}
-    keys |= {"column": column(dialect, data) or "", "url": shown(url)}
+    mode, at = "continuous" if streams else "", column(dialect, data)
+    keys = {"driver": "balance", "dialect": dialect, "mode": mode, "column": str(at or ""), "url": shown(url)}
     return "devices:\n  balance:\n" + "".join(f"    {key}: {value}\n" for key, value in keys.items() if value)
