@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Final
 
 from gateway.drivers.transport import Stream
 from gateway.drivers.wire.watson_marlow import (
@@ -15,6 +16,9 @@ from gateway.drivers.wire.watson_marlow import (
     stop,
 )
 from gateway.errors import DeviceError
+
+_LONGEST_ANSWER_S: Final = 0.1
+"""A status takes 60 ms at 9600 baud; noise that never ends keeps no command back for longer."""
 
 
 class PumpLink(Stream):
@@ -31,7 +35,7 @@ class PumpLink(Stream):
         self._future: asyncio.Future[Line] | None = None
         self._wanted: frozenset[str] = frozenset()
         self._stale = False
-        self._said_at = 0.0
+        self._said_at = self._heard_at = 0.0
         self.unasked = 0
         """Lines nobody asked for: old answers, noise, another master's traffic."""
         self.garbage = ""
@@ -60,13 +64,21 @@ class PumpLink(Stream):
         await self._say(stop(self._number))
 
     async def _say(self, command: bytes) -> None:
-        left = self._said_at + LEAST_GAP_S - self.loop.time()
-        await asyncio.sleep(max(0.0, left))
-        await asyncio.sleep(0)  # what the kernel has already: one turn to read it
+        await self._rest()
         if self.lost is not None:
             raise self.failure()
         self._said_at = self.loop.time()
         self.transport.write(command)
+
+    async def _rest(self) -> None:
+        """10 ms of silence: on two wires nothing is said into an answer that still comes, awaited or not."""
+        await asyncio.sleep(0)  # what the kernel has already: one turn to read it
+        latest = self.loop.time() + _LONGEST_ANSWER_S
+        while True:
+            ends = min(latest, max(self._said_at, self._heard_at) + LEAST_GAP_S)
+            if self.loop.time() >= ends:
+                return
+            await asyncio.sleep(ends - self.loop.time())
 
     async def _ask(self, question: bytes, *wanted: str) -> Line:
         await self._say(question)
@@ -83,6 +95,7 @@ class PumpLink(Stream):
         return line
 
     def data_received(self, data: bytes) -> None:
+        self._heard_at = self.loop.time()
         for line in self._codec.feed(data):
             if line.kind == "echo":
                 continue

@@ -266,3 +266,30 @@ async def test_a_port_that_refuses_its_settings(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(DeviceError, match=r"mixer_7 .*does not take its settings.*Invalid argument"):
         async with PumpConfig(url=f"serial://{tmp_path}/port").connect("mixer_7"):
             pass
+
+
+async def test_nothing_is_said_into_an_answer(peer: PumpPeer) -> None:
+    """A halt cuts into a poll whose answer is still coming: on two wires it waits for the end of it."""
+    loop = asyncio.get_running_loop()
+    heard: list[tuple[str, float]] = []
+    async with peer.config(halt_budget="2s").connect("pump") as device:
+        peer.before = lambda command: heard.append((command, loop.time())) or b""
+        poll = asyncio.create_task(device.poll())
+        await asyncio.sleep(0.02)
+        poll.cancel()
+        dribble = asyncio.create_task(dribbled(peer))
+        await asyncio.sleep(0.005)
+        peer.before = lambda command: heard.append((command, loop.time()))
+        await device.halt(ORDER)
+        ended = await dribble
+
+    assert heard[1][1] - ended > 0.009
+    assert peer.held
+
+
+async def dribbled(peer: PumpPeer) -> float:
+    """A status at the speed of a slow line, byte by byte; when it ended."""
+    for byte in peer.status.encode():
+        await asyncio.sleep(0.001)
+        peer.line.send(bytes((byte,)))
+    return asyncio.get_running_loop().time()
