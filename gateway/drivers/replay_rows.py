@@ -81,14 +81,17 @@ class Rows:
 
     def take(self, most: int) -> list[Row]:
         """What so many lines of the file bring, in the order of time; nothing more once it has `ended`.  FileError."""
-        lines = list(itertools.islice(self._source, most))
+        try:
+            lines = list(itertools.islice(self._source, most))
+        except OSError as error:
+            raise FileError(f"cannot be read on: {error.strerror or error}") from None
         self.ended = len(lines) < most
         rows = (self._row(place, stamp, cells) for place, stamp, cells in lines)
         return [row for row in rows if row is not None]
 
     def _row(self, place: str, stamp: Any, cells: Sequence[Any]) -> Row | None:
         if isinstance(stamp, _Broken):
-            self._skip("line", f"{place}: {stamp.why}")
+            self._skip("line", f"{place}: {stamp.why}", stamp.lines)
             return None
         try:
             time_ns = self._times.naive_ns(stamp.ns) if isinstance(stamp, _Naive) else self._time(stamp)
@@ -111,8 +114,8 @@ class Rows:
             raise ValueError("has no time")
         return stamp.ns if isinstance(stamp, _Exact) else self._times.ns(stamp)
 
-    def _skip(self, kind: str, reason: str) -> None:
-        self.skipped += 1
+    def _skip(self, kind: str, reason: str, lines: int = 1) -> None:
+        self.skipped += lines
         self.reasons.setdefault(kind, reason)
 
     def _values(self, cells: Sequence[Any]) -> tuple[tuple[Value, ...], Mapping[int, Fault]]:
@@ -144,9 +147,10 @@ class _Exact(msgspec.Struct, frozen=True):
 
 
 class _Broken(msgspec.Struct, frozen=True):
-    """A line that cannot be taken apart."""
+    """A line that cannot be taken apart; an open quote may have swallowed more of them."""
 
     why: str
+    lines: int = 1
 
 
 _MISSING: Final = object()
@@ -188,18 +192,19 @@ def _csv_rows(lines: Any, positions: Sequence[int], width: int) -> Iterator[tupl
     """(place, time, cells) of each line that is not blank."""
     at, *tags = positions
     while True:
+        before = lines.line_num
         try:
             cells = next(lines)
         except StopIteration:
             return
         except csv.Error as error:
-            yield f"line {lines.line_num}", _Broken(str(error)), ()
+            yield f"line {before + 1}", _Broken(str(error), lines.line_num - before), ()
             continue
         if not cells:
             continue
-        place = f"line {lines.line_num}"
+        place = f"line {before + 1}"
         if len(cells) > width and any(cell.strip() for cell in cells[width:]):
-            yield place, _Broken(f"has {len(cells)} cells, the first line has {width}"), ()
+            yield place, _Broken(f"has {len(cells)} cells, the first line has {width}", lines.line_num - before), ()
             continue
         stamp = cells[at].strip() if at < len(cells) else ""
         yield place, stamp, [cells[tag].strip() if tag < len(cells) else _MISSING for tag in tags]
@@ -228,12 +233,21 @@ def _parquet_rows(
 ) -> Iterator[tuple[str, Any, Sequence[Any]]]:
     wanted = [names[at] for at in positions]
     row = 0
-    for batch in file.iter_batches(batch_size=_BATCH, columns=list(dict.fromkeys(wanted))):
+    for batch in _batches(file, list(dict.fromkeys(wanted))):
         stamps = _stamps(batch.column(wanted[0]))
         cells = [batch.column(name).to_pylist() for name in wanted[1:]]
         for at, stamp in enumerate(stamps):
             row += 1
             yield f"row {row}", stamp, [column[at] for column in cells]
+
+
+def _batches(file: Any, wanted: list[str]) -> Iterator[Any]:
+    import pyarrow as pa  # noqa: PLC0415
+
+    try:
+        yield from file.iter_batches(batch_size=_BATCH, columns=wanted)
+    except pa.ArrowException as error:
+        raise FileError(f"is damaged: {error}") from None
 
 
 def _stamps(column: Any) -> list[Any]:

@@ -23,7 +23,7 @@ from structlog.testing import capture_logs
 
 from gateway.config import check
 from gateway.drivers.replay import Replay, ReplayConfig
-from gateway.drivers.replay_rows import FileError, Reader, look, open_rows
+from gateway.drivers.replay_rows import Column, FileError, Reader, look, open_rows
 from gateway.drivers.replay_times import NoZoneError, Times
 from gateway.errors import DeviceMisconfigured
 from gateway.model import Quality, Reading, TagSet
@@ -320,6 +320,31 @@ async def test_what_is_no_parquet_says_so(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-20])
 
     assert "is not a Parquet file that can be read" in str(look(config(path, None, **PARQUET).reader))
+
+
+async def test_a_damaged_parquet_is_a_device_error(tmp_path: Path) -> None:
+    """A page that cannot be decoded is said with device and file; rows before it were played."""
+    path = parquet(tmp_path / "a.parquet", pa.array(TIMES, pa.timestamp("us", tz="UTC")))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:4] + bytes(len(whole) // 4) + whole[4 + len(whole) // 4 :])
+
+    with pytest.raises(DeviceMisconfigured, match=r"replay \(.*a\.parquet\)"):
+        async with at_once(path, None, **PARQUET) as device:
+            await drain(device)
+
+
+def test_a_quote_that_never_ends(tmp_path: Path) -> None:
+    """An open quote swallows lines until the reader gives up: all of them are counted, and the rest is read."""
+    lines = [f"{1_770_000_000 + second},{second}" for second in range(30_000)]
+    lines[10] = lines[10].replace(",", ',"')
+    (tmp_path / "a.csv").write_text("time,a\n" + "\n".join(lines) + "\n")
+
+    with open_rows(Reader(tmp_path / "a.csv", (Column("a", "number"),), "time", time_format="s")) as rows:
+        found = rows.take(40_000)
+
+    assert len(found) + rows.skipped == 30_000
+    assert 1_000 < rows.skipped < 12_000
+    assert "line 12: field larger than field limit" in rows.reasons["line"]
 
 
 # -- times -------------------------------------------------------------------------------------------
