@@ -153,6 +153,7 @@ async def _connect(config: BalanceConfig, name: str) -> AsyncIterator[Balance]:
             ) from None
         if config.mode == "continuous":
             await link.follow()
+            await link.streams()
         try:
             yield Balance(config, link)
         finally:
@@ -163,7 +164,7 @@ async def _meet(config: BalanceConfig, link: BalanceLink) -> None:
     """Know who it is.  One that does not say must at least weigh; one that sends by itself need not listen."""
     if config.mode == "request" and link.dialect.stop and not link.dialect.always_introduces:
         link.transport.write(link.dialect.stop)  # whoever was here before may have left it streaming
-    await link.introduce()
+    await link.introduce(must=config.mode == "request" and link.dialect.always_introduces)
     if config.mode == "request" and not link.identity:
         await link.settle_down()
         await link.weigh()

@@ -67,15 +67,14 @@ class BalanceLink(Stream):
 
     # -- who it is -------------------------------------------------------------------------------------
 
-    async def introduce(self) -> None:
-        """Ask what the balance says of itself.  Within the timeout of whoever calls."""
+    async def introduce(self, *, must: bool) -> None:
+        """Ask what the balance says of itself.  `must`: TimeoutError, by whoever calls, if it says nothing."""
         for name, question in self.dialect.identity.items():
-            if not await self._ask_name(name, question):
+            if not await self._ask_name(name, question, None if must else self._patience_s):
                 break
 
-    async def _ask_name(self, name: str, question: Question) -> bool:
+    async def _ask_name(self, name: str, question: Question, patience_s: float | None) -> bool:
         """False: no answer, from a balance that need not give one.  An error may belong to noise sent before: twice."""
-        patience_s = None if self.dialect.always_introduces else self._patience_s
         try:
             async with asyncio.timeout(patience_s):
                 message = await self.ask(question) or await self.ask(question)
@@ -183,16 +182,20 @@ class BalanceLink(Stream):
         if self.dialect.stream:
             self.transport.write(self.dialect.stream)
 
+    async def streams(self) -> None:
+        """Return when a weight is there that was not given yet.  DeviceError: nothing came for the timeout."""
+        try:
+            async with asyncio.timeout_at(self.heard_s + self._timeout_s):
+                await self._until(lambda: self._newest is not None)
+        except TimeoutError:
+            raise self.failure(
+                f"the stream stopped: nothing came for {self._timeout_s:g} s; is it set to print continuously?"
+            ) from None
+
     async def newest(self) -> Message:
-        """The newest weight not given yet; waits for one.  DeviceError: nothing came for the timeout."""
-        while self._newest is None:
-            try:
-                async with asyncio.timeout_at(self.heard_s + self._timeout_s):
-                    await self._until(lambda: self._newest is not None)
-            except TimeoutError:
-                raise self.failure(
-                    f"the stream stopped: nothing came for {self._timeout_s:g} s; is it set to print continuously?"
-                ) from None
+        """The newest weight not given yet; waits for one as `streams` does."""
+        await self.streams()
+        assert self._newest is not None
         message, self._newest = self._newest, None
         return message
 

@@ -316,3 +316,27 @@ async def test_a_flood_of_lines_is_no_weight(dialect: str, tmp_path: Path) -> No
                 assert (await poll).values == (None,)
         except DeviceError as error:
             assert "noise on the line" in str(error)  # noqa: PT017  # either is right, by the rule in use
+
+
+async def test_a_line_of_one_way(peer: BalancePeer) -> None:
+    """A printer's cable: it sends and hears nothing.  Continuous mode takes what comes; nothing at all is an error."""
+    peer.speech.clear()
+    peer.speech["never"] = "S S {0:>10} g"
+    peer.dialect = "sbi"  # which passes over what it does not know
+
+    async def send() -> None:
+        while True:
+            await asyncio.sleep(0.02)
+            peer.line.send(peer.shown("1.0120"))
+
+    sender = asyncio.get_running_loop().create_task(send())
+    async with peer.config(dialect="mt-sics", mode="continuous", timeout="200ms").connect("balance") as device:
+        assert (await device.poll()).values == (Decimal("1.0120"),)
+        assert (await device.poll()).values == (Decimal("1.0120"),)
+    sender.cancel()
+    await asyncio.gather(sender, return_exceptions=True)
+
+    assert device.identity == {}
+    with pytest.raises(DeviceError, match="print continuously"):
+        async with peer.config(dialect="mt-sics", mode="continuous", timeout="100ms").connect("balance"):
+            pass
