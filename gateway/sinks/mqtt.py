@@ -33,7 +33,7 @@ from gateway.sinks.secret import SecretFile, read_secret
 from gateway.units import Duration
 
 if TYPE_CHECKING:
-    from gateway.sinks.mqtt_link import Dial
+    from gateway.sinks.mqtt_handover import Dial
     from gateway.sinks.mqtt_sink import MqttSink
 
 PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
@@ -144,7 +144,7 @@ class MqttConfig(SinkConfig):
 
 
 def _dial(config: MqttConfig, name: str, path: str, ports: SinkPorts) -> Dial:
-    from gateway.sinks.mqtt_link import Dial  # noqa: PLC0415  # paho is loaded only where MQTT is spoken
+    from gateway.sinks.mqtt_handover import Dial  # noqa: PLC0415  # paho is loaded only where MQTT is spoken
     from gateway.sinks.mqtt_sink import gateway_state  # noqa: PLC0415  # the same
 
     parts = urlsplit(config.url)

@@ -16,7 +16,8 @@ from gateway.errors import SinkError
 from gateway.model import Json, Watermark
 from gateway.sinks.base import SinkPorts
 from gateway.sinks.encode import publish_properties, to_json
-from gateway.sinks.mqtt_link import REFUSED, Incoming, Link
+from gateway.sinks.mqtt_handover import REFUSED, Incoming
+from gateway.sinks.mqtt_link import Link
 
 log = structlog.get_logger()
 

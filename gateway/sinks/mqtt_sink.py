@@ -12,7 +12,8 @@ from gateway.errors import Rejected, SinkError
 from gateway.model import Record, Scan
 from gateway.sinks.base import SinkPorts
 from gateway.sinks.encode import cloud_event, event_topic, publish_properties, scans_json, to_json
-from gateway.sinks.mqtt_link import FOR_EVER, REASONS, REFUSED, Link
+from gateway.sinks.mqtt_handover import FOR_EVER, REASONS, REFUSED
+from gateway.sinks.mqtt_link import Link
 
 log = structlog.get_logger()
 
