@@ -151,7 +151,7 @@ class Bus:
                 self._asked = port, asked_at, limit
                 if self._others_wait():
                     self._hurry()
-                return await line.ask(request)
+                return await line.call(request)
         except TimeoutError:
             self._unanswered(port)
             raise port.failure(

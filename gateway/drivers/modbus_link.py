@@ -55,12 +55,6 @@ class ModbusLink(Stream):
         """See Asks."""
         if self.gap_s or not self.framing.clean:
             await self.rest()
-        return await self.ask(request)
-
-    call_first = call
-
-    async def ask(self, request: Request) -> bytes:
-        """Send it now and wait for its answer."""
         if self.lost is not None:
             raise self.failure()
         if self._broken is not None:
@@ -76,6 +70,8 @@ class ModbusLink(Stream):
         finally:
             self._future = None
         return answer
+
+    call_first = call
 
     def data_received(self, data: bytes) -> None:
         self._heard_at = self.loop.time()

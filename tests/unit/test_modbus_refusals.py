@@ -153,9 +153,7 @@ async def test_a_worn_register_is_written_within_its_budget(line: tuple[Register
             await device.halt(ORDER)
             if registers.writes[-1][2] and len(registers.writes) < 3:
                 await device.withdraw()
-        with pytest.raises(
-            DeviceError, match=r"oven.*holding register 4 is not written: 3 writes in 24 h"
-        ):
+        with pytest.raises(DeviceError, match=r"oven.*holding register 4 is not written: 3 writes in 24 h"):
             await device.withdraw()
         registers.put("holding", 9, 0)
         assert (await device.halt(ORDER)).wrote
