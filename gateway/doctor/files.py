@@ -64,7 +64,11 @@ def _folder(state: Path, cap_mb: int) -> list[Finding]:
     if kind in _FLEETING:
         todo = "put state_dir on a disk, or a volume: records, latches and keys end with this one"
         found.append(Finding("warn", "state folder", f"is on {kind}", todo))
-    return [*found, *_room(there, cap_mb), *_speed(there)]
+    try:
+        return [*found, *_room(there, cap_mb), *_speed(there)]
+    except OSError as error:
+        todo = "put state_dir where the service's user may write"
+        return [Finding("fail", "state folder", f"{there} cannot be written: {error.strerror}", todo)]
 
 
 def _room(there: Path, cap_mb: int) -> Iterator[Finding]:

@@ -48,7 +48,9 @@ async def _within(job: Job, done: Callable[[Job], None]) -> list[Finding]:
         text = f"no answer within {job.limit_s:g} s"
         return [Finding("fail", job.area, text, "something hangs there: look at the network, the disk or the mount")]
     except OSError as error:
-        return [Finding("fail", job.area, error.strerror or str(error) or type(error).__name__, "look at it by hand")]
+        what = error.strerror or str(error) or type(error).__name__
+        text = f"{error.filename}: {what}" if error.filename else what
+        return [Finding("fail", job.area, text, "look at it by hand")]
     finally:
         done(job)
 

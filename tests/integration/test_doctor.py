@@ -256,6 +256,14 @@ async def test_the_state_folder(tmp_path: Path) -> None:
     assert list(state.iterdir()) == []
 
 
+async def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
+    """A state folder that nobody can make is a failure that names the place."""
+    found = await files.folder(Path("/proc/nowhere/state"), 16)
+
+    assert [finding.level for finding in found] == ["fail"]
+    assert "/proc" in found[0].text
+
+
 async def test_keys_in_the_state_folder(tmp_path: Path) -> None:
     """The ledger's key and the people file are the gateway's alone."""
     for name in ("ledger.key", "people.json"):
