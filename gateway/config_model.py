@@ -66,7 +66,7 @@ class ConsoleConfig(Frozen):
 class ScanPoint(Frozen):
     """A place where materials are scanned: tags of one device, as `scanner/count`."""
 
-    on: str
+    count: str
     """Counts reads: each new one is a scan."""
     code: str
     read: str | None = None
@@ -83,7 +83,7 @@ class ScanPoint(Frozen):
     @property
     def tags(self) -> dict[str, str]:
         """Key -> tag."""
-        named = {"on": self.on, "code": self.code, "read": self.read, "lot": self.lot, "expires": self.expires}
+        named = {"count": self.count, "code": self.code, "read": self.read, "lot": self.lot, "expires": self.expires}
         return {key: name for key, name in named.items() if name is not None}
 
     @model_validator(mode="after")

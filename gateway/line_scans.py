@@ -32,7 +32,7 @@ class _Point:
             return None if name is None else tagset.index[name.partition("/")[2]]
 
         self.config = config
-        self.on, self.code = tagset.index[config.on.partition("/")[2]], tagset.index[config.code.partition("/")[2]]
+        self.on, self.code = tagset.index[config.count.partition("/")[2]], tagset.index[config.code.partition("/")[2]]
         self.read, self.lot, self.expires = at(config.read), at(config.lot), at(config.expires)
         self.count: int | None = None
         self.last: Code | None = None
@@ -47,7 +47,7 @@ class Scans:
         self._run, self._alarms, self._journal, self._world = run, alarms, journal, world
         self._points: dict[str, list[_Point]] = {}
         for config in settings.gateway.scans.values():
-            device = config.on.partition("/")[0]
+            device = config.count.partition("/")[0]
             self._points.setdefault(device, []).append(_Point(config, settings.tagsets[device]))
 
     @property

@@ -97,7 +97,9 @@ def floor(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fl
         gateway={
             "recipes": str(tmp_path / "recipes"),
             "counters": {"units": "reader/count"},
-            "scans": {"materials": {"on": "reader/count", "code": "reader/code", "read": "reader/read", "again": "0s"}},
+            "scans": {
+                "materials": {"count": "reader/count", "code": "reader/code", "read": "reader/read", "again": "0s"}
+            },
         },
         devices={  # the oil takes the place of the balance that `written` brings
             "balance": {"driver": "modbus", "url": tcp["reservoir"], "profile": "watlow-ez-zone-pm", "period": "250ms"},

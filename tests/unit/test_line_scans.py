@@ -18,7 +18,7 @@ pytestmark = pytest.mark.looptime(start=1000)
 
 SCANS = """\
   scans:
-    materials: {on: scanner/count, code: scanner/code, read: scanner/read, lot: scanner/lot, alarm: critical}
+    materials: {count: scanner/count, code: scanner/code, read: scanner/read, lot: scanner/lot, alarm: critical}
 devices:
   scanner:
     driver: kit
