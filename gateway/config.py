@@ -30,13 +30,13 @@ from gateway.config_model import (
     RawRule,
     Settings,
     digest,
-    named,
     read_recipe,
     read_recipes,
     recipe_hash,
     references,
 )
 from gateway.config_paths import absolute, as_written
+from gateway.config_patterns import named
 from gateway.config_profiles import SiteProfiles
 from gateway.config_schema import schema
 from gateway.config_secrets import Secrets

@@ -17,7 +17,8 @@ from urllib.parse import urlsplit
 
 from gateway import units
 from gateway.config_explain import hint
-from gateway.config_model import NUMBERS, SPECIMEN_BATCH, RawRule, Settings, looked_at, members, resolve_rule
+from gateway.config_model import SPECIMEN_BATCH, RawRule, Settings, resolve_rule
+from gateway.config_patterns import NUMBERS, looked_at, members
 from gateway.config_yaml import Where
 from gateway.drivers.base import DriverConfig
 from gateway.drivers.modbus_open import Line

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
@@ -16,11 +15,12 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from gateway import config_yaml
 from gateway.config_explain import explain, hint
+from gateway.config_patterns import members
 from gateway.config_yaml import Document, Where
 from gateway.drivers.base import DriverConfig
 from gateway.errors import ConfigError, Problem
-from gateway.model import Json, Priority, TagSet, TagSpec
-from gateway.recipe import Frozen, Recipe, Window
+from gateway.model import Json, Priority, TagSet
+from gateway.recipe import Frozen, Recipe
 from gateway.rules.base import RuleConfig, RuleContext
 from gateway.sinks.base import SinkConfig
 from gateway.units import Duration
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
 _REFERENCE: Final = re.compile(r"^(recipe|batch)((?:\.[A-Za-z0-9_-]+)+)$")
 _SAFE_INTEGER: Final = 2**53 - 1
-NUMBERS: Final = ("number", "decimal")
-"""Kinds of tags that limits can judge."""
 LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
 SPECIMEN_BATCH: Final[Mapping[str, Json]] = {
@@ -260,54 +258,6 @@ def resolve_rule(
             replace(problem, message=with_recipe + problem.message)
             for problem in explain(error, document, rule.where, rule.model)
         ]
-
-
-def members(name: str, config: RuleConfig, tagsets: Mapping[str, TagSet]) -> Iterator[tuple[str, RuleConfig]]:
-    """A rule whose `input` is a pattern (`*/temperature`, `press-*`) is one rule for each tag or device that matches.
-
-    They are called `name.device.tag`.  Limits look at numbers only: what is text is passed over.
-    """
-    found = matching(config, tagsets)
-    if found is None:
-        yield name, config
-        return
-    for match in found:
-        yield f"{name}.{match.replace('/', '.')}", config.model_copy(update={"input": match})
-
-
-def matching(config: RuleConfig, tagsets: Mapping[str, TagSet]) -> list[str] | None:
-    """The inputs a pattern stands for; None for a rule that has none."""
-    pattern = getattr(config, "input", None)
-    if not isinstance(pattern, str) or not set(pattern) & set("*?["):
-        return None
-    return _matching(pattern, tagsets, numbers=any(isinstance(value, Window) for _, value in config))
-
-
-def looked_at(config: RuleConfig, tagsets: Mapping[str, TagSet]) -> list[tuple[str, ...]]:
-    """The inputs of a rule; of a pattern, those of each rule it stands for."""
-    found = matching(config, tagsets)
-    if found is None:
-        return [config.inputs()]
-    plain = not found or config.model_copy(update={"input": found[0]}).inputs() == (found[0],)
-    return [(name,) if plain else config.model_copy(update={"input": name}).inputs() for name in found]
-
-
-def named(tagset: TagSet) -> Iterator[tuple[str, TagSpec]]:
-    """`device/tag` and its specification."""
-    return zip(tagset.names, tagset.specs, strict=True)
-
-
-def _matching(pattern: str, tagsets: Mapping[str, TagSet], *, numbers: bool) -> list[str]:
-    device, slash, tag = pattern.partition("/")
-    devices = [tagset for name, tagset in tagsets.items() if fnmatchcase(name, device)]
-    if not slash:
-        return [tagset.device for tagset in devices]
-    return [
-        full
-        for tagset in devices
-        for full, spec in named(tagset)
-        if fnmatchcase(spec.name, tag) and (spec.kind in NUMBERS or not numbers)
-    ]
 
 
 def _follow(reference: str, recipe: Recipe | None, batch: Mapping[str, Json] | None) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from gateway.batch.lifecycle import Batch
 from gateway.batch.order import facts
 from gateway.config import Settings
-from gateway.config_model import members
+from gateway.config_patterns import members
 from gateway.model import Json
 from gateway.recipe import Recipe
 from gateway.rules.base import Judge, RuleConfig, RuleContext
