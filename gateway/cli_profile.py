@@ -146,6 +146,9 @@ def _meaning(settings: Mapping[str, Any]) -> list[str]:
         f"good only while {each['tag']} is {each.get('equals', each.get('in'))}"
         for each in _several(settings.get("good_when"))
     ]
+    for key, what in (("decimals", "its decimals"), ("unit_from", "its unit")):
+        if settings.get(key):
+            lines.append(f"{what} by {_plainly(settings[key])}")
     for key in ("bad_bits", "uncertain_bits"):
         quality = key.partition("_")[0]
         lines += [
