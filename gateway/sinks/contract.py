@@ -75,6 +75,8 @@ class ScanMessage(Known):
     """Tag -> reason; it has no value."""
     uncertain: dict[str, str] = {}
     """Tag -> reason; it has a value, to be used with care."""
+    sparse: bool = False
+    """True: tags that are not named have not changed since the scan before."""
 
 
 class ScansMessage(Known):

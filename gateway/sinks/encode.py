@@ -36,12 +36,14 @@ def to_json(document: Json) -> bytes:
 
 def _judged(scan: Scan) -> dict[str, Json]:
     """Values, and what is not good about them."""
-    faults = scan.faults
+    faults, changed = scan.faults, scan.changed
     pairs = enumerate(zip(scan.tagset.tags, scan.values, strict=True))
     values: dict[str, Value] = {}
     bad: dict[str, str] = {}
     uncertain: dict[str, str] = {}
     for position, (tag, value) in pairs:
+        if changed is not None and position not in changed:
+            continue
         fault = faults.get(position)
         if value is None or (fault is not None and fault.quality is Quality.BAD):
             bad[tag] = fault.reason if fault is not None else "no value"
@@ -54,13 +56,15 @@ def _judged(scan: Scan) -> dict[str, Json]:
         document["bad"] = bad
     if uncertain:
         document["uncertain"] = uncertain
+    if changed is not None:
+        document["sparse"] = True
     return document
 
 
 def scan_document(scan: Scan, boot_id: str) -> dict[str, Json]:
     """One scan as a document; `(boot, seq)` names it for ever, `time` is Unix nanoseconds as text."""
     head = {"boot": scan.boot or boot_id, "seq": scan.seq, "time": str(scan.time_ns)}
-    if scan.faults or None in scan.values:
+    if scan.faults or scan.changed is not None or None in scan.values:
         return {**head, **_judged(scan)}
     head["values"] = dict(zip(scan.tagset.tags, scan.values))  # noqa: B905  # aligned by contract; strict costs 1 us
     return head

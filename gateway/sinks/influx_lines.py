@@ -83,19 +83,21 @@ class Lines:
     def scan(self, scan: Scan) -> str:
         """One line; there is always at least `quality` in it."""
         head, keys = self._head(scan.tagset)
-        worst = Quality.GOOD
+        worst, changed = Quality.GOOD, scan.changed
         fields: list[str] = []
         for position, (name, value) in enumerate(zip(keys, scan.values, strict=True)):
             fault = scan.faults.get(position)
             bad = fault is not None and fault.quality is Quality.BAD
             written = None if bad else field(value)
-            if written is not None:
+            fresh = changed is None or position in changed
+            if written is not None and fresh:
                 fields.append(f"{name}={written}")
             if fault is not None or written is None:
                 reason = fault.reason if fault is not None else "not a number"
                 quality = fault.quality if fault is not None and written is not None else Quality.BAD
                 worst = max(worst, quality)
-                fields.append(f"{name}_quality={text(f'{quality.name.lower()}: {reason}')}")
+                if fresh:
+                    fields.append(f"{name}_quality={text(f'{quality.name.lower()}: {reason}')}")
         fields.append(f"quality={int(worst)}i")
         return f"{head}{','.join(fields)} {scan.time_ns}"
 

@@ -13,14 +13,14 @@ from typing import Any, Final
 
 import msgspec
 
-from gateway.model import NO_FAULTS, Fault, Quality, Scan, TagSet, TagSpec, Value
+from gateway.model import NO_FAULTS, NO_STAMPS, Fault, Quality, Scan, TagSet, TagSpec, Value
 
 _pack: Final = msgspec.msgpack.Encoder().encode
 _unpack: Final = msgspec.msgpack.Decoder().decode
 _LOST: Final = Fault(Quality.BAD, "the value could not be stored")
 
 Row = tuple[Any, ...]
-"""tag set, seq, time_ns, mono_ns, values[, faults, source times less time_ns, raw, held]."""
+"""tag set, seq, time_ns, mono_ns, values[, faults, source times, raw, held[, server times]]; those less time_ns."""
 
 
 def encode(scans: Sequence[Scan], number: Callable[[TagSet], int]) -> bytes:
@@ -35,20 +35,21 @@ def encode(scans: Sequence[Scan], number: Callable[[TagSet], int]) -> bytes:
 
 def _row(scan: Scan, number: int) -> Row:
     head = (number, scan.seq, scan.time_ns, scan.mono_ns, scan.values)
-    if not scan.faults and not scan.source_ns and scan.raw is None and scan.held is None:
+    if not scan.faults and not scan.source_ns and not scan.server_ns and scan.raw is None and scan.held is None:
         return head
     faults = [(at, int(fault.quality), fault.reason) for at, fault in scan.faults.items()]
     source = [(at, ns - scan.time_ns) for at, ns in scan.source_ns.items()]
-    return (*head, faults, source, scan.raw, scan.held)
+    server = ([(at, ns - scan.time_ns) for at, ns in scan.server_ns.items()],) if scan.server_ns else ()
+    return (*head, faults, source, scan.raw, scan.held, *server)
 
 
 def _storable(row: Row) -> Row:
     number, seq, time_ns, mono_ns, values, *rest = row
-    faults, source, raw, held = rest or ([], [], None, None)
+    faults, source, raw, held, *server = rest or ([], [], None, None)
     lost = [at for at, value in enumerate(values) if not _fits(value)]
     kept = tuple(None if at in lost else value for at, value in enumerate(values))
     marks = [(at, int(_LOST.quality), _LOST.reason) for at in lost]
-    return (number, seq, time_ns, mono_ns, kept, [*faults, *marks], source, raw, held)
+    return (number, seq, time_ns, mono_ns, kept, [*faults, *marks], source, raw, held, *server)
 
 
 def _fits(value: Value) -> bool:
@@ -74,9 +75,11 @@ def _scan(row: Sequence[Any], tagset: TagSet) -> Scan:
         values = [_typed(value, spec) for value, spec in zip(values, tagset.specs, strict=True)]
     if not rest:
         return Scan(tagset, seq, time_ns, mono_ns, tuple(values))
-    faults, source, raw, held = rest
+    faults, source, raw, held, *more = rest
     known: Mapping[int, Fault] = {at: Fault(Quality(q), why) for at, q, why in faults} if faults else NO_FAULTS
-    return Scan(tagset, seq, time_ns, mono_ns, tuple(values), known, {at: time_ns + d for at, d in source}, raw, held)
+    stamps = {at: time_ns + d for at, d in source}
+    server = {at: time_ns + d for at, d in more[0]} if more else NO_STAMPS
+    return Scan(tagset, seq, time_ns, mono_ns, tuple(values), known, stamps, raw, held, server_ns=server)
 
 
 def _typed(value: Value, spec: TagSpec) -> Value:
