@@ -110,6 +110,7 @@ class House:
         return None, outcome
 
     def _open(self, loaded: Loaded, tell: Tell) -> Simulated:
+        """LinegateError or OSError: it could not be started, and nothing of it is left running."""
         with self._lock:
             self._built += 1
             folder = self._folder / f"line-{self._built}"

@@ -34,7 +34,8 @@ class Sight(Word):
     halt: str | None = Field(None, description="A halt of this device stands, as retained for everybody.")
     state: str | None = Field(None, description="A retained document below `state/`: `batch`, `devices/filler`, `mes`.")
     telemetry: str | None = Field(
-        None, description="The newest value of a tag by MQTT; `bad: reason` where it must have none."
+        None,
+        description="A value of this tag came by MQTT since the step began; `bad: reason` where it must have none.",
     )
     machine: str | None = Field(None, description="The PackML state at the machine itself: `is: Held`.")
     truth: str | None = Field(
@@ -44,7 +45,7 @@ class Sight(Word):
     writes: str | None = Field(None, description="What this machine was written over the network since the step began.")
     heartbeat: str | None = Field(None, description="The gateway's heartbeat at this machine: `is: moving` or `still`.")
     rhythm: str | None = Field(
-        None, description="Polls of this device in the last seconds come in time: 95 % of pauses below 1.5 periods."
+        None, description="95th percentile of the pauses between polls of this device since the step began, seconds."
     )
     status: str | None = Field(
         None, description="A place in the gateway's own status, by HTTP: `checks`, `batch.state`."
