@@ -21,6 +21,7 @@ from simulators import core_nodes
 from simulators.certificate import application_certificate
 from simulators.link import Gate
 from simulators.ua_edge import (
+    BAD_INVALID_STATE,
     BAD_SENSOR_FAILURE,
     BAD_STATE_NOT_ACTIVE,
     BAD_WRITE_NOT_SUPPORTED,
@@ -63,9 +64,13 @@ class _Attributes(AttributeService):
     """Reads and writes, as picky as some servers are."""
 
     refuses_stamps = False
+    refused: AbstractSet[ua.NodeId] = frozenset()
+    """Nodes whose writes are answered with BadInvalidState."""
 
     async def write(self, params: ua.WriteParameters, *args: Any, **kwargs: Any) -> list[ua.StatusCode]:
         """BadWriteNotSupported for a value that carries a time stamp, where the server is like that."""
+        if any(each.NodeId in self.refused for each in params.NodesToWrite):
+            return [status(BAD_INVALID_STATE) for _ in params.NodesToWrite]
         if not self.refuses_stamps:
             return await super().write(params, *args, **kwargs)
         if any(_stamped(each.Value) for each in params.NodesToWrite):
@@ -222,6 +227,10 @@ class OpcUaLink:
         """Refuse writes that carry time stamps; and more sessions than so many."""
         self._attributes.refuses_stamps = stamps
         self._core.most_sessions = most_sessions
+
+    def refuse(self, nodes: AbstractSet[ua.NodeId]) -> None:
+        """Writes to these nodes are answered with BadInvalidState."""
+        self._attributes.refused = nodes
 
     def hide(self, nodes: AbstractSet[ua.NodeId]) -> None:
         """These nodes are not there, all others are."""

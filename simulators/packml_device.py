@@ -65,7 +65,7 @@ class PackmlDevice(Device):
     """Tag -> node path below the title, in the order they are published."""
     own_faults: ClassVar = {
         "lying": Fault("It answers Good to every command and does nothing."),
-        "refuses": Fault("It answers every method with BadInvalidState and ignores CntrlCmd."),
+        "refuses": Fault("It answers every command, method or CntrlCmd, with BadInvalidState."),
         "relents": Fault(
             "It holds, and goes on by itself after `seconds`: somebody's logic takes the command back.", "seconds"
         ),
@@ -159,6 +159,9 @@ class PackmlDevice(Device):
         )
         few = self.faults.get("few_sessions")
         most = None if few is None else int(few.get("most", 1))
+        self.link.refuse(
+            {self.link.node(f"{self.title}.Command.CntrlCmd")} if "refuses" in self.faults else frozenset()
+        )
         self.link.be_picky(stamps="refuses_stamps" in self.faults, most_sessions=most)
 
     async def _spoil_nodes(self) -> None:

@@ -213,11 +213,12 @@ async def test_slow_state_and_found_held(played: Any) -> None:
 
 
 async def test_refuses(played: Any) -> None:
-    """Commands are ignored or answered Bad."""
+    """A command is answered Bad and nothing happens."""
 
     async def play(stage: _Stage) -> None:
         await stage.filler.fault("refuses", {})
-        await stage.hold(await stage.client())
+        with pytest.raises(ua.UaStatusCodeError, match="BadInvalidState"):
+            await stage.hold(await stage.client())
         assert stage.state is State.EXECUTE
 
     await played(play)
