@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import msgspec
 
-from gateway.drivers.replay_times import EPOCHS, NoZoneError, Times
+from gateway.drivers.replay_times import NoZoneError, Times
 from gateway.model import NO_FAULTS, Fault, Quality, Value
 
 _EMPTY: Final = Fault(Quality.BAD, "empty cell")
@@ -306,6 +306,3 @@ def _bool(cell: Any) -> Value:
 
 def _text(cell: Any) -> Value:
     return str(cell)
-
-
-KNOWN_TIMES: Final = ("iso", *EPOCHS)

@@ -22,7 +22,8 @@ from pydantic import ValidationError
 from structlog.testing import capture_logs
 
 from gateway.config import check
-from gateway.drivers.replay import Replay, ReplayConfig
+from gateway.drivers.replay import ReplayConfig
+from gateway.drivers.replay_device import Replay
 from gateway.drivers.replay_rows import Column, FileError, Reader, look, open_rows
 from gateway.drivers.replay_times import NoZoneError, Times
 from gateway.errors import DeviceMisconfigured
