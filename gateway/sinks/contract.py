@@ -40,6 +40,7 @@ KINDS: Final[dict[str, str]] = {
     "batch.signed": "a person signed a step, and what the signature means",
     "batch.started": "production began",
     "batch.tray": "a tray and its units",
+    "material.scanned": "a code that was scanned, with the line of the order it matched, or why it did not",
     "batch.entered": "a count or quantity that a person or the MES gave",
     "batch.completed": "production ended: counts, consumption, yield, waste, reconciliation",
     "batch.closed": "a person decided on it",
