@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from gateway.errors import LinegateError
+from gateway.errors import DeviceError, LinegateError
 
 if TYPE_CHECKING:
     from gateway.drivers.balance_listen import Opinion
@@ -53,7 +53,7 @@ def _questions(*, ask: bool) -> list[bytes]:
 
 
 def _hear(port: StreamUrl, seconds: float, *, ask: bool, show: Callable[[bytes], None] | None = None) -> bytes:
-    """What came, until the time is up or somebody presses Ctrl-C."""
+    """What came, until the time is up, the line is lost, or somebody presses Ctrl-C."""
     from gateway.drivers.balance_listen import MOST, listen
 
     kept = bytearray()
@@ -67,6 +67,10 @@ def _hear(port: StreamUrl, seconds: float, *, ask: bool, show: Callable[[bytes],
         asyncio.run(listen(port, seconds, hear, _questions(ask=ask)))
     except KeyboardInterrupt:
         print()
+    except DeviceError as error:
+        if not kept:
+            raise
+        print(f"{error}; what came before it is looked at")
     return bytes(kept)
 
 

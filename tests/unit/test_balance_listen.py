@@ -180,3 +180,15 @@ def test_what_cannot_be_listened_to(words: list[str], why: str) -> None:
 
     assert result.exit_code != 0
     assert why in str(result.exception)
+
+
+def test_a_cable_pulled_while_listening() -> None:
+    """What came before the line was lost is judged all the same."""
+    with contextlib.ExitStack() as stack:
+        end = stack.enter_context(line(LINES["sbi"]))
+        threading.Timer(1.5, stack.close).start()
+        result = linegate(f"serial://{end.path}", "--seconds", "20")
+
+    assert result.exit_code == 0, result.output
+    assert "connection lost" in result.output
+    assert "it speaks sbi" in result.output
