@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from gateway.errors import LinegateError, Refused
 from gateway.model import Json
+
+LOOKS: Final = 20
+"""How often somebody looks again because something changed between the look and the word."""
 
 
 class Person(Protocol):
@@ -45,12 +48,12 @@ class Crew:
 
     def release(self, device: str, reason: str, recalibration: str, by: str = "tom") -> None:
         """Acknowledge what stands and take the latches off; what changed between look and word is looked at again."""
-        while True:
-            self.acknowledge(by)
+        for left in reversed(range(LOOKS)):
             try:
+                self.acknowledge(by)
                 self._release(device, reason, recalibration, by)
             except Refused as refusal:
-                if refusal.code not in {"changed", "another_occurrence"}:
+                if not left or refusal.code not in {"changed", "another_occurrence"}:
                     raise
             else:
                 return

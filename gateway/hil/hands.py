@@ -7,13 +7,10 @@ knows better than `when I returned`.
 from __future__ import annotations
 
 import json
-import os
-import re
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.demo.stage import order
@@ -234,21 +231,6 @@ class Hands:
         if derived is None:
             raise LinegateError(f"the line has no recipe {words.name!r} of its own to change")
         write_recipe(folder, words.name, derived.from_, merged(derived.change, words.change))
-
-    def clock(self, words: verbs.Clock) -> None:
-        file = self._floor.stage.folder / "clock"
-        if self._floor.line.clock != "movable":
-            raise LinegateError("the line's clock cannot be moved: its file must say `clock: movable`")
-        sign, digits, unit = re.fullmatch(r"([+-])(\d+)(\D+)", words.step).groups()  # type: ignore[union-attr]
-        seconds = int(digits) * {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}[unit]
-        _replace(file, f"{sign}{seconds:g}s")
-
-
-def _replace(file: Path, text: str) -> None:
-    """Whole or not at all: it is read while it is written."""
-    fresh = file.with_suffix(".new")
-    fresh.write_text(text)
-    os.replace(fresh, file)  # noqa: PTH105  # the atomic one, by its name
 
 
 def _maybe(code: str, act: Callable[[], object]) -> None:

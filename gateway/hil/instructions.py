@@ -56,7 +56,6 @@ _OTHERS: Final[Mapping[str, Callable[[Any], str]]] = {
     "go_on": lambda w: f"Let the {w.part} go on (kill -CONT).",
     "second_gateway": lambda _: "Start a second gateway on the same state folder and wait until it ends.",
     "recipe": lambda w: f"{'Put back' if w.restore else 'Change'} the file of recipe {w.name}.",
-    "clock": lambda w: f"Step the clock of the gateway's computer by {w.step}.",
 }
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from pydantic import Field, ValidationError
 
@@ -56,8 +56,6 @@ class LineFile(Word):
     simulators: Plant = Plant()
     change: dict[str, Json] = Field(default_factory=dict)
     recipes: dict[str, Derived] = Field(default_factory=dict)
-    clock: Literal["own", "movable"] = "own"
-    """movable: the gateway runs under libfaketime, so that the verb `clock` can step its wall clock."""
 
 
 DEMONSTRATION: Final = LineFile()

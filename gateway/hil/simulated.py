@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
-import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -36,33 +34,6 @@ EVERY_S: Final = 0.05
 _TRUTH_LASTS_S: Final = 0.03
 _WHOLE_DRAWN: Final = 6000
 """Characters of a log that are kept for a report."""
-
-
-class MovableStage(Stage):
-    """A stage whose gateway runs under libfaketime: its wall clock is what the file `clock` says, others' is not."""
-
-    def _spawn(self, name: str, command: Sequence[str], *, pipe: bool = False) -> subprocess.Popen[bytes]:
-        if name == "gateway":
-            file = self.folder / "clock"
-            if not file.exists():
-                file.write_text("+0s")
-            settings = {
-                "LD_PRELOAD": faketime_library(),
-                "FAKETIME_TIMESTAMP_FILE": str(file),
-                "FAKETIME_CACHE_DURATION": "1",
-                "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-            }
-            command = ["env", *(f"{key}={value}" for key, value in settings.items()), *command]
-        return super()._spawn(name, command, pipe=pipe)
-
-
-def faketime_library() -> str:
-    """LinegateError: it is not installed."""
-    program = shutil.which("faketime")
-    found = sorted(Path(program).parents[1].glob("lib/*/faketime/libfaketime.so.1")) if program else []
-    if not found:
-        raise LinegateError("faketime is not installed, and this line says `clock: movable` (Debian package faketime)")
-    return str(found[0])
 
 
 class SimulatedEyes:
@@ -123,8 +94,7 @@ class Simulated:
         plant = line.simulators
         self.seed = self._world.rng.getrandbits(31) if plant.seed is None else plant.seed
         self.line = line
-        kind = MovableStage if line.clock == "movable" else Stage
-        self.stage = kind(folder, seed=self.seed, speed=plant.speed, rate=plant.rate)
+        self.stage = Stage(folder, seed=self.seed, speed=plant.speed, rate=plant.rate)
         self.sim = self.stage.sim
         self._eyes = SimulatedEyes(self)
         self.people: dict[str, Client] = {}

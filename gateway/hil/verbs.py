@@ -232,12 +232,6 @@ class Recipe(Word):
     restore: bool = False
 
 
-class Clock(Word):
-    """The wall clock of the gateway's computer is stepped; the line must say `clock: movable`."""
-
-    step: str = Field(pattern=r"^[+-]\d+(ms|s|min|h|d)$")
-
-
 class Do(Word):
     """Exactly one verb."""
 
@@ -270,7 +264,6 @@ class Do(Word):
     go_on: GoOn | None = None
     second_gateway: SecondGateway | None = None
     recipe: Recipe | None = None
-    clock: Clock | None = None
     wait: Duration | None = Field(None, description="Nothing is done for so long.")
 
     @model_validator(mode="before")
