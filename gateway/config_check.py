@@ -9,19 +9,17 @@ Waiting for disk or network is in no term: a halt never waits for either.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urlsplit
 
 from gateway import units
 from gateway.config_explain import hint
+from gateway.config_lines import lines
 from gateway.config_model import SPECIMEN_BATCH, RawRule, Settings, resolve_rule
 from gateway.config_patterns import NUMBERS, looked_at, members
 from gateway.config_yaml import Where
 from gateway.drivers.base import DriverConfig
-from gateway.drivers.modbus_open import Line
 from gateway.errors import Problem
 from gateway.model import Json, TagSpec
 from gateway.recipe import Plan, Recipe, Window
@@ -69,7 +67,7 @@ def cross(settings: Settings, recipes: Mapping[str, Recipe], broken: Iterable[st
     """Problems and warnings across the whole; `broken` are devices that are there but did not validate."""
     opaque = set(broken)
     found = [
-        *_addresses(settings),
+        *lines(settings),
         *_waivers(settings),
         *_machine(settings),
         *_counters(settings, opaque),
@@ -279,44 +277,6 @@ def _deadline(settings: Settings, rule: RawRule, config: RuleConfig) -> Iterator
                 "shorten the period or the budgets, or promise less"
             )
             yield settings.document.problem((*rule.where, "deadline"), text)
-
-
-def _addresses(settings: Settings) -> Iterator[Problem]:
-    """Two connections to one device disturb each other; a serial port takes one, or several units that agree on it."""
-    seen: dict[str, list[tuple[str, Line | None]]] = {}
-    for name, device in settings.devices.items():
-        claims = _claims(device)
-        clashes = (_clash(key, line, other) for key, line in claims.items() for other in seen.get(key, ()))
-        text = next((text for text in clashes if text), "")
-        if text:
-            where: Where = ("devices", name)
-            if settings.document.get((*where, "url")) is not None:
-                where = (*where, "url")
-            yield settings.document.problem(where, text)
-            continue
-        for key, line in claims.items():
-            seen.setdefault(key, []).append((name, line))
-
-
-def _clash(key: str, line: Line | None, other: tuple[str, Line | None]) -> str:
-    """Why both cannot have it; empty where they can."""
-    name, others = other
-    if line is None or others is None:
-        return f"{key} is already taken by device {name}"
-    return line.quarrel(others, name)
-
-
-def _claims(device: DriverConfig) -> dict[str, Line | None]:
-    """Its address, which nobody else may have; and its port, with what it shares of it."""
-    claims: dict[str, Line | None] = {device.address(): None}
-    url = urlsplit(str(getattr(device, "url", "")))
-    if url.scheme == "serial":
-        claims[os.path.realpath(url.path)] = None
-    own_line = getattr(device, "line", None)
-    line = own_line() if own_line else None
-    if line is not None:
-        claims[line.key] = line
-    return claims
 
 
 def _waivers(settings: Settings) -> Iterator[Problem]:

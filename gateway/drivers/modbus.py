@@ -34,7 +34,7 @@ from gateway.drivers.base import DriverConfig
 from gateway.drivers.modbus_bus import Manners
 from gateway.drivers.modbus_device import ModbusDevice
 from gateway.drivers.modbus_layout import Channel, Held, Part, channels
-from gateway.drivers.modbus_open import RTU_LATE_S, SHARED_LATE_S, Line, line_of, opened, silence_s
+from gateway.drivers.modbus_open import RTU_LATE_S, SHARED_LATE_S, Line, line_of, opened, share_of, silence_s
 from gateway.drivers.modbus_parts import RTU_REQUEST_COST, TCP_REQUEST_COST, Caps, address_span, planned
 from gateway.drivers.modbus_tags import HaltBy, Heartbeat, ModbusTag, Order, Table, TagMap
 from gateway.drivers.modbus_wear import NVM_WRITES, budget_a_day
@@ -324,6 +324,10 @@ class ModbusConfig(DriverConfig):
     def line(self) -> Line:
         """The line it stands on, and what all the devices there must agree on."""
         return line_of(self.stream, self.unit_id, shared=self.shared)
+
+    def share(self) -> float:
+        """How much of its serial line's time it asks for; 1 is all of it."""
+        return share_of(self)
 
     def preflight(self) -> list[str]:
         """Warnings that need a look at this machine: a serial port that is not there."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
 from gateway.drivers.modbus_bus import Manners, line_key, shared_line
 from gateway.drivers.modbus_device import KINDS, ModbusDevice, Wanted
+from gateway.drivers.modbus_layout import Part
 from gateway.drivers.modbus_link import ModbusLink
 from gateway.drivers.transport import StreamUrl, open_stream
 from gateway.drivers.wire.modbus import TcpFraming
@@ -17,6 +18,10 @@ from gateway.drivers.wire.modbus import TcpFraming
 RTU_LATE_S: Final = 0.2
 SHARED_LATE_S: Final = 1.0
 """Behind a TCP port that leads to several units the gateway there has a time limit of its own, mostly below 1 s."""
+
+
+_TURN_S: Final = 0.005
+"""What a device takes to begin its answer, at least."""
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -56,6 +61,32 @@ def silence_s(url: StreamUrl) -> float:
     if not url.serial:
         return 0.0
     return 0.00175 if url.settings["baudrate"] > 19200 else 3.5 * url.character_s
+
+
+class OnLine(Protocol):
+    """A device that stands on a line, as far as its traffic goes."""
+
+    @property
+    def stream(self) -> StreamUrl: ...
+    @property
+    def parts(self) -> tuple[Part, ...]: ...
+    @property
+    def period_s(self) -> float: ...
+    @property
+    def min_gap_s(self) -> float: ...
+
+
+def share_of(device: OnLine) -> float:
+    """How much of its serial line's time one device's polls take: 1 is all of it.  0 where it is no serial line."""
+    char_s = device.stream.character_s
+    rest_s = max(device.min_gap_s, silence_s(device.stream))
+    asking_s = sum((8 + _answer_bytes(part)) * char_s + 2 * rest_s + _TURN_S for part in device.parts)
+    return asking_s / device.period_s if device.stream.serial else 0.0
+
+
+def _answer_bytes(part: Part) -> int:
+    bits = part.table in ("coil", "discrete")
+    return 5 + ((part.block.count + 7) // 8 if bits else 2 * part.block.count)
 
 
 @asynccontextmanager

@@ -183,13 +183,18 @@ async def open_stream(url: StreamUrl, stream: S, timeout_s: float) -> AsyncItera
 async def open_now(url: StreamUrl, stream: Stream, timeout_s: float) -> None:
     """Connect `stream`; whoever calls this closes it.  DeviceError says why it cannot be opened."""
     opening = _open_serial if url.serial else _open_tcp
+    done = False
     try:
         async with asyncio.timeout(timeout_s):
             await opening(url, stream)
+        done = True
     except TimeoutError:
         raise DeviceError(f"{stream.where}: does not answer within {timeout_s:g} s") from None
     except OSError as error:  # SerialException is one too
         raise DeviceError(f"{stream.where}: {_reason(error)}") from error
+    finally:
+        if not done and stream.transport is not _NOWHERE:
+            stream.transport.abort()  # it opened in the very moment in which nobody wanted it any more
 
 
 def _reason(error: OSError) -> str:

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from gateway.config import check
 from gateway.drivers.modbus import ModbusConfig
 from gateway.drivers.modbus_plan import Block
 from gateway.drivers.profile import load_profile, merge, names
@@ -245,3 +246,19 @@ def test_addresses_from_one() -> None:
     assert given.parts[0].block.start == 56
     with pytest.raises(ValidationError, match="forbidden"):
         config(base=1, tags={"a": {"address": 57}}, forbidden=["57"])
+
+
+@pytest.mark.parametrize(("units", "warned"), [(4, False), (20, True)])
+def test_a_crowded_line_is_a_warning(tmp_path: Path, units: int, warned: bool) -> None:
+    """A serial line whose units ask for more than it can carry is told, once, with what to do."""
+    device = '{driver: modbus, url: "serial:///dev/ttyNOWHERE", tags: {"r[0..19]": {address: 0}}'
+    devices = "".join(f"  zone_{unit}: {device}, unit_id: {unit}}}\n" for unit in range(1, units + 1))
+    path = tmp_path / "line.yaml"
+    path.write_text("gateway: {id: gw1, path: acme/denver/filling/line3/cell1}\ndevices:\n" + devices)
+    said = [str(warning) for warning in check(path).warnings if "of the time of" in str(warning)]
+
+    assert check(path).problems == ()
+    assert len(said) == warned
+    if warned:
+        assert "/dev/ttyNOWHERE" in said[0]
+        assert "longer periods" in said[0]
