@@ -1,0 +1,52 @@
+"""What recipes and configurations are made of: exact numbers, frozen models, limits of a value."""
+
+from __future__ import annotations
+
+import itertools
+from decimal import Decimal, InvalidOperation
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
+
+
+def _exact(value: object) -> Decimal:
+    """As written, to the digit.  ValueError if it is no number (InvalidOperation would escape pydantic)."""
+    try:
+        return Decimal(str(value))
+    except InvalidOperation:
+        raise ValueError(f"{value!r} is not a number") from None
+
+
+Exact = Annotated[Decimal, BeforeValidator(_exact, json_schema_input_type=float | str)]
+"""A number as it was written: 0.05 is 0.05."""
+
+
+class Frozen(BaseModel):
+    """Immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class Window(Frozen):
+    """Limits of a continuous value.  Outside low..high is an alarm, outside warn_low..warn_high a warning."""
+
+    unit: str
+    target: Exact | None = None
+    low: Exact | None = None
+    high: Exact | None = None
+    warn_low: Exact | None = None
+    warn_high: Exact | None = None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Window:
+        ordered = [
+            (name, getattr(self, name))
+            for name in ("low", "warn_low", "target", "warn_high", "high")
+            if getattr(self, name) is not None
+        ]
+        for (name_a, a), (name_b, b) in itertools.pairwise(ordered):
+            if a > b:
+                raise ValueError(f"{name_a} {a} is above {name_b} {b}: limits the wrong way round")
+        if all(getattr(self, name) is None for name in ("low", "high", "warn_low", "warn_high")):
+            raise ValueError("has no limit: give at least one of low, high, warn_low, warn_high")
+        return self
