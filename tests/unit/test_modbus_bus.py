@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from itertools import pairwise
@@ -364,3 +365,38 @@ async def test_other_settings_on_an_open_port_are_refused(cable: Cable) -> None:
         with pytest.raises(DeviceError, match=r"two .*other settings"):
             async with other.connect("two"):
                 pass
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("seed", range(2))
+async def test_whatever_happens_all_come_back(cable: Cable, seed: int) -> None:
+    """Units die, cables are pulled, halts come, answers are late, in any order: healed, everybody is polled again."""
+    dice = random.Random(seed)
+    line = RecordingLine()
+    units = range(1, 6)
+    async with stations(line, *(config(unit, halt=HALT, period="200ms") for unit in units)) as made:
+        for at in range(40):
+            await asyncio.sleep(dice.random() * 0.7)
+            unit = dice.choice(units)
+            match dice.randrange(6):
+                case 0:
+                    cable.dead ^= {unit}
+                case 1:
+                    cable.pull()
+                case 2:
+                    cable.plugged = True
+                case 3:
+                    name = f"unit_{unit}"
+                    made[unit].halt(HaltOrder(id=f"h{at}", device=name, rule="r", text="", requested_ns=1))
+                case 4:
+                    cable.slow_s = {unit: dice.choice((0.1, 0.19, 0.21))}
+                case _:
+                    cable.slow_s = {}
+        cable.dead, cable.slow_s, cable.plugged = set(), {}, True
+        await asyncio.sleep(31)
+        since = asyncio.get_running_loop().time()
+        await asyncio.sleep(5)
+
+    assert all(good(line, unit, since) >= 20 for unit in units)
+    ordered = {name for event, name in line.events if event == "commanded"}
+    assert ordered == {name for event, name in line.events if event == "confirmed"}

@@ -61,6 +61,21 @@ def test_watlow_float() -> None:
     assert unpacker([Field(2160, "f32", "little")], 2160, 0)(bytes.fromhex("0000 4296")) == (75.0,)
 
 
+@given(st.integers(0, 255), st.integers(0, 255), ORDERS, ORDERS, ORDERS)
+def test_halves_of_a_register(high: int, low: int, own: str, other: str, word: str) -> None:
+    """Each byte of a register, in either byte order, beside a value of another order."""
+    first, second = (high, low) if own == "big" else (low, high)
+    fields = [
+        Field(0, "u8", byte_order=own, high=True),
+        Field(0, "u8", byte_order=own),
+        Field(0, "i8", byte_order=own),
+        Field(1, "u32", word, other),
+    ]
+    data = bytes((first, second)) + on_the_wire(7, "u32", word, other)
+
+    assert unpacker(fields, 0, 0)(data) == (high, low, low - 256 * (low > 127), 7)
+
+
 def test_overlapping_fields() -> None:
     """The same registers may be read as two things."""
     fields = [Field(0, "u32"), Field(1, "u16"), Field(0, "u16")]
