@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from datetime import UTC, datetime
 from pathlib import Path
 
-from gateway.errors import LinegateError
+from gateway.errors import ConfigError, LinegateError
 from gateway.hil import lines, timeline
 from gateway.hil.play import Player, Tell, quiet, tidied
 from gateway.hil.results import Outcome, Result
@@ -45,9 +45,10 @@ class House:
         self._workers: list[threading.Thread] = []
 
     def play(self, scenarios: Sequence[Loaded]) -> dict[str, Future[Outcome]]:
-        """Begin; each outcome by scenario name."""
-        for each in scenarios:
-            lines.load(each.line)  # a line that cannot be read is said before anything starts
+        """Begin; each outcome by scenario name.  ConfigError before anything starts: a line or a name is wrong."""
+        problems = [problem for each in scenarios for problem in lines.strangers(each)]
+        if problems:
+            raise ConfigError(problems)
         ordered = sorted(scenarios, key=lambda each: (str(each.line), -each.scenario.takes))
         futures: dict[str, Future[Outcome]] = {each.name: Future() for each in ordered}
         self._left = [(each, futures[each.name]) for each in ordered]

@@ -12,17 +12,18 @@ recipes:                               # the same for recipes, under a new name
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from pydantic import Field, ValidationError
 
 from gateway import config_yaml
-from gateway.config_explain import explain
+from gateway.config_explain import explain, hint
 from gateway.demo.stage import ROOT
-from gateway.errors import ConfigError, LinegateError
+from gateway.errors import ConfigError, LinegateError, Problem
 from gateway.hil.matching import Word
+from gateway.hil.scenario import Loaded
 from gateway.model import Json
 
 RECIPE: Final = "vape-1g-demo"
@@ -103,7 +104,19 @@ def write_recipe(folder: Path, name: str, of: str, change: Mapping[str, Json]) -
     (folder / f"{name}.yaml").write_text(json.dumps(recipe, indent=1))  # JSON is YAML
 
 
-def devices(line: LineFile) -> dict[str, Any]:
+def strangers(loaded: Loaded) -> Iterator[Problem]:
+    """Devices and tags that a scenario names and its line has not, with their places in the scenario's file."""
+    known = _devices(load(loaded.line))
+    document = config_yaml.read(loaded.path)
+    for where, value in document.scalars(("steps",)):
+        if where[-1] == "device" and where[-2] in ("fault", "heal", "key") and value not in known:
+            yield document.problem(where, f"the line has no device {value!r}{hint(value, known)}")
+        if where[-1] in ("tag", "telemetry") and str(value).partition("/")[0] not in known:
+            device = str(value).partition("/")[0]
+            yield document.problem(where, f"{value!r} is no tag of the line: no device {device!r}{hint(device, known)}")
+
+
+def _devices(line: LineFile) -> dict[str, Any]:
     """The devices of its configuration, by name."""
     document = config_yaml.read(line.config or ROOT / "config" / "line.yaml").data
     return dict(merged(document, line.change).get("devices", {}))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -343,10 +342,8 @@ def _unreached(result: Result) -> Result:
 
 def tidied(floor: Floor) -> str:
     """Leave the floor as it was found; why it could not be, empty if it could."""
-    said = ""
-    with suppress(KeyboardInterrupt):
-        try:
-            floor.tidy()
-        except LinegateError as error:
-            said = str(error)
-    return said
+    try:
+        floor.tidy()
+    except LinegateError as error:
+        return str(error)
+    return ""

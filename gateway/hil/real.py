@@ -24,7 +24,7 @@ from gateway.hil.eyes import Mark, Observer
 from gateway.hil.instructions import instruction
 from gateway.hil.look import Seen
 from gateway.hil.matching import resolve
-from gateway.hil.play import Player
+from gateway.hil.play import Player, tidied
 from gateway.hil.progress import Progress
 from gateway.hil.prompt import Prompt, Terminal
 from gateway.hil.relays import Relays
@@ -153,6 +153,10 @@ class Real:
         for device, name in list(self._asked):
             self._ask(f"The scenario is over. {instruction(_heal(device, name), self.target)}")
             self._asked.pop((device, name), None)
+
+    def left(self) -> str:
+        """What people broke and nobody mended yet, as instructions."""
+        return " ".join(instruction(_heal(device, name), self.target) for device, name in self._asked)
 
     # -- by hand ---------------------------------------------------------------------------------
 
@@ -284,10 +288,14 @@ def play_real(loaded: Sequence[Loaded], path: Path, progress: Progress, prompt: 
     target = targets.load(path)
     outcomes = []
     with opened(target, prompt or Terminal(progress.say)) as floor:
-        for each in loaded:
-            outcome = _play(renamed(each, target), floor, progress)
-            progress.done(outcome)
-            outcomes.append(outcome)
+        try:
+            for each in loaded:
+                outcome = _play(renamed(each, target), floor, progress)
+                progress.done(outcome)
+                outcomes.append(outcome)
+        except KeyboardInterrupt:
+            progress.say(f"broken off; {floor.left() or 'nobody has to put anything back'}")
+            raise
     return outcomes
 
 
@@ -298,10 +306,9 @@ def _play(loaded: Loaded, floor: Real, progress: Progress) -> Outcome:
         return Outcome(loaded.name, loaded.scenario.scenario, loaded.scenario.why, loaded.path.name, results=[result])
     began = datetime.fromtimestamp(World().time_ns() / 1e9, tz=UTC)
     player = Player(loaded, floor, tell=progress.teller(loaded.name))
-    try:
-        outcome = player.play()
-    finally:
-        floor.tidy()
+    outcome = player.play()
+    if untidy := tidied(floor):
+        outcome.results.append(Result("", "end", "the line can be left as it was found", ok=False, said=untidy))
     outcome.began, outcome.line = began.isoformat(timespec="milliseconds"), floor.name
     timeline.observe(outcome, player, floor.observer, loaded.scenario.plots)
     return outcome

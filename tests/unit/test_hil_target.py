@@ -15,7 +15,7 @@ from gateway.errors import ConfigError, LinegateError
 from gateway.hil import relays, target, verbs
 from gateway.hil.instructions import instruction
 from gateway.hil.lines import load as load_line
-from gateway.hil.lines import merged
+from gateway.hil.lines import merged, strangers
 from gateway.hil.prompt import Terminal
 from gateway.hil.real import renamed
 from gateway.hil.relays import Relays
@@ -233,3 +233,18 @@ def test_a_lines_file_is_checked(tmp_path: Path) -> None:
         load_line(path)
     with pytest.raises(ValidationError):
         Coil(url="tcp://x", coil=-1)
+
+
+def test_devices_that_the_line_has_not_are_named_before_it_starts(tmp_path: Path) -> None:
+    """A typo in a device is found with its place, not after a minute of starting."""
+    story = """scenario: x
+steps:
+- do: [{fault: {device: balnce, name: cut}}, {deviate: {tag: resevoir/temperature, value: 1}}]
+  see: {telemetry: balance/net}
+"""
+
+    first, second = (str(problem) for problem in strangers(written(tmp_path, story)))
+
+    assert first.startswith("story.yaml:3:25: steps[0].do[0].fault.device: the line has no device 'balnce'; did you")
+    assert "steps[0].do[1].deviate.tag: 'resevoir/temperature' is no tag of the line" in second
+    assert second.endswith("did you mean 'reservoir'?")
