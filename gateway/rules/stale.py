@@ -8,6 +8,7 @@ Bad scans and no scans at all are the same here; the first good value clears it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isnan
 from typing import Final, Literal
 
 from pydantic import Field
@@ -61,15 +62,22 @@ class StaleJudge:
         return self._scan if tagset is self.tagset else None
 
     def _scan(self, scan: Scan, now_ns: int) -> Sequence[Finding]:
-        if scan.faults and not self._any_good(scan):
-            self._reason = scan.faults[self._positions[0]].reason
+        if not self._any_good(scan):
+            fault = scan.faults.get(self._positions[0])
+            self._reason = fault.reason if fault is not None else "not a number"
             return self._overdue(now_ns, scan.mono_ns)
         self._good_ns, self._reason = now_ns, SILENT
         return NOTHING if self._standing is not None and not self._stale else self._back(scan.mono_ns)
 
     def _any_good(self, scan: Scan) -> bool:
         faults, worst = scan.faults, self._worst_quality
-        return any(at not in faults or faults[at].quality <= worst for at in self._positions)
+        for at in self._positions:
+            value = scan.values[at]
+            if isinstance(value, float) and isnan(value):
+                continue
+            if at not in faults or faults[at].quality <= worst:
+                return True
+        return False
 
     def tick(self, now_ns: int, wall_ns: int) -> Sequence[Finding]:
         del wall_ns

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -50,6 +51,15 @@ def test_bad_scans_are_as_good_as_none() -> None:
     assert stale is not None
     assert stale.text.endswith("overload")
     assert stale.sampled_ns == 3 * S
+
+
+def test_nan_is_no_good_value() -> None:
+    """A driver that calls NaN good is not believed: it is silence, and the reason says so."""
+    bench = Bench(input="reservoir/temperature")
+    bench.scan(RESERVOIR, 0, 50.0, *([0.0] * (len(RESERVOIR.tags) - 1)))
+    stale = bench.scan(RESERVOIR, 3, math.nan, *([0.0] * (len(RESERVOIR.tags) - 1)))
+    assert stale is not None
+    assert stale.text.endswith("not a number")
 
 
 def test_a_device_that_never_spoke_is_stale_too() -> None:
