@@ -1,4 +1,4 @@
-"""Promise R20 for the balance codecs: whatever comes, no exception, no delay, no invented number."""
+"""Promise R20 for every parser of bytes: whatever comes, no exception, no delay, no invented number."""
 
 from __future__ import annotations
 
@@ -12,15 +12,19 @@ import pytest
 
 SECONDS = os.environ.get("LINEGATE_FUZZ_S", "60")
 ROOT = Path(__file__).parents[2]
+PARSERS = (
+    *("mt_sics", "sbi", "aandd", "ohaus", "watson_marlow", "zebra", "reader_lines", "gs1"),
+    *("modbus_tcp", "modbus_rtu", "opcua_publish"),
+)
 
 
 @pytest.mark.chaos
 @pytest.mark.timeout(int(SECONDS) + 120)
-@pytest.mark.parametrize("name", ["mt_sics", "sbi", "aandd", "ohaus"])
+@pytest.mark.parametrize("name", PARSERS)
 def test_fuzzed(name: str, tmp_path: Path) -> None:
-    """Each codec for LINEGATE_FUZZ_S seconds (60) under atheris, beginning with its golden lines."""
+    """Each parser for LINEGATE_FUZZ_S seconds (60) under atheris, beginning with its golden lines."""
     pytest.importorskip("atheris", reason="atheris is there for Linux on x86-64 only")
-    command = [sys.executable, str(Path(__file__).with_name("fuzz_balance.py")), name, SECONDS, str(tmp_path)]
+    command = [sys.executable, str(Path(__file__).with_name("fuzz.py")), name, SECONDS, str(tmp_path)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, check=False, cwd=tmp_path, env=environment, capture_output=True, text=True)
     found = re.search(r"number_of_executed_units: (\d+)", done.stderr)
