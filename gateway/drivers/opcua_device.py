@@ -13,7 +13,7 @@ import structlog
 from gateway.drivers.opcua_connect import open_link
 from gateway.drivers.opcua_convert import status_name, ua
 from gateway.drivers.opcua_halt import Seen, bring_to_rest
-from gateway.drivers.opcua_link import Link, Watch, Watched, edge
+from gateway.drivers.opcua_link import Link, Watch, edge
 from gateway.drivers.opcua_prepare import Found, Outputs, find_inputs, find_outputs, identify
 from gateway.drivers.opcua_settings import OpcUaSettings, deadband_of
 from gateway.drivers.opcua_values import BACKLOG
@@ -72,7 +72,7 @@ class OpcUaDevice:
         self._whole_at = 0.0
         self._silence_s = float("inf")
         self._doubt_until = 0.0
-        self._publishing_s = 0.0
+        self._publishing_s = self._keep_alive_s = 0.0
         self._gathered: list[Item] = []
         self._stamps: dict[int, int] = {}
         self._unfinished = 0
@@ -86,19 +86,25 @@ class OpcUaDevice:
 
     # -- subscribing ------------------------------------------------------------------------------
 
-    async def subscribe(self) -> Watched:
+    async def subscribe(self) -> int:
+        """A subscription with nothing in it yet; its id."""
+        config = self._config
+        made = await self._link.subscribe(config.publishing_s or config.period_s, config.period_s)
+        self._publishing_s, self._keep_alive_s = made.publishing_s, made.keep_alive_s
+        return made.id
+
+    async def _watch(self, subscription: int) -> None:
         config = self._config
         publishing_s = config.publishing_s or config.period_s
         both = config.timestamps == "both"
-        watched = await self._link.subscribe(list(self._wanted(publishing_s)), publishing_s, config.period_s, both=both)
+        watched = await self._link.watch(subscription, list(self._wanted(publishing_s)), both=both)
         for handle, code in watched.refused.items():
             self._values.spoil(handle, status_name(code))
         for handle, code in watched.unfiltered.items():
             tag = list(config.nodes)[handle]
             log.warning("deadband not taken by the server", device=self._name, tag=tag, status=status_name(code))
-        self._publishing_s = watched.publishing_s
-        self._silence_s = SILENCE * max(watched.keep_alive_s, config.period_s) + config.timeout_s
-        return watched
+        self._heard_at = asyncio.get_running_loop().time()  # from here on silence counts
+        self._silence_s = SILENCE * max(self._keep_alive_s, config.period_s) + config.timeout_s
 
     def _wanted(self, publishing_s: float) -> Iterator[Watch]:
         config = self._config
@@ -113,12 +119,17 @@ class OpcUaDevice:
             deadband = deadband_of(tag.deadband) if tag.deadband else None
             yield Watch(handle, node, sampling_s, tag.queue or config.queue, deadband)
 
-    async def listen(self, watched: Watched) -> None:
-        """One publish request after the other; whatever ends this is the next poll's DeviceError."""
+    async def listen(self, subscription: int) -> None:
+        """Watch, then one publish request after the other; whatever ends this is the next poll's DeviceError.
+
+        To watch is no part of connecting: ten thousand items may take a server longer than a station waits for it,
+        and no halt waits for them.
+        """
         sequence: int | None = None
         try:
+            await self._watch(subscription)
             while True:
-                notice = await self._link.publish(sequence, watched.id)
+                notice = await self._link.publish(sequence, subscription)
                 sequence = None if notice.empty else notice.sequence
                 self._take(notice)
         except DeviceError as exc:

@@ -81,12 +81,17 @@ class Watch(NamedTuple):
     """The figure, and whether it is percent of the node's EURange."""
 
 
-class Watched(NamedTuple):
+class Subscribed(NamedTuple):
     """What the server made of our subscription."""
 
     id: int
     publishing_s: float
     keep_alive_s: float
+
+
+class Watched(NamedTuple):
+    """What the server made of what we want to watch."""
+
     refused: dict[int, int]
     """Handle -> status code of the items it would not watch."""
     unfiltered: dict[int, int]
@@ -249,11 +254,8 @@ class Link:
             (result,) = await self.session.call([request])
         return "" if result.StatusCode.is_good() else status_name(result.StatusCode.value)
 
-    async def subscribe(self, wanted: Sequence[Watch], publishing_s: float, quiet_s: float, *, both: bool) -> Watched:
-        """Have the server sample these and publish what changed; a keep-alive about each `quiet_s`.
-
-        `both`: with the server's own time stamps.
-        """
+    async def subscribe(self, publishing_s: float, quiet_s: float) -> Subscribed:
+        """Have the server publish; a keep-alive about each `quiet_s`.  Nothing is watched yet."""
         beats = max(1, round(quiet_s / publishing_s))
         request = ua.CreateSubscriptionRequest()
         request.Parameters.RequestedPublishingInterval = publishing_s * 1000
@@ -263,14 +265,16 @@ class Link:
         with edge(self.where):
             body = await self._protocol.send_request(request)
             made = struct_from_binary(ua.CreateSubscriptionResponse, body).Parameters
-        refused = await self._watch(made.SubscriptionId, wanted, both=both)
+        interval_s = made.RevisedPublishingInterval / 1000
+        return Subscribed(made.SubscriptionId, interval_s, interval_s * max(1, made.RevisedMaxKeepAliveCount))
+
+    async def watch(self, subscription: int, wanted: Sequence[Watch], *, both: bool) -> Watched:
+        """Have the server sample these.  `both`: with the server's own time stamps."""
+        refused = await self._watch(subscription, wanted, both=both)
         again = [watch for watch in wanted if watch.deadband is not None and refused.get(watch.handle) in NO_DEADBAND]
         unfiltered = {watch.handle: refused.pop(watch.handle) for watch in again}
-        plain = [watch._replace(deadband=None) for watch in again]
-        refused |= await self._watch(made.SubscriptionId, plain, both=both)
-        interval_s = made.RevisedPublishingInterval / 1000
-        keep_alive_s = interval_s * max(1, made.RevisedMaxKeepAliveCount)
-        return Watched(made.SubscriptionId, interval_s, keep_alive_s, refused, unfiltered)
+        refused |= await self._watch(subscription, [watch._replace(deadband=None) for watch in again], both=both)
+        return Watched(refused, unfiltered)
 
     async def _watch(self, subscription: int, wanted: Sequence[Watch], *, both: bool) -> dict[int, int]:
         """Handle -> status code, of those the server would not watch."""

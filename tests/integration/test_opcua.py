@@ -334,7 +334,8 @@ async def test_a_dead_subscription_is_an_error_though_reads_work(machine: Remote
     """The server forgets our subscription but answers reads: found out by the missing keep-alive."""
     made = config(machine.url, timeout="300ms", **TAGS)
     async with made.connect("filler") as device:
-        await device.poll()
+        await machine.put("Status.MachSpeed", 61.0)
+        await poll_until(device, lambda reading: reading.values[2] == 61.0)  # the subscription stands
         for subscription in machine.server.iserver.subscription_service.subscriptions.values():
             await machine.run(subscription.stop())
         with pytest.raises(DeviceError, match="subscription has been silent"):

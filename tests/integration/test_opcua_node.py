@@ -186,6 +186,8 @@ async def test_deadband(peer: NodePeer) -> None:
         await peer.ask("put", at=at, value=50)
     async with plain(peer.url, v0={"deadband": 5}, v1={"deadband": "10%"}).connect("many") as device:
         await until(device, lambda reading: reading.values[:3] == (50, 50, 50))
+        await peer.ask("put", at=2, value=51)
+        await until(device, lambda reading: reading.values[2] == 51)  # they are watched
         for at in range(3):
             await peer.ask("put", at=at, value=54)
         assert (await until(device, lambda reading: reading.values[2] == 54)).values[:3] == (50, 50, 54)
