@@ -16,6 +16,7 @@ def add_to(app: typer.Typer) -> None:
 
 def hil(
     scenarios: Annotated[list[Path], typer.Argument(help="scenario files, or folders of them")],
+    target: Annotated[Path | None, typer.Option(help="hil.yaml of a real line; without it: simulators")] = None,
     junit: Annotated[Path | None, typer.Option(help="write results as JUnit XML")] = None,
     html: Annotated[Path | None, typer.Option(help="write a page with timeline and plots")] = None,
     list_only: Annotated[bool, typer.Option("--list", help="name and check the scenarios; play nothing")] = False,
@@ -27,5 +28,15 @@ def hil(
     """Play scenarios: what happens, what must be seen, within what time.  Exit code 0 only if all of it was seen."""
     from gateway.hil.run import Wish, run
 
-    wish = Wish(scenarios, junit, html, list_only, jobs, folder, seed, plain=plain or not sys.stdout.isatty())
+    wish = Wish(
+        scenarios=scenarios,
+        target=target,
+        junit=junit,
+        html=html,
+        list_only=list_only,
+        jobs=jobs,
+        folder=folder,
+        seed=seed,
+        plain=plain or not sys.stdout.isatty(),
+    )
     raise typer.Exit(run(wish))
