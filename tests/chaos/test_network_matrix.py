@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
+import os
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -46,6 +47,8 @@ STANDS_S: Final = 4.0
 AT_ONCE: Final = 16
 RECONNECTS: Final = 500
 SIDE_BY_SIDE: Final = 10
+POOL: Final = min(32, (os.cpu_count() or 1) + 4)
+"""Threads of the loop's own pool, which grows to its size as serial ports are opened."""
 
 
 def say(what: object) -> None:
@@ -207,7 +210,7 @@ async def test_no_leak_over_500_reconnects(tmp_path: Path, transport: str) -> No
     assert done == RECONNECTS
     assert after[0] <= before[0] + 2
     assert after[1] <= before[1]
-    assert after[2] <= before[2] + 1
+    assert after[2] <= max(before[2], POOL + 1)
     assert after[3] <= before[3] + 8
 
 
