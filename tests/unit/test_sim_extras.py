@@ -81,3 +81,8 @@ async def test_the_catalogue_says_it_all(tmp_path: Path) -> None:
     entries = describe(Line(options).devices.values())
     assert {entry["name"] for entry in entries} >= {"balance", "filler", *EXTRAS}
     assert "cut: The cable is out" in as_text(entries)
+    silent = [
+        f"{entry['name']}/{each['name']}" for entry in entries for each in entry["faults"] if not each["sentence"]
+    ]
+    assert silent == []
+    assert [entry["name"] for entry in entries if not entry["sentence"]] == []
