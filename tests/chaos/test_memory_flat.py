@@ -26,6 +26,8 @@ SECONDS: Final = float(os.environ.get("LINEGATE_MEMORY_S", "600"))
 DEVICES, TAGS = 200, 50
 FAULTS: Final = ("net_cut", "net_blackhole", "net_refuse", "net_half_open", "net_unreachable", "net_close")
 EVERY_S: Final = 2.0
+SPARE: Final = 60
+"""Descriptors beside one a device: stores, sinks, console, the loop, connections that are being closed."""
 GROWTH_MIB: Final = 6.0
 """Ten minutes of the allocator's own noise."""
 
@@ -121,15 +123,14 @@ async def test_memory_is_flat_while_a_third_fails_in_turn(tmp_path: Path) -> Non
         await asyncio.sleep(0.1)
     settled = [(t, mib) for t, mib, _ in points if t > SECONDS / 3]
     growth = _slope(settled) * (settled[-1][0] - settled[0][0]) / 3600
-    early = max(fds for t, _, fds in points if SECONDS / 3 < t <= SECONDS * 2 / 3)
-    most = max(fds for t, _, fds in points if t > SECONDS * 2 / 3)
+    most = max(fds for _, _, fds in points)
     print(  # noqa: T201  # a promise prints its figure
         f"\nmemory: {DEVICES} x {TAGS}, {turn} failures of a third in {SECONDS:g} s: {settled[0][1]:.1f} -> "
         f"{settled[-1][1]:.1f} MiB, slope {_slope(settled):+.1f} MiB/h ({growth:+.2f} MiB in all), "
-        f"descriptors {early} -> {most}"
+        f"at most {most} descriptors"
     )
     assert growth <= GROWTH_MIB
-    assert most <= early + 20
+    assert most <= DEVICES + SPARE
 
 
 class _Units:
