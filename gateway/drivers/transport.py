@@ -225,15 +225,23 @@ async def _open_serial(url: StreamUrl, stream: Stream) -> None:
     except asyncio.CancelledError:
         job.add_done_callback(_close_port)
         raise
-    except (ValueError, termios.error) as error:  # a setting this port cannot have; termios.error is no OSError
-        raise DeviceError(f"{stream.where}: the port does not take its settings: {error}") from error
+    except (ValueError, termios.error) as error:  # termios.error is no OSError
+        raise _unset(stream, error) from error
     try:
         port.reset_input_buffer()
-    except termios.error as error:  # pulled in this very moment
+        await serial_asyncio_fast.connection_for_serial(stream.loop, lambda: stream, port)  # sets the port once more
+    except (OSError, ValueError, termios.error) as error:  # a setting it cannot have, or pulled in this very moment
         port.close()
-        raise DeviceError(f"{stream.where}: {error}") from error
-    await serial_asyncio_fast.connection_for_serial(stream.loop, lambda: stream, port)
+        raise _unset(stream, error) from error
     await stream.up.wait()  # the transport announces itself by call_soon
+
+
+def _unset(stream: Stream, error: Exception) -> DeviceError:
+    why = error.args[1] if len(error.args) > 1 else error
+    return DeviceError(
+        f"{stream.where}: the port does not take its settings: {why}; "
+        "try another baudrate, parity, bytesize or stopbits, and look whether the adapter is still plugged in"
+    )
 
 
 def _close_port(job: asyncio.Future[Any]) -> None:
