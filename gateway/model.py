@@ -153,6 +153,9 @@ class Entry(msgspec.Struct, frozen=True):
     kind `value`: the entered value of `characteristic` for `check` (attribute: a count of defects).
     kind `recalibrated`: after a failed check: `rule` goes on in verification.
     kind `adjusted`: a setpoint or process change recorded by a person.
+    kind `reweigh`: weigh a sample of an open check once more; `text` is the reason.
+    kind `released`: a person released a halt of the machine.
+    kind `scale`: `value` is the scale's repeatability as it was found, one standard deviation.
     """
 
     kind: str
@@ -166,6 +169,10 @@ class Entry(msgspec.Struct, frozen=True):
     """Position of the sampled unit in the batch, counted from 1."""
     tray: str | None = None
     text: str = ""
+    item: str = ""
+    """The tracked cartridge, or the group, that a tare and its full weight belong to."""
+    stage: str = ""
+    """Of a take: `tare` weighs the empty one."""
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -189,6 +196,8 @@ class Verdict(msgspec.Struct, frozen=True):
     """Trays since the last good check, where a check failed or was missed."""
     fleeting: bool = False
     """A single judgement (a failed check, a wrong label), not a condition that lasts."""
+    blind: bool = False
+    """About input that is missing or bad, not about a value: a lost link explains it."""
 
 
 class Sample(msgspec.Struct, frozen=True):
@@ -207,6 +216,34 @@ class Sample(msgspec.Struct, frozen=True):
     reason: str = ""
     raw: str = ""
     """The device's own line, as text."""
+    verdict: str = ""
+    """pass, fail or indeterminate; empty: never judged.  `passed` is None for an indeterminate one."""
+    item: str = ""
+    """The tracked cartridge or group."""
+    gross: Decimal | None = None
+    tare: Decimal | None = None
+    """What `value` is the difference of, where the gateway takes the tare off."""
+    uncertainty: Decimal | None = None
+    """Expanded (k = 2), where it is known."""
+    reweigh: int = 0
+    """0: the first weighing; 1: weighed again once ..."""
+    why: str = ""
+    """The reason it was weighed again."""
+    superseded: bool = False
+    """Weighed again: it stays in the record and counts no more."""
+
+
+class LimitSet(msgspec.Struct, frozen=True):
+    """One of the named sets of limits of a characteristic, in its unit."""
+
+    name: str
+    """warning, action, specification, legal."""
+    low: Decimal | None
+    high: Decimal | None
+    of: str = "each"
+    """each sample, or the mean."""
+    fails: bool = False
+    """Beyond it the check fails (and halts, where the rule halts); else it is a warning, or known to be worse."""
 
 
 class CheckState(StrEnum):
@@ -217,6 +254,8 @@ class CheckState(StrEnum):
     FAILED = "failed"
     MISSED = "missed"
     """Not done within its grace; a deviation.  It may still be done late."""
+    INDETERMINATE = "indeterminate"
+    """Done, and it proves neither; never a pass."""
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -225,12 +264,16 @@ class Asked(msgspec.Struct, frozen=True):
     name: str
     """The characteristic."""
     source: str
-    """weighing or entry."""
+    """weighing, entry or tag."""
     unit: str
     n: int
     """How many samples; a count of defects is one for all units looked at."""
     units: int = 0
     """How many units are looked at: n of a variable, the plan's n of a count of defects; 0 in older records."""
+    limits: tuple[LimitSet, ...] = ()
+    """All sets that are known, innermost first."""
+    tare: str = ""
+    """paired, group or fixed, where the gateway takes the tare off."""
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -241,7 +284,7 @@ class Check(msgspec.Struct, frozen=True):
     rule: str
     plan: str
     why: str
-    """schedule, verification, request (a person weighed without being asked)."""
+    """schedule, random, `after start` (stop, adjustment, release), verification, request (nobody asked for it)."""
     state: CheckState
     n: int
     """Samples asked for, of each characteristic."""
@@ -256,6 +299,8 @@ class Check(msgspec.Struct, frozen=True):
     text: str = ""
     asks: tuple[Asked, ...] = ()
     """All of it, done or not."""
+    plan_hash: str = ""
+    """SHA-256, hex, of the plan's canonical JSON: which version of the plan this check is of."""
 
 
 class CheckChange(msgspec.Struct, frozen=True):

@@ -2,7 +2,8 @@
 
 A stable reading over a fifth of the target is a weighing, once, until the pan was emptied or became unsettled.  A
 weighing goes to the take that is armed; without one it is recorded unbound.  What never settles is recorded and
-never judged.
+never judged.  Where the balance was out of sight with something on it, its pan counts as occupied until it was seen
+empty: what lies there may have been weighed already.
 """
 
 from __future__ import annotations
@@ -14,23 +15,13 @@ from typing import Final, Protocol
 import msgspec
 
 from gateway.errors import Refused
-from gateway.model import Finding, Sample, Scan, TagSet, Value, Weighing
+from gateway.model import Finding, Json, Sample, Scan, TagSet, Value, Weighing
 from gateway.rules.base import NOTHING
 from gateway.rules.inputs import unusable
+from gateway.rules.takes import Take
 
 EMPTY_BELOW: Final = Decimal("0.2")
 """Of the target: less than this is an empty pan."""
-
-
-class Take(msgspec.Struct, frozen=True):
-    """What the next stable weight will be bound to."""
-
-    rule: str
-    check: str
-    characteristic: str
-    unit_no: int | None
-    tray: str | None
-    person: str
 
 
 class Weigher(Protocol):
@@ -40,6 +31,10 @@ class Weigher(Protocol):
     dirty: bool
 
     def bind(self, take: Take, sample: Sample, scan: Scan) -> Sequence[Finding]: ...
+
+    def unsettled(self, take: Take | None) -> None:
+        """A reading did not settle."""
+        ...
 
 
 class Pan:
@@ -53,6 +48,10 @@ class Pan:
         self.take: Take | None = None
         self.free = True
         """Emptied or unsettled since the last weighing that was bound."""
+        self.empty = True
+        """Nothing was put on it since it was last seen empty."""
+        self.unknown = False
+        """Out of sight with something on it, and not seen empty since."""
         self.fresh = False
         """The same since the last weighing of any kind: what is stable next is another weighing."""
         self._settle_ns = settle_ns
@@ -97,17 +96,34 @@ class Pan:
         """From before a restart."""
         self.take, self._until_ns, self._patience_ns = take, None, patience_ns
 
+    def dump(self) -> Json:
+        return [self.free, self.fresh, self.empty, self.unknown]
+
+    def load(self, state: Json) -> None:
+        """Also as it was kept before it knew of empty and unknown."""
+        self.free, self.fresh, *more = state
+        self.empty, self.unknown = more or (False, False)
+
+    def join(self, other: Pan) -> None:
+        """Two that turn out to be one: the more careful word holds."""
+        self.free = self.free and other.free
+        self.empty = self.empty and other.empty
+        self.unknown = self.unknown or other.unknown
+        self.empty_below = min(self.empty_below, other.empty_below)
+
     def scan(self, scan: Scan, now_ns: int) -> Sequence[Finding]:
         self.expire(now_ns)
         trouble = unusable(scan, self.position, strict=True)
         if trouble is not None:
             return self._unsettled(scan, now_ns, trouble)
         self._unsettled_ns, self._told = None, False
-        value = _decimal(scan.values[self.position])
+        value = decimal(scan.values[self.position])
         assert value is not None
         if value < self.empty_below:
-            self.free = self.fresh = True
+            self.free = self.fresh = self.empty = True
+            self.unknown = False
             return NOTHING
+        self.empty = False
         if self.take is not None and self.free:
             return self._bind(self.take, value, scan)
         if not self.fresh:
@@ -126,8 +142,13 @@ class Pan:
 
     def _unsettled(self, scan: Scan, now_ns: int, trouble: str) -> Sequence[Finding]:
         """Recorded once if it lasts: with a take armed always, without one if there is something on the pan."""
-        self.free = self.fresh = True
-        value = _decimal(scan.values[self.position])
+        self.fresh = True
+        value = decimal(scan.values[self.position])
+        if value is None and scan.raw is None:
+            self._out_of_sight()
+        else:
+            self.free = not self.unknown
+            self.empty = self.empty and value is not None and value < self.empty_below
         if value is not None and value < self.empty_below:  # a draught over an empty pan: what comes next is another
             self._unsettled_ns, self._told = None, False
             return NOTHING
@@ -138,13 +159,24 @@ class Pan:
         if value is None and self.take is None:
             return NOTHING  # a lost link
         self._told = True
+        self._tell_of_unsettled()
         return (self._record(value, scan, trouble),)
+
+    def _out_of_sight(self) -> None:
+        """The balance said nothing.  What lies there stays there, for all that is known."""
+        if not self.empty:
+            self.unknown, self.free = True, False
+
+    def _tell_of_unsettled(self) -> None:
+        for member in self.members:
+            if self.take is not None and member.name == self.take.rule:
+                member.unsettled(self.take)
 
     def _record(self, value: Decimal | None, scan: Scan, reason: str) -> Weighing:
         """A weighing that is not judged, in the name of the rule it was meant for, or the first one here."""
         take = self.take
         sample = msgspec.structs.replace(self._sample(value, scan, take), reason=reason)
-        return Weighing(take.rule if take else self.members[0].name, sample, take.check if take else None)
+        return Weighing(take.rule if take else self.members[0].name, sample, (take.check or None) if take else None)
 
     def _sample(self, value: Decimal | None, scan: Scan, take: Take | None) -> Sample:
         return Sample(
@@ -165,7 +197,7 @@ class Pan:
                 member.dirty = True
 
 
-def _decimal(value: Value) -> Decimal | None:
+def decimal(value: Value) -> Decimal | None:
     """As the balance wrote it; a float by its shortest text."""
     if isinstance(value, Decimal):
         return value if value.is_finite() else None

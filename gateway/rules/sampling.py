@@ -3,32 +3,42 @@
     fill-weight: {kind: sampling, plan: recipe.plans.every_100, weight: balance/net, count: filler/units,
                   running: filler/state, tray: filler/tray, halt: filler, missed: alarm}
 
-Due by running time or at each n-th unit of the batch.  A take binds the next stable weight, an entry brings the rest.
-Exactly at a limit passes; the first sample that fails ends the check and halts at once.  After a recorded
-recalibration the next units are all weighed (verification) before the plan goes on; checks that fall due meanwhile
-wait their turn.
+Due by running time, at each n-th unit of the batch, at random, after a start, a stop, an adjustment or the release of
+a halt.  A take binds the next stable weight or the next value of an instrument, an entry brings the rest.  Exactly at a
+limit passes; nearer to it than the uncertainty of the measurement is indeterminate, never passed; the first sample that
+fails ends the check and halts at once.  After a recorded recalibration the next units are all weighed (verification)
+before the plan goes on; checks that fall due meanwhile wait their turn.  docs/plans.md has it all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from decimal import Decimal
+import hashlib
+from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 
 from pydantic import Field, model_validator
 
-from gateway.model import Check, Entry, Finding, Json, Priority, Sample, Scan, Severity, TagSet, Verdict
-from gateway.recipe import Plan
+from gateway.ledger.canonical import canonical
+from gateway.model import Check, Entry, Finding, Json, Priority, Sample, Scan, Severity, TagSet, TagSpec, Verdict
+from gateway.plans import Plan
+from gateway.rules.agenda import At
 from gateway.rules.base import NOTHING, Closure, RuleConfig, RuleContext
-from gateway.rules.checks import Checks, Terms
+from gateway.rules.checks import Checks
 from gateway.rules.inputs import S_NS, locate, unusable
-from gateway.rules.pan import EMPTY_BELOW, Pan, Take
+from gateway.rules.instrument import Instrument
+from gateway.rules.outcomes import Terms
+from gateway.rules.pan import EMPTY_BELOW, Pan
 from gateway.rules.production import Production
-from gateway.rules.work import Standard, standard
+from gateway.rules.scale import Scale
+from gateway.rules.standard import NONE, standard
+from gateway.rules.takes import Take
+from gateway.rules.triggers import Triggers
 from gateway.units import Duration
 
 KEEP_EVERY_NS: Final = 5 * S_NS
 """Running time alone is worth keeping this often: a kill -9 makes a check late by no more."""
+EVENTS: Final[Mapping[str, str]] = {"adjusted": "adjustment", "released": "release"}
+"""Entries that are events of the line -> what a plan's `after` calls them."""
 
 
 class SamplingConfig(RuleConfig):
@@ -38,6 +48,10 @@ class SamplingConfig(RuleConfig):
     plan: Plan
     weight: str | None = None
     """The balance's tag, where a characteristic is weighed."""
+    scale: Scale | None = None
+    """What is known of that balance: who cannot judge so little is refused (USP <41>)."""
+    tags: Mapping[str, str] = Field(default_factory=dict)
+    """Characteristic -> the instrument's tag, for those with `source: tag`."""
     count: str | None = None
     """The machine's unit counter."""
     running: str | None = None
@@ -59,7 +73,12 @@ class SamplingConfig(RuleConfig):
         weighed = [each.name for each in self.plan.characteristics if each.source == "weighing"]
         if weighed and self.weight is None:
             raise ValueError(f"{weighed[0]} is weighed: name the balance's tag in `weight`")
-        if self.plan.every_units is not None and self.count is None:
+        measured = {each.name for each in self.plan.characteristics if each.source == "tag"}
+        if measured != set(self.tags):
+            odd = ", ".join(sorted(measured ^ set(self.tags)))
+            raise ValueError(f"`tags` names the instrument's tag of each characteristic with source tag; see {odd}")
+        by_random = self.plan.random is not None and self.plan.random.per_units is not None
+        if (self.plan.every_units is not None or by_random) and self.count is None:
             raise ValueError("the plan counts units: name the counter's tag in `count`")
         if self.plan.grace_units is not None and self.count is None:
             raise ValueError("the plan's grace counts units: name the counter's tag in `count`")
@@ -70,8 +89,21 @@ class SamplingConfig(RuleConfig):
             raise ValueError("two characteristics of the plan have the same name")
         return self
 
+    @model_validator(mode="after")
+    def _weighable(self) -> SamplingConfig:
+        """The scale can judge what the plan weighs, by what is known of it when the batch starts."""
+        for each in self.plan.characteristics:
+            if self.scale is None or each.source != "weighing":
+                continue
+            one = standard(each, None)
+            why = self.scale.unfit(each.name, one.about() * (one.tare.n if one.tare else 1), one.unit)
+            if why:
+                raise ValueError(why)
+        return self
+
     def inputs(self) -> tuple[str, ...]:
-        return tuple(name for name in (self.weight, self.count, self.running, self.tray) if name is not None)
+        named = (self.weight, self.count, self.running, self.tray, *self.tags.values())
+        return tuple(name for name in named if name is not None)
 
     def build(self, name: str, context: RuleContext) -> SamplingJudge:
         """ValueError: no such tag, or the plan's limits do not fit the balance."""
@@ -89,23 +121,26 @@ class SamplingJudge:
         self._count = locate(context, config.count) if config.count else None
         self._running = locate(context, config.running) if config.running else None
         self._tray = locate(context, config.tray) if config.tray else None
+        places = {name: locate(context, tag) for name, tag in config.tags.items()}
         weight = locate(context, config.weight) if config.weight else None
-        spec = weight[0].specs[weight[1]] if weight else None
-        self._standards = {each.name: standard(each, spec) for each in config.plan.characteristics}
+        self._standards = {
+            each.name: standard(each, _spec(weight if each.source == "weighing" else places.get(each.name)))
+            for each in config.plan.characteristics
+        }
         self._production = Production(
             context.batch, context.tray_size, counts=self._count is not None, tray_tag=self._tray is not None
         )
         self._production.running = self._running is None
-        self._checks = Checks(_terms(name, config, context), self._standards, self._production)
+        self._checks = Checks(_terms(name, config, context), self._standards, self._production, config.scale)
+        self._instruments = {each: Instrument(*place, self) for each, place in places.items()}
+        self._checks.sources.update(self._instruments)
         self.pan: Pan | None = None
         if weight is not None:
-            targets = [_target(each) for each in self._standards.values() if each.weighed]
-            empty_below = EMPTY_BELOW * min(targets, default=Decimal(0))
+            targets = [each.about() for each in self._standards.values() if each.weighed]
+            empty_below = EMPTY_BELOW * min(targets, default=NONE)
             self._seat(Pan(*weight, empty_below, round(config.settle_s * S_NS)))
-        every_s = config.plan.every_s
-        self._every_ns = None if every_s is None else round(every_s * S_NS)
-        self._next_ns = self._every_ns or 0
-        self._next_unit = config.plan.every_units or 0
+        seed = f"{context.batch or ''}/{name}/{config.plan.name}"
+        self._triggers = Triggers(config.plan, seed, self._production)
         self._kept_ns = 0
 
     # -- the Judge contract -----------------------------------------------------------------------
@@ -126,20 +161,34 @@ class SamplingJudge:
         return self.pan.tagset if self.pan is not None else None
 
     def reads(self, tagset: TagSet | None) -> bool:
-        """Are the machine's tags on it?"""
-        return any(place is not None and place[0] is tagset for place in (self._count, self._running, self._tray))
+        """Are tags of the machine or of an instrument on it?"""
+        places = (self._count, self._running, self._tray)
+        by_machine = any(place is not None and place[0] is tagset for place in places)
+        return by_machine or any(each.tagset is tagset for each in self._instruments.values())
 
     def tick(self, now_ns: int, wall_ns: int) -> Sequence[Finding]:
         if self.pan is not None:
             self.pan.expire(now_ns)
+        for instrument in self._instruments.values():
+            instrument.expire(now_ns)
         self._pass_time(now_ns, wall_ns)
         return self._follow(now_ns, wall_ns)
 
     def enter(self, entry: Entry, now_ns: int, wall_ns: int) -> Sequence[Finding]:
-        """A take, a value, a recalibration.  Refused: no such check or characteristic, wrong unit, armed already."""
+        """A take, a value, an event of the line.  Refused: no such check or characteristic, wrong unit, armed already.
+
+        What happened at the line (`adjusted`, `released`) makes a check fall due where the plan says so.
+        """
         self.dirty = True
         self._pass_time(now_ns, wall_ns)
-        return self._checks.enter(entry, now_ns, wall_ns)
+        event = EVENTS.get(entry.kind)
+        if event is not None:
+            return self._follow(now_ns, wall_ns) if self._triggers.note(event) else NOTHING
+        return self._checks.enter(entry, At(now_ns, wall_ns))
+
+    def unsettled(self, take: Take | None) -> None:
+        self.dirty = True
+        self._checks.unsettled(take)
 
     def bind(self, take: Take, sample: Sample, scan: Scan) -> Sequence[Finding]:
         """The pan has the weight that a take waited for."""
@@ -155,9 +204,9 @@ class SamplingJudge:
     def dump(self) -> Json:
         return {
             "batch": self._batch,
-            "next_ns": self._next_ns,
-            "next_unit": self._next_unit,
             "production": self._production.dump(),
+            "pan": self.pan.dump() if self.pan is not None else None,
+            **self._triggers.dump(),
             **self._checks.dump(),
         }
 
@@ -165,10 +214,12 @@ class SamplingJudge:
         """Goes on where it was, if it is still the same batch."""
         if not state or state["batch"] != self._batch:
             return
-        self._next_ns, self._next_unit = state["next_ns"], state["next_unit"]
         self._production.load(state["production"])
         self._kept_ns = self._production.produced_ns
+        self._triggers.load(state)
         self._checks.load(state)
+        if self.pan is not None and state["pan"]:
+            self.pan.load(state["pan"])
 
     # -- the machine ------------------------------------------------------------------------------
 
@@ -176,6 +227,10 @@ class SamplingJudge:
         """Units, trays, running or not; then what fell due by it."""
         production = self._production
         self._pass_time(now_ns, scan.time_ns)
+        found: list[Finding] = []
+        for instrument in self._instruments.values():
+            if instrument.tagset is scan.tagset:
+                found += instrument.scan(scan, now_ns)
         made = 0
         if self._count is not None and self._count[0] is scan.tagset and unusable(scan, self._count[1]) is None:
             first = production.units is None
@@ -189,32 +244,30 @@ class SamplingJudge:
             running = scan.values[self._running[1]] in self._config.running_states
             self.dirty = self.dirty or running is not production.running
             production.running = running
-        return self._follow(now_ns, scan.time_ns)
+        more = self._follow(now_ns, scan.time_ns)
+        return (*found, *more) if found else more
 
     def _pass_time(self, now_ns: int, wall_ns: int) -> None:
         production = self._production
-        production.pass_time(now_ns, wall_ns, self._every_ns or 0)
+        production.pass_time(now_ns, wall_ns, self._triggers.longest_ns)
         if production.produced_ns - self._kept_ns >= KEEP_EVERY_NS:
             self._kept_ns, self.dirty = production.produced_ns, True
 
     def _follow(self, now_ns: int, wall_ns: int) -> Sequence[Finding]:
         """What is due by now, in its order, and what is overdue."""
         found: list[Finding] = []
-        units, plan = self._production.units or 0, self._config.plan
-        while self._every_ns is not None and self._production.produced_ns >= self._next_ns:
-            self._next_ns += self._every_ns
-            self._checks.fall_due(None, now_ns, wall_ns, found)
-        while plan.every_units is not None and units >= self._next_unit:
-            due, self._next_unit = self._next_unit, self._next_unit + plan.every_units
-            self._checks.fall_due(due, now_ns, wall_ns, found)
-        self._checks.follow(now_ns, wall_ns, found)
+        at = At(now_ns, wall_ns)
+        for due in self._triggers.due(event_open=self._checks.event_open):
+            self._checks.fall_due(due, at, found)
+        self._checks.follow(at, found)
         if not found:
             return NOTHING
         self.dirty = True
         return found
 
     def _seat(self, pan: Pan) -> None:
-        self.pan = self._checks.pan = pan
+        self.pan = pan
+        self._checks.sources.update({each.name: pan for each in self._standards.values() if each.weighed})
         if self not in pan.members:
             pan.members.append(self)
 
@@ -225,8 +278,7 @@ class SamplingJudge:
             return
         if mine.take is not None and mine.take.rule == self.name:
             pan.restore(mine.take, round(self._config.take_within_s * S_NS))
-        pan.free = pan.free and mine.free
-        pan.empty_below = min(pan.empty_below, mine.empty_below)
+        pan.join(mine)
         self._seat(pan)
 
 
@@ -259,18 +311,20 @@ class PanGroup:
         return found
 
 
-def _target(standard: Standard) -> Decimal:
-    """About what a full pan weighs."""
-    within = standard.within
-    assert within is not None
-    ends = [Decimal(end) for end in (within.low, within.high) if end is not None]
-    return Decimal(within.target) if within.target is not None else sum(ends, Decimal(0)) / max(len(ends), 1)
+def _spec(place: tuple[TagSet, int] | None) -> TagSpec | None:
+    return None if place is None else place[0].specs[place[1]]
+
+
+def plan_hash(plan: Plan) -> str:
+    """SHA-256, hex, of the plan's canonical JSON: what check records name as the version they are of."""
+    return hashlib.sha256(canonical(plan.model_dump(mode="json", by_alias=True))).hexdigest()
 
 
 def _terms(name: str, config: SamplingConfig, context: RuleContext) -> Terms:
     return Terms(
         rule=name,
         plan=config.plan,
+        plan_hash=plan_hash(config.plan),
         halts=config.halt,
         missed=Severity.HALT if config.missed == "halt" else Severity.ALARM,
         priority=config.alarm,

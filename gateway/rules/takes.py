@@ -2,13 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
 
 import msgspec
 
 from gateway.errors import Refused
-from gateway.model import Entry
-from gateway.rules.work import VERIFICATION, Standard, Work
+from gateway.model import Entry, Sample
+from gateway.rules.standard import Standard
+from gateway.rules.work import VERIFICATION, Work
+
+TARE = "tare"
+
+
+class Take(msgspec.Struct, frozen=True):
+    """What the next stable weight, or the next value of an instrument, will be bound to."""
+
+    rule: str
+    check: str
+    """Empty: a tare, which belongs to no check yet."""
+    characteristic: str
+    unit_no: int | None
+    tray: str | None
+    person: str
+    stage: str = ""
+    """`tare`: the empty one."""
+    item: str = ""
+    tare: Decimal | None = None
+    """What is to be taken off."""
+    reweigh: int = 0
+    why: str = ""
 
 
 class Made(msgspec.Struct, frozen=True):
@@ -20,38 +43,71 @@ class Made(msgspec.Struct, frozen=True):
     """Units made when verification began."""
 
 
-def named(entry: Entry, work: Work | None, parked: Work | None) -> Work | None:
+def named(entry: Entry, work: Work | None, waiting: Sequence[Work]) -> Work | None:
     """The open check, which is the one the entry names if it names one; None if none is open."""
     if entry.check is None or (work is not None and entry.check == work.check.id):
         return work
-    if parked is not None and work is not None and entry.check == parked.check.id:
-        raise Refused("verification_first", f"check {entry.check} comes after verification {work.check.id}")
+    if work is not None and any(entry.check == each.check.id for each in waiting):
+        why = "verification " if work.check.why == VERIFICATION else ""
+        code = "verification_first" if why else "not_its_turn"
+        raise Refused(code, f"check {entry.check} comes after {why}{work.check.id}")
     standing = f"{work.check.id} is" if work is not None else f"none of {entry.rule} is"
     raise Refused("no_such_check", f"check {entry.check} is not open; {standing}")
 
 
-def characteristic(entry: Entry, work: Work | None, standards: Mapping[str, Standard], *, weighed: bool) -> str:
-    """The one the entry names, else the first that lacks a sample."""
-    ours = [each.name for each in standards.values() if each.weighed is weighed]
+def characteristic(entry: Entry, work: Work | None, standards: Mapping[str, Standard], *, taken: bool) -> str:
+    """The one the entry names, else the first that lacks a sample.  `taken`: by a take, else entered."""
+    ours = [each.name for each in standards.values() if each.taken is taken]
     name = entry.characteristic
     if name is not None and name not in standards:
         raise Refused("no_such_characteristic", f"no characteristic {name!r}; known: {', '.join(standards)}")
     if name is not None and name not in ours:
-        how = "is entered, not weighed" if weighed else "is weighed, not entered: take it on the balance"
-        raise Refused("wrong_source", f"{name} {how}")
+        raise Refused("wrong_source", f"{name} {_how(standards[name])}")
     if work is None:
         return name or ours[0]
     chosen = name or work.next_of(ours)
     if chosen is None or work.lacks(chosen) <= 0:
-        left = ", ".join(each for each in work.asked if work.lacks(each) > 0)
+        left = ", ".join(each for each in work.asked if work.lacks(each) > 0) or "nothing"
         raise Refused("complete", f"check {work.check.id} has these samples; still to come: {left}")
     return chosen
+
+
+def _how(standard: Standard) -> str:
+    words = {
+        "entry": "is entered, not weighed",
+        "weighing": "is weighed, not entered: take it on the balance",
+        "tag": "is brought by its instrument, not entered: take it there",
+    }
+    return words[standard.source]
+
+
+def again(entry: Entry, work: Work | None, standards: Mapping[str, Standard], most: int) -> Sample:
+    """The sample of the open check that is to be weighed once more.  Refused: not this one, not again, no reason."""
+    if not entry.text.strip():
+        raise Refused("reason_missing", "a re-weighing needs its reason: say what was wrong with the weighing")
+    if work is None or not work.can_be_missed:
+        raise Refused("no_such_check", "no check is open: what was judged is not weighed away; take one on request")
+    if work.reweighed >= most:
+        allowed = f"the plan allows {most} re-weighing{'s' * (most != 1)} a check"
+        raise Refused("reweigh_limit", f"{allowed}; {work.check.id} had {work.reweighed}", allowed=most)
+    taken = [each for each in work.standing if standards[each.characteristic].weighed]
+    fitting = [
+        each
+        for each in taken
+        if entry.characteristic in {None, each.characteristic}
+        and entry.unit_no in {None, each.unit_no}
+        and entry.item in {"", each.item}
+    ]
+    if not fitting:
+        raise Refused("no_such_sample", f"check {work.check.id} has no such weighing to do again")
+    doubtful = [each for each in fitting if each in work.doubtful]
+    return (doubtful or fitting)[-1]
 
 
 def unit_number(entry: Entry, work: Work | None, name: str, made: Made) -> int | None:
     """As the person says, or the unit the check is about: due, the next to verify, else the newest."""
     verifying = work is not None and work.check.why == VERIFICATION
-    taken = [s.unit_no for s in work.check.samples if s.characteristic == name] if work is not None else []
+    taken = [s.unit_no for s in work.standing if s.characteristic == name] if work is not None else []
     if entry.unit_no is not None:
         _fits(entry.unit_no, taken, made, verifying=verifying)
         return entry.unit_no

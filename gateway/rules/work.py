@@ -1,110 +1,77 @@
-"""A check while it is open: which samples it lacks, how one is judged, and its way through a restart.  Pure."""
+"""A check while it is open: which samples it lacks, and its way through a restart.  Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Final
 
 import msgspec
 
-from gateway.errors import Refused
-from gateway.model import Asked, Check, CheckState, Json, Priority, Sample, Severity, TagSpec, Value, Verdict
-from gateway.recipe import Characteristic, Plan
-from gateway.rules.inputs import Bounds, beyond, bounds, convert, measure
+from gateway.model import Asked, Check, CheckState, Json, Priority, Sample, Severity, Value, Verdict
+from gateway.plans import Plan
+from gateway.rules.standard import INDETERMINATE, Standard
 from gateway.units import duration_text
 
 VERIFICATION: Final = "verification"
 REQUEST: Final = "request"
 
 
-class Standard(msgspec.Struct, frozen=True):
-    """One characteristic, ready to judge by."""
-
-    name: str
-    unit: str
-    weighed: bool
-    accept: int | None = None
-    """Attribute: how many defects are accepted; None for a variable."""
-    within: Bounds | None = None
-
-    def judge(self, value: Value) -> tuple[bool, str, Value]:
-        """(passed, what is wrong or drifting, the limit).  Exactly at a limit passes."""
-        if self.accept is not None:
-            assert isinstance(value, int)
-            text = f"{value} with defects, {self.accept} accepted" if value > self.accept else ""
-            return value <= self.accept, text, self.accept
-        assert isinstance(value, Decimal)
-        assert self.within is not None
-        ends = (self.within.high, True), (self.within.low, False)
-        for limit, above in ends:
-            if limit is not None and (value > limit if above else value < limit):
-                return False, beyond(value, limit, self.unit, above=above), limit
-        return True, self._drift(value), None
-
-    def _drift(self, value: Decimal) -> str:
-        assert self.within is not None
-        for limit, above in ((self.within.warn_high, True), (self.within.warn_low, False)):
-            if limit is not None and (value > limit if above else value < limit):
-                return beyond(value, limit, self.unit, above=above)
-        return ""
-
-    def entered(self, value: Value, unit: str | None) -> Decimal | int:
-        """What a person put in, in this characteristic's unit.  Refused if it is not such a value."""
-        try:
-            number = Decimal(str(value))
-        except InvalidOperation:
-            number = Decimal("NaN")
-        if not number.is_finite() or isinstance(value, bool):
-            raise Refused("bad_value", f"{self.name}: {measure(value)} is not a number")
-        if self.accept is not None:
-            if number != int(number) or number < 0:
-                raise Refused("bad_value", f"{self.name} is a count of defects: 0, 1, 2 ..., not {number}")
-            return int(number)
-        return number if unit in {None, self.unit} else self._converted(number, str(unit))
-
-    def _converted(self, number: Decimal, unit: str) -> Decimal:
-        try:
-            return convert(number, unit, self.unit)
-        except ValueError as error:
-            raise Refused("wrong_unit", f"{self.name} is in {self.unit}: {error}") from None
-
-
-def standard(characteristic: Characteristic, weight: TagSpec | None) -> Standard:
-    """ValueError: its limits do not fit what measures it.  Weighed values are judged in the balance's unit."""
-    name, window = characteristic.name, characteristic.window
-    if characteristic.kind == "attribute" or window is None:
-        return Standard(name, "{count}", weighed=False, accept=characteristic.accept)
-    weighed = characteristic.source == "weighing"
-    unit = weight.unit if weighed and weight is not None else window.unit
-    within = bounds(window, TagSpec(name, unit, "decimal"))
-    return Standard(name, unit, weighed, within=within)
-
-
 def plan_text(plan: Plan) -> str:
-    """`5 every 15min`, `1 every 100 units`."""
-    every = f"{plan.every_units} units" if plan.every_s is None else duration_text(plan.every_s)
-    return f"{plan.n} every {every}"
+    """`5 every 15min`, `1 every 100 units`, `2 after start and stop`."""
+    told = []
+    if plan.every_s is not None:
+        told.append(f"every {duration_text(plan.every_s)}")
+    if plan.every_units is not None:
+        told.append(f"every {plan.every_units} units")
+    if plan.random is not None:
+        times = "once" if plan.random.n == 1 else f"{plan.random.n} times"
+        told.append(f"at random {times} per {plan.random.per}")
+    if plan.after:
+        told.append(f"after {' and '.join(plan.after)}")
+    return f"{plan.n} {', '.join(told)}"
 
 
 class Work:
     """One open check and what it still asks for."""
 
-    def __init__(self, check: Check, asked: Mapping[str, int], now_ns: int | None, wall_ns: int) -> None:
+    def __init__(
+        self, check: Check, asked: Mapping[str, int], now_ns: int | None, wall_ns: int, trigger: str = ""
+    ) -> None:
         self.check = check
         self.asked = dict(asked)
         """Characteristic -> samples asked for."""
         self.since_ns = now_ns
         """Monotonic time the grace runs from; None after a restart, until the first event tells the time."""
         self.since_wall_ns = wall_ns
+        self.trigger = trigger
+        """What made it fall due; the next one of the same takes its place."""
+        self.since_units = check.due_units
+        """Unit count the grace in units runs from."""
+        self.unsettled = 0
+        """Takes whose weight never settled."""
 
     @property
     def can_be_missed(self) -> bool:
         return self.check.state in {CheckState.DUE, CheckState.TAKEN}
 
+    @property
+    def standing(self) -> tuple[Sample, ...]:
+        """The samples that count: those that were weighed again do not."""
+        return tuple(sample for sample in self.check.samples if not sample.superseded)
+
+    @property
+    def doubtful(self) -> tuple[Sample, ...]:
+        return tuple(sample for sample in self.standing if sample.verdict == INDETERMINATE)
+
+    @property
+    def reweighed(self) -> int:
+        """How many of its samples were weighed again, each time counted."""
+        return sum(sample.reweigh > 0 for sample in self.check.samples)
+
     def lacks(self, name: str) -> int:
         """How many samples of this characteristic are still to come."""
-        return self.asked.get(name, 0) - sum(sample.characteristic == name for sample in self.check.samples)
+        return self.asked.get(name, 0) - sum(sample.characteristic == name for sample in self.standing)
 
     def next_of(self, names: Iterable[str]) -> str | None:
         """The first of these characteristics that lacks a sample."""
@@ -119,24 +86,39 @@ class Work:
             self.since_ns = now_ns - max(0, wall_ns - self.since_wall_ns)
         return now_ns - self.since_ns
 
-    def wait_again(self, wall_ns: int) -> None:
+    def wait_again(self, wall_ns: int, units: int | None) -> None:
         """The grace begins anew: it had to stand back."""
         self.since_ns, self.since_wall_ns = None, wall_ns
+        if self.since_units is not None and units is not None:
+            self.since_units = units
 
     def add(self, sample: Sample) -> None:
+        """One more; one that was weighed again sets the one before it aside."""
         late = self.check.state is CheckState.MISSED
+        older = [_aside(each, sample) for each in self.check.samples] if sample.reweigh else self.check.samples
         self.change(
             state=CheckState.MISSED if late else CheckState.TAKEN,
             late=late,
-            samples=(*self.check.samples, sample),
+            samples=(*older, sample),
         )
 
     def change(self, **facts: object) -> None:
         self.check = msgspec.structs.replace(self.check, **facts)
 
     def dump(self) -> Json:
-        check = msgspec.to_builtins(self.check)
-        return {"check": check, "asked": self.asked, "since_wall_ns": self.since_wall_ns}
+        return {
+            "check": msgspec.to_builtins(self.check),
+            "asked": self.asked,
+            "since_wall_ns": self.since_wall_ns,
+            "since_units": self.since_units,
+            "trigger": self.trigger,
+            "unsettled": self.unsettled,
+        }
+
+
+def _aside(older: Sample, newer: Sample) -> Sample:
+    same = (older.characteristic, older.unit_no, older.item) == (newer.characteristic, newer.unit_no, newer.item)
+    return msgspec.structs.replace(older, superseded=True) if same and older.reweigh < newer.reweigh else older
 
 
 def load_work(state: Json, standards: Mapping[str, Standard]) -> Work | None:
@@ -144,10 +126,17 @@ def load_work(state: Json, standards: Mapping[str, Standard]) -> Work | None:
     if state is None:
         return None
     row = dict(state["check"])
-    samples = tuple(Sample(**{**each, "value": _value(each, standards)}) for each in row.pop("samples"))
+    samples = tuple(_sample(each, standards) for each in row.pop("samples"))
     asks = msgspec.convert(row.pop("asks"), tuple[Asked, ...])
     check = Check(**{**row, "state": CheckState(row["state"]), "samples": samples, "asks": asks})
-    return Work(check, state["asked"], None, state["since_wall_ns"])
+    work = Work(check, state["asked"], None, state["since_wall_ns"], state.get("trigger", ""))
+    work.since_units, work.unsettled = state.get("since_units", check.due_units), state.get("unsettled", 0)
+    return work
+
+
+def _sample(row: Json, standards: Mapping[str, Standard]) -> Sample:
+    exact = {name: Decimal(row[name]) for name in ("gross", "tare", "uncertainty") if row.get(name) is not None}
+    return Sample(**{**row, **exact, "value": _value(row, standards)})
 
 
 def _value(sample: Json, standards: Mapping[str, Standard]) -> Value:

@@ -24,7 +24,8 @@ LABELLER = TagSet(
         TagSpec("verified", kind="bool"),
     ],
 )
-TAGSETS = {each.device: each for each in (RESERVOIR, BALANCE, FILLER, LABELLER)}
+TESTER = TagSet("tester", [TagSpec("torque", "N.m")])
+TAGSETS = {each.device: each for each in (RESERVOIR, BALANCE, FILLER, LABELLER, TESTER)}
 CONTEXT = RuleContext(TAGSETS, dict.fromkeys(TAGSETS, 0.5), batch="B-1", tray_size=100, verification_units=3)
 
 
