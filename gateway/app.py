@@ -105,6 +105,7 @@ class Gateway:
             self.line.live.append(self.desk.scans.watch)
         self.stations = self._stations()
         self.holds.stations = self.stations
+        self.holds.patience_ns = {name: station.patience_ns for name, station in self.stations.items()}
         self.lamps = self._lamps()
         self.forwarders = self._forwarders()
         self.witness = Witness(self.journal, evidence, telemetry, lambda: self.run.running)

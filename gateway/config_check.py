@@ -4,13 +4,16 @@ Worst case, from a physical change to the machine's own word that it stands:
 
     period + poll budget (timeout) of the slowest input  + the rule's own on-delay  + halt budget of the device held
 
-Waiting for disk or network is in no term: a halt never waits for either.
+Where the input is polled and beaten, a beat may stand before the poll (its budget is the timeout, too).  A delay ends
+with a scan or with the line's tick.  A stale rule counts from the last good value: no period, no poll.  A machine held
+by a withheld heartbeat takes its controller's own time.  Waiting for disk or network is in no term: a halt never waits
+for either.  `make bench` measures beside this sum and fails where it is exceeded.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from gateway import units
@@ -27,6 +30,8 @@ from gateway.rules.base import RuleConfig
 from gateway.sinks.base import SinkConfig
 from gateway.units import duration_text
 
+TICK_S: Final = 0.1
+"""The line's own look at what time alone decides (gateway.line)."""
 _WAIVES: Final = ("waive", "allow_")
 """Keys under which drivers and sinks take the reason why a rule of safety does not hold here."""
 
@@ -44,10 +49,17 @@ class Row:
     delay_s: float
     halt_s: float
     deadline_s: float | None
+    beat_s: float = 0.0
+    """Budget of a beat that may stand before the poll."""
+    delay_is: str = "on-delay"
+
+    @property
+    def tick_s(self) -> float:
+        return TICK_S if self.delay_s else 0.0
 
     @property
     def total_s(self) -> float:
-        return round(self.period_s + self.poll_s + self.delay_s + self.halt_s, 9)
+        return round(self.period_s + self.beat_s + self.poll_s + self.delay_s + self.tick_s + self.halt_s, 9)
 
     @property
     def kept(self) -> bool:
@@ -56,11 +68,16 @@ class Row:
     @property
     def sum(self) -> str:
         """`250ms period + 500ms poll + 500ms halt = 1250ms`."""
-        delay = f" + {duration_text(self.delay_s)} on-delay" if self.delay_s else ""
-        return (
-            f"{duration_text(self.period_s)} period + {duration_text(self.poll_s)} poll{delay} + "
-            f"{duration_text(self.halt_s)} halt = {duration_text(self.total_s)}"
-        )
+        terms = {
+            "period": self.period_s,
+            "beat": self.beat_s,
+            "poll": self.poll_s,
+            self.delay_is: self.delay_s,
+            "tick": self.tick_s,
+            "halt": self.halt_s,
+        }
+        told = " + ".join(f"{duration_text(seconds)} {what}" for what, seconds in terms.items() if seconds)
+        return f"{told} = {duration_text(self.total_s)}"
 
 
 def cross(settings: Settings, recipes: Mapping[str, Recipe], broken: Iterable[str] = ()) -> list[Problem]:
@@ -101,12 +118,24 @@ def _rows(settings: Settings, name: str, config: RuleConfig) -> Iterator[Row]:
     measured = [(device, settings.devices[device]) for device in inputs if device in settings.devices]
     if not measured:
         return
-    slowest, device = max(measured, key=lambda pair: pair[1].period_s + pair[1].timeout_s)
-    delay_s = float(getattr(config, "on_delay_s", 0.0) or 0.0)
+    slowest, device = max(measured, key=lambda pair: pair[1].period_s + pair[1].timeout_s + _beat_s(pair[1]))
+    row = Row(name, slowest, "", device.period_s, device.timeout_s, 0.0, 0.0, config.deadline_s, _beat_s(device))
+    if config.kind == "stale":
+        row = replace(row, period_s=0.0, poll_s=0.0, beat_s=0.0, delay_s=_own(config, "after_s"), delay_is="silence")
+    else:
+        row = replace(row, delay_s=_own(config, "on_delay_s"))
     for held in config.halt:
         if held in settings.devices:
-            halt_s = settings.devices[held].halt_budget_s
-            yield Row(name, slowest, held, device.period_s, device.timeout_s, delay_s, halt_s, config.deadline_s)
+            yield replace(row, halts=held, halt_s=settings.devices[held].stands_within_s)
+
+
+def _beat_s(device: DriverConfig) -> float:
+    """A subscribed device sends what changed while it is beaten; one that is polled is asked after the beat."""
+    return device.timeout_s if device.beat_s and not device.subscribes else 0.0
+
+
+def _own(config: RuleConfig, key: str) -> float:
+    return float(getattr(config, key, 0.0) or 0.0)
 
 
 def _rule(settings: Settings, rule: RawRule, recipes: Mapping[str, Recipe], opaque: set[str]) -> Iterator[Problem]:

@@ -175,10 +175,10 @@ def reasserted(halt: Halt, why: str) -> Halt:
     )
 
 
-def overdue(halt: Halt, since_ns: int, now_ns: int) -> bool:
+def overdue(halt: Halt, since_ns: int, now_ns: int, within_ns: int = CONFIRM_WITHIN_NS) -> bool:
     """Both on one clock: when the present request was made, and now."""
     waiting = halt.state in {HaltState.REQUESTED, HaltState.COMMANDED}
-    return waiting and (now_ns - since_ns >= CONFIRM_WITHIN_NS)
+    return waiting and (now_ns - since_ns >= within_ns)
 
 
 def check_release(

@@ -42,6 +42,8 @@ class Holds:
     def __init__(self, journal: Journal, world: World, save: Callable[[Mapping[str, Json]], None]) -> None:
         self.standing: dict[str, Halt] = {}
         self.stations: Mapping[str, StationPort] = {}
+        self.patience_ns: Mapping[str, int] = {}
+        """How long a hold of each device may be unconfirmed; 2 s where nothing is said."""
         self.alarm: Callable[[Verdict], object] = lambda _: None
         """Raises or clears the alarm that goes with a halt's own trouble; line.py fills it."""
         self._journal = journal
@@ -174,7 +176,8 @@ class Holds:
         """Whoever is not confirmed in time is a HALT FAILED: top lane, heartbeat withheld, tried for ever."""
         for halt in list(self.standing.values()):
             since = self._since.get(halt.id)
-            if since is None or not halts.overdue(halt, since, now_ns):
+            within_ns = self.patience_ns.get(halt.device, halts.CONFIRM_WITHIN_NS)
+            if since is None or not halts.overdue(halt, since, now_ns, within_ns):
                 continue
             lost = halts.failed(halt)
             self._put(lost)

@@ -17,7 +17,7 @@ import structlog
 
 from gateway.drivers.base import Beating, Device, DriverConfig, Haltable, Pattern, Showing
 from gateway.errors import DeviceError, NotHeld
-from gateway.halts import TRIES
+from gateway.halts import CONFIRM_WITHIN_NS, TRIES
 from gateway.model import HaltOrder, HaltProof, Scan, TagSet
 from gateway.world import World
 
@@ -92,6 +92,12 @@ class Station:
         self._announced = False
         """The line was told of this connection."""
         self._identity: Mapping[str, str] = {}
+
+    @property
+    def patience_ns(self) -> int:
+        """How long a halt here may be unconfirmed: more than usual only where one attempt is not all it takes."""
+        slow = self.config.stands_within_s > self.config.halt_budget_s
+        return max(CONFIRM_WITHIN_NS, round(self.config.stands_within_s * 1e9) if slow else 0)
 
     # -- what Line calls; synchronous ------------------------------------------------------------
 
@@ -252,7 +258,8 @@ class Station:
             await self._obey(device)
             if self._shown != self._pattern and not await self._show(device):
                 continue
-            await self._beat(device)
+            if not await self._beat(device):
+                continue
             if paced and self._slot - loop.time() >= EARLY_S:
                 await self._wait(min(self._slot, self._next_try(), self._next_beat_at()))
             elif await self._poll(device) and paced:
@@ -376,16 +383,30 @@ class Station:
     def _next_beat_at(self) -> float:
         return self._next_beat if self.config.beat_s else float("inf")
 
-    async def _beat(self, device: Device) -> None:
+    async def _beat(self, device: Device) -> bool:
+        """Where it is due; False if a halt interrupted it: then it comes after that, if it is not withheld by then."""
         now = asyncio.get_running_loop().time()
         if not self.config.beat_s or self._next_beat - now >= EARLY_S:
-            return
-        self._next_beat = max(self._next_beat + self.config.beat_s, now + self.config.beat_s / 2)
+            return True
         if self.withhold_beat or not isinstance(device, Beating):
-            return
+            self._set_next_beat(self.config.beat_s, now)
+            return True
         self._beats = (self._beats + 1) % 65536
-        async with _budget(self.config.timeout_s, self.config.address()):
-            await device.beat(self._beats)
+        try:
+            async with asyncio.timeout(self.config.timeout_s) as self._polling:
+                await device.beat(self._beats)
+        except TimeoutError:
+            if self._interrupted:
+                return False
+            raise DeviceError(f"{self.config.address()} did not answer within {self.config.timeout_s:g} s") from None
+        finally:
+            self._polling = None
+            self._interrupted = False
+        self._set_next_beat(self.config.beat_s, now)
+        return True
+
+    def _set_next_beat(self, beat_s: float, now: float) -> None:
+        self._next_beat = max(self._next_beat + beat_s, now + beat_s / 2)
 
 
 def _finish(future: asyncio.Future[None]) -> None:

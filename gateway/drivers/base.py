@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from enum import StrEnum
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Final, Protocol, runtime_checkable
 
 from pydantic import Field
 
@@ -113,6 +113,26 @@ class Showing(Protocol):
         ...
 
 
+MARGIN_S: Final = 0.02
+
+
+def attempt_s(halt_budget_s: float) -> float:
+    """What a driver gives one attempt to halt: it ends before the station's own budget does.
+
+    So what the machine said last is in its NotHeld, and a link that answers is kept: the station drops one whose halt
+    ran over its budget.
+    """
+    return max(halt_budget_s - MARGIN_S, halt_budget_s / 2)
+
+
+def withheld_s(within_s: float, halt_budget_s: float) -> float:
+    """How long a halt by a withheld heartbeat may take: the controller's own time, and at worst one look too late.
+
+    From the third attempt on the station looks once a second, each time for `halt_budget`.
+    """
+    return within_s + 1.0 + halt_budget_s
+
+
 class DriverConfig(Frozen):
     """What every driver's configuration has.  Subclasses add `driver: Literal["kind"]` and their own keys."""
 
@@ -138,6 +158,14 @@ class DriverConfig(Frozen):
 
     def haltable(self) -> bool:
         return self.halts
+
+    @property
+    def stands_within_s(self) -> float:
+        """From the order to the machine's own word that it stands, at worst, where all goes well.
+
+        More than one attempt only where the machine is not told but left to its own watch (a heartbeat withheld).
+        """
+        return self.halt_budget_s
 
     def tags(self) -> tuple[TagSpec, ...]:
         """The tags, in the order of `Reading.values`: known without reaching the device.  Never empty."""

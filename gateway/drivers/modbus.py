@@ -30,7 +30,7 @@ from pydantic import (
     model_validator,
 )
 
-from gateway.drivers.base import DriverConfig
+from gateway.drivers.base import DriverConfig, withheld_s
 from gateway.drivers.modbus_bus import Manners
 from gateway.drivers.modbus_device import ModbusDevice
 from gateway.drivers.modbus_layout import Channel, Held, Part, channels
@@ -199,15 +199,15 @@ class ModbusConfig(DriverConfig):
             raise ValueError(f"confirm: {halt.confirm.tag} depends on another tag; confirm by another")
         base, table = info.data.get("base", 0), tag.table or info.data.get("table", "holding")
         at = tag.address - base
-        same = table == halt.write.table and set(range(at, at + tag.width)) & set(halt.write.span(base))
+        write = halt.write
+        same = write and table == write.table and set(range(at, at + tag.width)) & set(write.span(base))
         if same and halt.confirm_same != "accepted":
             raise ValueError(
                 f"confirm reads {wire.place(table, at, tag.width)}, the very one that is written: that proves "
                 "the write, not the standstill; confirm by another tag, or accept it with confirm_same: accepted"
             )
-        for write in (halt.write, halt.release):
-            if write is not None:
-                write.request(1, base)
+        for each in halt.writes:
+            each.request(1, base)
         return halt
 
     @model_validator(mode="after")
@@ -221,14 +221,23 @@ class ModbusConfig(DriverConfig):
             raise ValueError("unit_id 0 is the broadcast of a serial line: nobody answers it")
         if self.heartbeat is None and self.beat_s is not None:
             raise ValueError("beat needs a heartbeat register: heartbeat: {register: 100}")
-        if self.heartbeat is not None and self.halt is not None:
-            at = self.heartbeat.register_ - self.base
-            if self.halt.write.table == "holding" and at in self.halt.write.span(self.base):
-                raise ValueError(f"heartbeat and halt both write holding register {at}")
+        self._beats_where_it_must()
         if self.heartbeat is not None and self.budget(range(at := self.heartbeat.register_ - self.base, at + 1)):
             raise ValueError(f"heartbeat would wear holding register {at} out; give it one in RAM")
         _ = self.parts
         return self
+
+    def _beats_where_it_must(self) -> None:
+        """ValueError for a heartbeat that our halt writes over, and for one that is to be withheld and is not there."""
+        if self.halt is None:
+            return
+        if self.heartbeat is None:
+            if self.halt.action == "withhold":
+                raise ValueError("halt by withhold needs a heartbeat to withhold: heartbeat: {register: 100}")
+            return
+        at = self.heartbeat.register_ - self.base
+        if any(write.table == "holding" and at in write.span(self.base) for write in self.halt.writes):
+            raise ValueError(f"heartbeat and halt both write holding register {at}")
 
     def _all_read(self) -> None:
         """ValueError for a tag that nothing would ever read, and where none would be polled."""
@@ -307,6 +316,11 @@ class ModbusConfig(DriverConfig):
 
     def haltable(self) -> bool:
         return self.halt is not None
+
+    @property
+    def stands_within_s(self) -> float:
+        within_s = self.halt.within_s if self.halt is not None else None
+        return self.halt_budget_s if within_s is None else withheld_s(within_s, self.halt_budget_s)
 
     def tags(self) -> tuple[TagSpec, ...]:
         return self._once(("tags", self.names), self._specs)

@@ -9,6 +9,7 @@ from typing import Final, Protocol
 
 import msgspec
 
+from gateway.drivers.base import attempt_s
 from gateway.drivers.modbus_layout import Channel, Held, Layout, Part, unpack_part
 from gateway.drivers.modbus_link import Asks
 from gateway.drivers.modbus_plan import Block, split
@@ -214,7 +215,8 @@ class _Halts(ModbusDevice):
         self._always = config.halt.always
         self._holding = False
         """From the first attempt to halt until it is taken back."""
-        self._stop = _Put(config, config.halt.write)
+        self._stop = _Put(config, config.halt.write) if config.halt.write else None
+        """None: our heartbeat is withheld, and the controller's own watch is waited for."""
         self._release = _Put(config, config.halt.release) if config.halt.release else None
         channel = config.proof
         part = Part(channel.table, Block(channel.span.start, channel.span.count, (0,)))
@@ -232,32 +234,36 @@ class _Halts(ModbusDevice):
         return reading
 
     async def halt(self, order: HaltOrder) -> HaltProof:
-        """See Haltable.  The state is read, the write sent, and the state read until it says held."""
+        """See Haltable.  The state is read, the write sent (if there is one), and the state read until it says held."""
         self._holding = True
         if self._release is not None and self._release.wear is not None:
             self._release.wear.owed = False
-        wrote, state = False, "no answer yet"
+        asked, state = "", "no answer yet"
         try:
-            async with asyncio.timeout(self._config.halt_budget_s):
+            async with asyncio.timeout(attempt_s(self._config.halt_budget_s)):
                 held, state = await self._state(self._link.call_first)
                 if held and not self._always:
                     return HaltProof(state, wrote=False)
-                await self._stop.send(self._link, self._link.call_first)
-                wrote = True
+                asked = await self._ask_to_stand()
                 pause_s = _FIRST_PAUSE_S
                 while True:
                     held, state = await self._state(self._link.call_first)
                     if held:
-                        return HaltProof(state, wrote=True)
+                        return HaltProof(state, wrote=self._stop is not None)
                     await asyncio.sleep(pause_s)
                     pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
         except TimeoutError:
             budget = f"{self._config.halt_budget_s:g} s"
-            if wrote:
-                raise NotHeld(
-                    f"{self._link.where}: {self._stop.request.text} written, but after {budget} {state}"
-                ) from None
+            if asked:
+                raise NotHeld(f"{self._link.where}: {asked}, but after {budget} {state}") from None
             raise self._link.failure(f"halt {order.id}: no answer within {budget}; {state}") from None
+
+    async def _ask_to_stand(self) -> str:
+        """What was done, in words."""
+        if self._stop is None:
+            return "heartbeat withheld"
+        await self._stop.send(self._link, self._link.call_first)
+        return f"{self._stop.request.text} written"
 
     async def withdraw(self) -> None:
         """See Haltable.  Beyond its budget a register that wears is written later: said once, and then owed."""
@@ -302,6 +308,11 @@ class _Beats(ModbusDevice):
 
 class _HaltsBeats(_Halts, _Beats):
     """With both."""
+
+    async def beat(self, count: int) -> None:
+        """See Beating.  A beat that is withheld for a halt is not written, whoever asks for it."""
+        if not (self._holding and self._stop is None):
+            await super().beat(count)
 
 
 KINDS: Final[Mapping[tuple[bool, bool], type[ModbusDevice]]] = {

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, 
 from gateway.drivers.wire import modbus as wire
 from gateway.drivers.wire.registers import WIDTHS
 from gateway.recipe import Frozen
-from gateway.units import linear
+from gateway.units import Duration, linear
 
 Table = Literal["holding", "input", "coil", "discrete"]
 Type = Literal["u8", "i8", "u16", "i16", "u32", "i32", "u64", "i64", "f32", "f64", "bcd16", "bcd32", "bool", "ascii"]
@@ -257,14 +257,36 @@ class Write(Lazy):
 class HaltBy(Lazy):
     """How this machine is made to stand still, and by which of its own words we know that it does."""
 
-    write: Write
+    action: Literal["write", "withhold"] = "write"
+    """withhold: nothing is written; our heartbeat stops, and the controller's own watch over it holds the machine."""
+    write: Write | None = None
     confirm: Among
+    within_s: Duration | None = Field(None, alias="within", gt=0)
+    """withhold: from our last beat until the controller has the machine standing, at worst."""
     release: Write | None = None
     """Written when our hold is withdrawn; it must only take back, never start."""
     confirm_same: Literal["accepted"] | None = None
     """A machine that says of itself nothing but what was written to it: proves the write, not the standstill."""
     always: bool = False
     """Write even where the confirm tag says held already: a permissive relay's read-back may be a broken wire."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> HaltBy:
+        if self.action == "write":
+            if self.write is None:
+                raise ValueError("say what to write: {register: 100, value: 1}; or action: withhold")
+            if self.within_s is not None:
+                raise ValueError("within is for action: withhold; a write has the device's halt_budget")
+        elif self.write is not None or self.release is not None or self.always:
+            raise ValueError("action withhold writes nothing: leave out write, release and always")
+        elif self.within_s is None:
+            raise ValueError("action withhold needs within: how long after our last beat the machine stands at worst")
+        return self
+
+    @property
+    def writes(self) -> tuple[Write, ...]:
+        """All it may ever write."""
+        return tuple(each for each in (self.write, self.release) if each is not None)
 
 
 class Heartbeat(Lazy):

@@ -66,6 +66,9 @@ class OpcUaDevice:
         self._name = name
         self._nodes, self._values, self._confirms = found
         self._controller, self._heartbeat = outputs
+        self._withholds = config.halt is not None and config.halt.action == "withhold"
+        self._silent = False
+        """Our heartbeat is withheld for a halt, until that is taken back."""
         self._broken: DeviceError | None = None
         self._heard = asyncio.Event()
         self._heard_at = 0.0
@@ -233,6 +236,7 @@ class OpcUaDevice:
     async def halt(self, order: HaltOrder) -> HaltProof:  # noqa: ARG002  # every order asks the same of the machine
         if self._controller is None:
             raise NotHeld(f"{self._link.where}: no `halt:` is configured")
+        self._silent = self._withholds
         proof, seen = await bring_to_rest(self._controller, self._config.halt_budget_s, self._name)
         self._note(seen)
         self._doubt_until = asyncio.get_running_loop().time() + 2 * self._publishing_s + AFTER_HALT_S
@@ -241,10 +245,13 @@ class OpcUaDevice:
     async def withdraw(self) -> None:
         if self._controller is not None:
             await self._controller.withdraw()
+        self._silent = False
 
     async def beat(self, count: int) -> None:
         if self._heartbeat is None:
             raise DeviceMisconfigured(f"{self._link.where}: no `heartbeat:` is configured")
+        if self._silent:
+            return
         node, kind = self._heartbeat
         refusal = await self._link.write(node, count % _MODULUS.get(kind.name, 65536), kind)
         if refusal:

@@ -121,6 +121,14 @@ MOTIONS: Final[dict[Action, Motion]] = {
     "abort": Motion(8, "Abort", 0, 364, frozenset({State.ABORTED}), _ALL - {State.ABORTING, State.ABORTED}),
 }
 
+SILENCE: Final = MOTIONS["hold"]._replace(command=0, method="", accepts=frozenset())
+"""Nothing is asked: our heartbeat is withheld, and the controller brings the machine to rest as it sees fit."""
+
+
+def motion_of(action: str) -> Motion:
+    """What an action of the configuration means; `withhold` asks for nothing."""
+    return next((motion for name, motion in MOTIONS.items() if name == action), SILENCE)
+
 
 def state_of(value: object) -> State | None:
     """A state number as `Status.StateCurrent` gives it; None for anything that is none (0 is Undefined)."""

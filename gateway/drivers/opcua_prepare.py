@@ -10,10 +10,19 @@ from typing import Final, NamedTuple, cast
 
 from gateway.drivers.opcua_compose import Compound, PackmlState
 from gateway.drivers.opcua_convert import status_name, ua
-from gateway.drivers.opcua_halt import CompanionController, Controller, PlainController, TagsController
+from gateway.drivers.opcua_halt import (
+    CompanionController,
+    CompanionState,
+    Controller,
+    PlainController,
+    SilentController,
+    TagsController,
+    TagsState,
+    TagState,
+)
 from gateway.drivers.opcua_link import Link, NodeId
 from gateway.drivers.opcua_nodes import NodeRef
-from gateway.drivers.opcua_packml import MACHINES, MOTIONS, URI, Motion
+from gateway.drivers.opcua_packml import MACHINES, SILENCE, URI, Motion, motion_of
 from gateway.drivers.opcua_scale import PART_NAMES, Scale, ScaleTag, Which
 from gateway.drivers.opcua_settings import STATE, OpcUaSettings
 from gateway.drivers.opcua_values import Values
@@ -118,7 +127,7 @@ def _rest(config: OpcUaSettings) -> tuple[int, frozenset[Value]] | None:
         return names.index(halt.confirm.tag), frozenset(halt.confirm.among)
     if STATE not in names or (config.dialect is None and halt is None):
         return None
-    return names.index(STATE), frozenset(int(state) for state in MOTIONS[halt.action if halt else "hold"].still)
+    return names.index(STATE), frozenset(int(state) for state in motion_of(halt.action if halt else "hold").still)
 
 
 # -- what we may write ------------------------------------------------------------------------------
@@ -146,10 +155,12 @@ async def _needed(link: Link, ref: NodeRef, what: str) -> NodeId:
 async def _controller(config: OpcUaSettings, link: Link) -> Controller:
     halt = config.halt
     assert halt is not None
+    if halt.action == "withhold":
+        return SilentController(await _silent(config, link))
     if halt.write is not None:
         return await _plain(config, link)
     dialect, place = config.halt_place()
-    motion = MOTIONS[halt.action]
+    motion = motion_of(halt.action)
     if dialect == "companion":
         return await _companion(link, config.ref(place), motion)
     state, command, request = [
@@ -159,25 +170,45 @@ async def _controller(config: OpcUaSettings, link: Link) -> Controller:
     return await TagsController(link, motion, state, command, request).prepare()
 
 
-async def _companion(link: Link, root: NodeRef, motion: Motion) -> Controller:
+async def _silent(config: OpcUaSettings, link: Link) -> CompanionState | TagsState | TagState:
+    """Only what is read: where nothing is asked, no node of a command need be there."""
+    if config.halt is not None and config.halt.confirm is not None:
+        return await _tag_state(config, link)
+    dialect, place = config.halt_place()
+    if dialect == "companion":
+        return await _companion_state(link, config.ref(place), SILENCE)
+    return TagsState(link, SILENCE, await _needed(link, config.ref(f"{place}.Status.StateCurrent"), "halt"))
+
+
+async def _companion_state(link: Link, root: NodeRef, motion: Motion) -> CompanionState:
     parts = await _state_parts(link, root)
     if not any(parts):
         raise DeviceMisconfigured(f"{link.where}: halt: no PackML state machine below {root}")
+    return CompanionState(link, motion, parts, link.namespace(URI) or 0)
+
+
+async def _companion(link: Link, root: NodeRef, motion: Motion) -> Controller:
+    state = await _companion_state(link, root, motion)
     machine = MACHINES[motion.machine]
     target = await _needed(link, _below(root, machine), "halt")
     (method,) = await link.resolve([_below(root, (*machine, motion.method))])
-    packml = link.namespace(URI) or 0
     if isinstance(method, str):  # 10000-4 §5.12.2: an instance may leave its methods to the type
-        method = ua.NodeId(motion.method_id, packml)
-    return CompanionController(link, motion, parts, packml, (target, method))
+        method = ua.NodeId(motion.method_id, link.namespace(URI) or 0)
+    return CompanionController(link, motion, state, (target, method))
+
+
+async def _tag_state(config: OpcUaSettings, link: Link) -> TagState:
+    halt = config.halt
+    assert halt is not None
+    assert halt.confirm is not None
+    confirm = await _needed(link, config.tag_ref(halt.confirm.tag), "halt.confirm")
+    return TagState(link, (halt.confirm.tag, confirm, halt.confirm.among))
 
 
 async def _plain(config: OpcUaSettings, link: Link) -> Controller:
     halt = config.halt
     assert halt is not None
-    assert halt.write is not None
-    assert halt.confirm is not None
-    confirm = await _needed(link, config.tag_ref(halt.confirm.tag), "halt.confirm")
+    state = await _tag_state(config, link)
     writes: list[tuple[NodeId, Value, ua.VariantType]] = []
     for what in (halt.write, halt.release):
         if what is not None:
@@ -185,7 +216,7 @@ async def _plain(config: OpcUaSettings, link: Link) -> Controller:
             kind = ua.VariantType[what.type] if what.type else await link.type_of(node)
             writes.append((node, what.value, kind))
     release = writes[1] if len(writes) > 1 else None
-    return PlainController(link, (halt.confirm.tag, confirm, halt.confirm.among), writes[0], release)
+    return PlainController(link, state, writes[0], release)
 
 
 # -- who is there -----------------------------------------------------------------------------------

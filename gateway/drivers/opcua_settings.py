@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from gateway.drivers.base import DriverConfig
+from gateway.drivers.base import DriverConfig, withheld_s
 from gateway.drivers.opcua_nodes import NodeRef, parse
 from gateway.drivers.opcua_packml import Action, Dialect
 from gateway.drivers.opcua_protection import Security
@@ -103,20 +103,30 @@ class Halt(Frozen):
 
     dialect: Dialect | None = None
     """Default: the profile's."""
-    action: Action = "hold"
+    action: Action | Literal["withhold"] = "hold"
+    """withhold: nothing is asked; our heartbeat stops, and the controller's own watch over it holds the machine."""
     prefix: str | None = None
     root: str | None = None
     write: NodeWrite | None = None
     confirm: Confirm | None = None
+    within_s: Duration | None = Field(None, alias="within", gt=0)
+    """withhold: from our last beat until the controller has the machine standing, at worst."""
     release: NodeWrite | None = None
     """Takes our own output back when the latch is released; must never start the machine."""
 
     @model_validator(mode="after")
     def _one_way(self) -> Halt:
-        if (self.write is None) != (self.confirm is None):
+        withheld = self.action == "withhold"
+        if withheld != (self.within_s is not None):
+            raise ValueError(
+                "action: withhold and within belong together: how long after our last beat the machine stands at worst"
+            )
+        if withheld and self.write is not None:
+            raise ValueError("action withhold writes nothing: leave out write and release")
+        if not withheld and (self.write is None) != (self.confirm is None):
             raise ValueError("write and confirm belong together: a write alone proves nothing")
-        if self.write is not None and self.dialect is not None:
-            raise ValueError("give either a PackML dialect or write and confirm, not both")
+        if self.confirm is not None and self.dialect is not None:
+            raise ValueError("give either a PackML dialect or a confirm of its own, not both")
         if self.release is not None and self.write is None:
             raise ValueError("release belongs to write; PackML needs none")
         return self
@@ -217,13 +227,16 @@ class OpcUaSettings(DriverConfig):
             self._is_tag(self.heartbeat.read, "heartbeat.read")
 
     def _check_halt(self) -> None:
-        if self.halt is None:
+        halt = self.halt
+        if halt is None:
             return
-        if self.halt.write is not None and self.halt.confirm is not None:
-            self.ref(self.halt.write.node)
-            self._is_tag(self.halt.confirm.tag, "halt.confirm.tag")
-            if self.halt.release is not None:
-                self.ref(self.halt.release.node)
+        if halt.action == "withhold" and self.heartbeat is None:
+            raise ValueError("halt by withhold needs a heartbeat to withhold: heartbeat: {write: NODE}")
+        for write in (halt.write, halt.release):
+            if write is not None:
+                self.ref(write.node)
+        if halt.confirm is not None:
+            self._is_tag(halt.confirm.tag, "halt.confirm.tag")
         else:
             self.halt_place()
 
@@ -277,6 +290,11 @@ class OpcUaSettings(DriverConfig):
 
     def haltable(self) -> bool:
         return self.halt is not None
+
+    @property
+    def stands_within_s(self) -> float:
+        within_s = self.halt.within_s if self.halt is not None else None
+        return self.halt_budget_s if within_s is None else withheld_s(within_s, self.halt_budget_s)
 
     def tags(self) -> tuple[TagSpec, ...]:
         return tuple(TagSpec(name, tag.unit, tag.kind) for name, tag in self.nodes.items())

@@ -20,7 +20,7 @@ from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field
 
-from gateway.drivers.base import DriverConfig
+from gateway.drivers.base import DriverConfig, attempt_s
 from gateway.drivers.pump_link import PumpLink
 from gateway.drivers.transport import StreamUrl, open_stream, parse_url, preflight, preload
 from gateway.drivers.wire.watson_marlow import MOST_PUMPS, Line, Status
@@ -149,7 +149,7 @@ class Pump:
         budget_s = self._config.halt_budget_s
         state = "no answer"
         try:
-            async with asyncio.timeout(budget_s):
+            async with asyncio.timeout(attempt_s(budget_s)):
                 try:
                     async with asyncio.timeout(_LOOK_SHARE * budget_s):
                         stands, state = await self._look()

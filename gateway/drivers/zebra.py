@@ -24,7 +24,7 @@ from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
-from gateway.drivers.base import DriverConfig
+from gateway.drivers.base import DriverConfig, attempt_s
 from gateway.drivers.transport import StreamUrl, open_stream, parse_url, preflight, preload
 from gateway.drivers.wire.zebra_hs import Message, Status
 from gateway.drivers.zebra_link import ZebraLink
@@ -165,7 +165,7 @@ class Zebra:
         budget_s = self._config.halt_budget_s
         state = "no answer"
         try:
-            async with asyncio.timeout(budget_s):
+            async with asyncio.timeout(attempt_s(budget_s)):
                 try:
                     async with asyncio.timeout(_LOOK_SHARE * budget_s):
                         paused, state = _paused(await self._link.status())

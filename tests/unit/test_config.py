@@ -286,7 +286,7 @@ MISFITS = {
         (*GOOD_INPUT, ", halt: filler, deadline: 1s, on_delay: 2s"),
         (
             "1s <- rules.hot.deadline: cannot promise 1s from reservoir to filler held: 250ms period + 500ms poll + "
-            "2s on-delay + 500ms halt = 3250ms; shorten the period or the budgets, or promise less"
+            "2s on-delay + 100ms tick + 500ms halt = 3350ms; shorten the period or the budgets, or promise less"
         ),
     ),
     "the rule's own word": (("filler/forbidden", "Cel", ""), "hot: <- rules.hot: filler says no"),

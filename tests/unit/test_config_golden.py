@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -75,11 +76,11 @@ def test_both_recipes_run_on_the_demonstration_line(recipe: str) -> None:
 
 
 def test_without_a_batch_the_devices_are_still_watched() -> None:
-    """Before the first batch the rules that need none judge: silence of a device is seen."""
+    """Before the first batch the rules that need none judge: a silent device is seen, and a frozen one."""
     rules = load(LINE).build_rules(None, None)
 
-    assert {rule.kind for rule in rules.values()} == {"stale"}
-    assert len(rules) == 5
+    assert Counter(rule.kind for rule in rules.values()) == {"stale": 5, "limit": 2}
+    assert {name for name, rule in rules.items() if rule.kind == "limit"} == {"filler-frozen", "labeller-frozen"}
 
 
 def test_other_yaml_tools_may_rewrite_the_line(tmp_path: Path) -> None:
