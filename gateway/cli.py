@@ -34,6 +34,7 @@ if sys.argv[1:2] != ["run"]:  # the gateway itself starts without what only its 
         cli_opcua,
         cli_probe,
         cli_profile,
+        cli_replay,
         cli_simulate,
     )
 
@@ -45,6 +46,7 @@ if sys.argv[1:2] != ["run"]:  # the gateway itself starts without what only its 
     cli_browse.add_to(app)
     cli_probe.add_to(app)
     cli_profile.add_to(app)
+    cli_replay.add_to(app)
     cli_simulate.add_to(app)
     cli_hil.add_to(app)
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import csv
 import difflib
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+import stat
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
 from math import isfinite
@@ -58,6 +59,8 @@ class Reader(msgspec.Struct, frozen=True):
     delimiter: str = ","
     decimal_comma: bool = False
     parquet: bool = False
+    any_order: bool = False
+    """Rows stand in any order of time, also several of one time: whoever reads them sorts them."""
 
 
 class FileError(Exception):
@@ -70,8 +73,8 @@ class Rows:
     def __init__(self, reader: Reader, source: Iterator[tuple[str, Any, Sequence[Any]]]) -> None:
         self._source = source
         self._times = Times(reader.time_format, reader.timezone)
-        converts = {"number": _number, "decimal": _decimal, "bool": _bool, "text": _text}
-        self._converts = tuple(converts[column.kind] for column in reader.columns)
+        self._converts = tuple(converter(column.kind) for column in reader.columns)
+        self._any_order = reader.any_order
         self._comma = reader.decimal_comma
         self._last_ns: int | None = None
         self.ended = False
@@ -100,7 +103,7 @@ class Rows:
         except ValueError as error:
             self._skip("time", f"{place}: {error}")
             return None
-        if self._last_ns is not None and time_ns <= self._last_ns:
+        if self._last_ns is not None and time_ns <= self._last_ns and not self._any_order:
             back_s = (self._last_ns - time_ns) / 1e9
             how = f"goes {back_s:g} s backward" if back_s else "comes twice"
             self._skip("backward" if back_s else "twice", f"{place}: its time {how}")
@@ -161,6 +164,8 @@ def open_rows(reader: Reader) -> Iterator[Rows]:
     """The rows of the file, from its beginning.  FileError where it is not there, or has not these columns."""
     opened = _parquet if reader.parquet else _csv
     try:
+        if not stat.S_ISREG(reader.path.stat().st_mode):  # a pipe or a device may never end
+            raise FileError("is not a file; name one with rows in it")
         with opened(reader) as source:
             yield Rows(reader, source)
     except OSError as error:
@@ -277,6 +282,11 @@ def _positions(reader: Reader, head: Sequence[str]) -> list[int]:
     if missing:
         raise FileError("; ".join(missing))
     return [head.index(name) for name in (reader.time, *(column.name for column in reader.columns))]
+
+
+def converter(kind: str) -> Callable[[Any], Value]:
+    """What reads a cell as number, decimal, bool or text; it gives None for what is none."""
+    return {"number": _number, "decimal": _decimal, "bool": _bool, "text": _text}[kind]
 
 
 def _number(cell: Any) -> Value:

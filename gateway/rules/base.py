@@ -7,7 +7,7 @@ hand.  A Judge holds the rule's state; the engine calls it, one event at a time,
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Protocol, runtime_checkable
+from typing import Annotated, Any, ClassVar, Final, Protocol, runtime_checkable
 
 import msgspec
 from pydantic import BeforeValidator, Field
@@ -120,6 +120,22 @@ class Following(Protocol):
 
     def heard(self, entry: Entry) -> Sequence[Finding]:
         """An entry that rule took: a recalibration."""
+        ...
+
+
+NEVER_NS: Final = 2**63 - 1
+"""Monotonic time that does not come: a judge that waits for nothing."""
+
+
+@runtime_checkable
+class Resting(Protocol):
+    """A judge or group that knows until when ticks are idle: a backtest passes over those."""
+
+    def rests_until(self, now_ns: int) -> int:
+        """As long as nothing else comes, no tick after `now_ns` and before this time says or changes anything.
+
+        `now_ns` is the last tick's time.  NEVER_NS: none ever does.
+        """
         ...
 
 

@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 
 from gateway.errors import Refused
 from gateway.model import Entry, Finding, Json, Priority, Quality, Scan, Severity, TagSet, Verdict
-from gateway.rules.base import NOTHING, Closure, RuleConfig, RuleContext
+from gateway.rules.base import NEVER_NS, NOTHING, Closure, RuleConfig, RuleContext
 from gateway.rules.inputs import S_NS, locate, seconds, sentence
 from gateway.rules.limit import LEAST_BAD_FOR_S, MISSED_PERIODS
 from gateway.units import Duration
@@ -90,6 +90,14 @@ class ConditionJudge:
         del wall_ns
         return self._blind(now_ns, 0) or self._follow(now_ns, 0)
 
+    def rests_until(self, now_ns: int) -> int:
+        """Until the input was missing for too long, or a delay ends."""
+        if self._good_ns is None:
+            return now_ns
+        delay_s = self._config.on_delay_s if self._said else self._config.off_delay_s
+        ends = (self._good_ns + self._patience_ns, self._since_ns + round(delay_s * S_NS))
+        return min((at for at in ends if at >= now_ns), default=NEVER_NS)
+
     def _follow(self, now_ns: int, sampled_ns: int) -> Sequence[Finding]:
         if self._said is None or self._is_blind(now_ns):
             return NOTHING
@@ -116,12 +124,12 @@ class ConditionJudge:
         worse = _SEVERITIES[self._config.bad_input]
         if self._standing is not None and self._standing.severity > worse:  # a condition that stood goes on standing
             return NOTHING
-        return self._stand(worse, text, sampled_ns)
+        return self._stand(worse, text, sampled_ns, blind=True)
 
     def _severity(self) -> Severity:
         return Severity.HALT if self._config.halt else _SEVERITIES[self._config.severity]
 
-    def _stand(self, severity: Severity, text: str, sampled_ns: int) -> Sequence[Finding]:
+    def _stand(self, severity: Severity, text: str, sampled_ns: int, *, blind: bool = False) -> Sequence[Finding]:
         if self._standing is not None and (self._standing.severity, self._standing.value) == (severity, text):
             return NOTHING
         self._standing = Verdict(
@@ -133,6 +141,7 @@ class ConditionJudge:
             priority=self._config.alarm,
             halts=self._config.halt if severity is Severity.HALT else (),
             sampled_ns=sampled_ns,
+            blind=blind,
         )
         return (self._standing,)
 

@@ -6,13 +6,13 @@ Per tag set the judges' closures stand ready in a tuple; a scan nobody judges co
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import cast
 
 from gateway.errors import Refused
 from gateway.model import Check, CheckChange, Entry, Finding, Json, Scan, TagSet, Tick, Verdict
-from gateway.rules.base import NOTHING, Checking, Closure, Following, Group, Grouping, Judge
+from gateway.rules.base import NEVER_NS, NOTHING, Checking, Closure, Following, Group, Grouping, Judge, Resting
 
 
 class Engine:
@@ -31,6 +31,7 @@ class Engine:
         grouped = {id(judge) for group in groups for judge in group.members}
         alone = [judge for judge in self._judges.values() if id(judge) not in grouped]
         self._ticks = (*(group.tick for group in groups), *(judge.tick for judge in alone))
+        self._rests = _resting((*groups, *alone))
         kinds: set[type] = set(map(type, self._judges.values()))
         asking: set[type] = {kind for kind in kinds if issubclass(kind, Checking)}
         self._followers: dict[str, list[Following]] = {}
@@ -54,6 +55,20 @@ class Engine:
         else:
             found = self._ticked(now_ns, wall_ns)
         return self._followed(found, now_ns) if found and self._followers else found
+
+    def rests_until(self, now_ns: int) -> int:
+        """No tick after `now_ns`, the last tick's time, and before this one does anything unless something else comes.
+
+        A judge that does not say is ticked always: then it is `now_ns` itself.
+        """
+        if self._rests is None:
+            return now_ns
+        until = NEVER_NS
+        for rests_until in self._rests:
+            until = min(until, rests_until(now_ns))
+            if until <= now_ns:
+                break
+        return until
 
     def _ticked(self, now_ns: int, wall_ns: int) -> Sequence[Finding]:
         found: Sequence[Finding] = NOTHING
@@ -110,6 +125,12 @@ class Engine:
     def checks(self) -> list[Check]:
         """Open checks of all rules that ask for them."""
         return [check for judge in self._checking for check in judge.checks()]
+
+
+def _resting(ticking: Sequence[Group | Judge]) -> tuple[Callable[[int], int], ...] | None:
+    """What says until when ticks are idle; None where one does not say."""
+    resting = tuple(each.rests_until for each in ticking if isinstance(each, Resting))
+    return resting if len(resting) == len(ticking) else None
 
 
 def _by_tagset(judges: Iterable[Judge]) -> Mapping[TagSet | None, Sequence[tuple[int, Judge]]]:

@@ -79,6 +79,17 @@ class Ladder:
                 self.at = level
                 return
 
+    def rises_ns(self, now_ns: int) -> int | None:
+        """When time alone next leads further up, at `now_ns` or later; None if it does not."""
+        due = [
+            self._over[level.severity] + self._on_ns
+            for level in self._levels
+            if level.above is self._wanted.above
+            and self.at.severity < level.severity <= self._wanted.severity
+            and level.severity in self._over
+        ]
+        return min((at for at in due if at >= now_ns), default=None)
+
     def interrupt(self) -> None:
         """A bad value: it proves no way down."""
         self._under_ns = None

@@ -23,7 +23,7 @@ from pydantic import Field, model_validator
 from gateway.errors import Refused
 from gateway.model import Entry, Finding, Json, Priority, Scan, Severity, TagSet, TagSpec, Value, Verdict
 from gateway.recipe import Exact, Window
-from gateway.rules.base import NOTHING, Closure, RuleConfig, RuleContext
+from gateway.rules.base import NEVER_NS, NOTHING, Closure, RuleConfig, RuleContext
 from gateway.rules.inputs import S_NS, Number, beyond, bounds, difference, locate, measure, seconds, sentence, unusable
 from gateway.rules.ladder import CALM, Ladder, Level, calm_range, levels
 from gateway.rules.limit_group import LimitGroup
@@ -187,6 +187,19 @@ class LimitJudge:
             self._ladder.rise(now_ns)
         return self._say(now_ns, 0)
 
+    def rests_until(self, now_ns: int) -> int:
+        """Until the input was missing for too long, or an on-delay ends."""
+        good_ns = self._group.seen_ns if self.quiet and self._group is not None else self._good_ns
+        if good_ns is None:
+            return now_ns
+        until = NEVER_NS
+        if self._meaning is not None and self._blind is None:
+            until = max(now_ns, good_ns + self.patience_ns)
+        if self._blind is None and self._trouble is None:
+            rises_ns = self._ladder.rises_ns(now_ns)
+            until = until if rises_ns is None else min(until, rises_ns)
+        return until
+
     def enter(self, entry: Entry, now_ns: int, wall_ns: int) -> Sequence[Finding]:
         del now_ns, wall_ns
         raise Refused("not_entered", f"rule {self._name} watches {self._input}; it takes no {entry.kind}")
@@ -279,9 +292,12 @@ class LimitJudge:
             what = f"{measure(value, self._terms.unit)} is within its limits"
         else:
             what, value = self._blindness(now_ns), None
-        return self._stands(severity, what, value, limit, sampled_ns)
+        blind = limit is None and severity is not Severity.NORMAL
+        return self._stands(severity, what, value, limit, sampled_ns, blind=blind)
 
-    def _stands(self, severity: Severity, what: str, value: Value, limit: Value, sampled_ns: int) -> Verdict:
+    def _stands(
+        self, severity: Severity, what: str, value: Value, limit: Value, sampled_ns: int, *, blind: bool
+    ) -> Verdict:
         return Verdict(
             rule=self._name,
             severity=severity,
@@ -293,6 +309,7 @@ class LimitJudge:
             priority=self._warn if severity is Severity.WARNING else self._alarm,
             halts=self._halt if severity is Severity.HALT else (),
             sampled_ns=sampled_ns,
+            blind=blind,
         )
 
     def _blindness(self, now_ns: int) -> str:

@@ -108,6 +108,14 @@ class LimitGroup:
                 found = (*found, *new)
         return found
 
+    def rests_until(self, now_ns: int) -> int:
+        """While all are quiet, until the least patient one misses its input; else as each of them says."""
+        if self._turned:
+            self._draw()
+        if self._all_quiet and self.seen_ns is not None and self.seen_ns + self._patience_ns > now_ns:
+            return self.seen_ns + self._patience_ns
+        return min(judge.rests_until(now_ns) for judge in self.members)
+
     def loosen(self) -> None:
         """A judge turned from quiet outside of a scan."""
         self._turned = True

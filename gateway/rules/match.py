@@ -23,7 +23,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from gateway.errors import Refused
 from gateway.model import Entry, Finding, Json, Priority, Scan, Severity, TagSet, TagSpec, Value, Verdict
 from gateway.recipe import Exact, Frozen, Window
-from gateway.rules.base import NOTHING, Closure, RuleConfig, RuleContext
+from gateway.rules.base import NEVER_NS, NOTHING, Closure, RuleConfig, RuleContext
 from gateway.rules.inputs import Bounds, beyond, bounds, is_good, locate, measure, sentence, unusable
 
 
@@ -166,6 +166,16 @@ class MatchJudge:
             return NOTHING
         return self._stand(Severity.NORMAL, f"label {count} says what it must", scan, None)
 
+    def proof(self, scan: Scan) -> list[tuple[str, str, str, str]]:
+        """(field, as it reads, as it must, what is wrong) of the label that lies there, counted or not."""
+        return [self._proved(scan, field) for field in self._fields]
+
+    def _proved(self, scan: Scan, field: Place) -> tuple[str, str, str, str]:
+        wrong = self._look(scan, field)
+        text = wrong.text if wrong is not None and wrong.severity > Severity.WARNING else ""
+        read = measure(scan.values[field.position], field.unit)
+        return field.name, read, _wanted(field), text
+
     def _look(self, scan: Scan, field: Place) -> Mismatch | None:
         """What is wrong with one field; None if nothing is."""
         read = scan.values[field.position]
@@ -181,8 +191,7 @@ class MatchJudge:
             return self._outside(read, field, field.within)
         if _equal(read, field):
             return None
-        expected = measure(field.value, field.unit) + (f" within {field.tolerance}" if field.tolerance else "")
-        text = f"{field.name} reads {measure(read, field.unit)}, expected {expected}"
+        text = f"{field.name} reads {measure(read, field.unit)}, expected {_wanted(field)}"
         return Mismatch(self._wrong, text, read, field.value, field)
 
     def _outside(self, read: Value, field: Place, within: Bounds) -> Mismatch | None:
@@ -257,6 +266,11 @@ class MatchJudge:
         del now_ns, wall_ns
         return NOTHING
 
+    def rests_until(self, now_ns: int) -> int:
+        """Time alone says nothing here."""
+        del now_ns
+        return NEVER_NS
+
     def enter(self, entry: Entry, now_ns: int, wall_ns: int) -> Sequence[Finding]:
         del now_ns, wall_ns
         raise Refused("not_entered", f"rule {self._name} watches {self._config.on}; it takes no {entry.kind}")
@@ -290,6 +304,14 @@ def _flag(context: RuleContext, name: str) -> int:
     if tagset.specs[position].kind != "bool":
         raise ValueError(f"{name} is {tagset.specs[position].kind}; `read` needs a tag that is true or false")
     return position
+
+
+def _wanted(field: Place) -> str:
+    """What a field must say, as people read it."""
+    if field.within is None:
+        return measure(field.value, field.unit) + (f" within {field.tolerance}" if field.tolerance else "")
+    ends = (measure(end, field.unit) for end in (field.within.low, field.within.high))
+    return " to ".join(ends)
 
 
 def _equal(read: Value, field: Place) -> bool:

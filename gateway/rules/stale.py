@@ -15,7 +15,7 @@ from pydantic import Field
 
 from gateway.errors import Refused
 from gateway.model import Entry, Finding, Json, Priority, Quality, Scan, Severity, TagSet, Verdict
-from gateway.rules.base import NOTHING, Closure, RuleConfig, RuleContext
+from gateway.rules.base import NEVER_NS, NOTHING, Closure, RuleConfig, RuleContext
 from gateway.rules.inputs import S_NS, locate, seconds, sentence
 from gateway.units import Duration
 
@@ -85,6 +85,12 @@ class StaleJudge:
             return NOTHING
         return self._overdue(now_ns, 0)
 
+    def rests_until(self, now_ns: int) -> int:
+        """Until the last good value is too old."""
+        if self._stale:
+            return NEVER_NS
+        return now_ns if self._good_ns is None else max(now_ns, self._good_ns + self._after_ns)
+
     def _overdue(self, now_ns: int, sampled_ns: int) -> Sequence[Finding]:
         if self._good_ns is None:
             self._good_ns = now_ns
@@ -109,6 +115,7 @@ class StaleJudge:
             priority=self._config.alarm,
             halts=halts,
             sampled_ns=sampled_ns,
+            blind=severity is not Severity.NORMAL,
         )
         return (self._standing,)
 

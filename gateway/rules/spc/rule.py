@@ -24,7 +24,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from gateway.errors import Refused
 from gateway.model import Check, CheckChange, Entry, Finding, Json, Noted, Priority, Scan, Severity, TagSet, Verdict
 from gateway.recipe import Frozen
-from gateway.rules.base import NOTHING, Closure, RuleConfig, RuleContext
+from gateway.rules.base import NEVER_NS, NOTHING, Closure, RuleConfig, RuleContext
 from gateway.rules.inputs import S_NS, locate, sentence, unusable
 from gateway.rules.spc.chart import Chart, ChartKind, Phase, Point
 from gateway.rules.spc.cusum import CusumTerms
@@ -270,6 +270,11 @@ class SpcJudge:
     def tick(self, now_ns: int, wall_ns: int) -> Sequence[Finding]:
         del now_ns, wall_ns
         return NOTHING
+
+    def rests_until(self, now_ns: int) -> int:
+        """Time alone says nothing here."""
+        del now_ns
+        return NEVER_NS
 
     def enter(self, entry: Entry, now_ns: int, wall_ns: int) -> Sequence[Finding]:
         """A recalibration of what a tag's chart watches.  Refused: anything else."""

@@ -1,0 +1,82 @@
+"""One rule set through the data: the engine and the deriver of the line, in the order in which the line calls them.
+
+The line ticks each tenth of a second.  Here ticks stand on the same grid of data time, and those are passed over of
+which every judge says that they do nothing (`Resting`); `every_tick` leaves none out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from gateway.backtest.ruleset import Ruleset
+from gateway.derive.deriver import Derived
+from gateway.model import Finding, Scan, Tick
+
+GRID_NS: Final = 100_000_000
+_TICK: Final = Tick()
+
+Tell = Callable[[int, Finding], None]
+"""`tell(time_ns, finding)`."""
+
+
+class Player:
+    """Takes scans in the order of time."""
+
+    def __init__(
+        self, rules: Ruleset, tell: Tell, *, every_tick: bool = False, see: Callable[[Scan], None] | None = None
+    ) -> None:
+        """`see`: shown every scan that is judged, derived ones, too."""
+        self._engine, self._deriver = rules.engine, rules.deriver
+        self._tell = tell
+        self._every_tick = every_tick
+        self._see = see
+        self._ticked_ns: int | None = None
+        self._next_ns = 0
+        self.ticks = 0
+
+    def take(self, scan: Scan) -> None:
+        """Ticks that were due before it; then it is judged, and after it what is computed from it."""
+        if scan.mono_ns >= self._next_ns:
+            self._tick_before(scan.mono_ns)
+        self._judge(scan)
+
+    def _judge(self, scan: Scan) -> None:
+        now_ns = scan.mono_ns
+        findings = self._engine.judge(scan, now_ns, scan.time_ns)
+        if findings:
+            self._told(now_ns, findings)
+        if self._see is not None:
+            self._see(scan)
+        if self._deriver is not None:
+            for made in self._deriver.derive(scan):
+                self._judge(_derived(made, scan))
+
+    def _tick_before(self, now_ns: int) -> None:
+        """Every tick before `now_ns` at which anything can happen."""
+        if self._ticked_ns is None:
+            self._ticked_ns = now_ns - now_ns % GRID_NS
+        while (due_ns := self._due(self._ticked_ns)) < now_ns:
+            findings = self._engine.judge(_TICK, due_ns, due_ns)
+            self.ticks += 1
+            if findings:
+                self._told(due_ns, findings)
+            self._ticked_ns = due_ns
+        passed_ns = now_ns - 1
+        self._ticked_ns = max(self._ticked_ns, passed_ns - passed_ns % GRID_NS)
+        self._next_ns = self._ticked_ns + GRID_NS + 1
+
+    def _due(self, ticked_ns: int) -> int:
+        next_ns = ticked_ns + GRID_NS
+        if self._every_tick:
+            return next_ns
+        until_ns = self._engine.rests_until(ticked_ns)
+        return max(next_ns, until_ns + -until_ns % GRID_NS)
+
+    def _told(self, now_ns: int, findings: Sequence[Finding]) -> None:
+        for finding in findings:
+            self._tell(now_ns, finding)
+
+
+def _derived(made: Derived, source: Scan) -> Scan:
+    return Scan(made.tagset, 0, source.time_ns, source.mono_ns, made.values, made.faults)

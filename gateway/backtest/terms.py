@@ -1,0 +1,66 @@
+"""What the rooms of a backtest share: what was asked for, notes to tell, times as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, Protocol
+
+import msgspec
+
+from gateway.model import Json, Scan, TagSet
+
+S_NS: Final = 1_000_000_000
+
+
+class Wish(msgspec.Struct, frozen=True):
+    """What is to be replayed, and how."""
+
+    data: Sequence[Path]
+    recipe: str = ""
+    """Id; empty: the only one there is, else none."""
+    batch: Mapping[str, Json] = {}
+    """Facts of a batch; empty: the line alone is judged."""
+    since_ns: int | None = None
+    until_ns: int | None = None
+    timezone: str | None = None
+    """Whose clock files without a zone were written by."""
+    time_format: str = "iso"
+    gap_s: float | None = None
+    """A device that brings nothing for so long is away; None: by its own period."""
+    checks: bool = False
+    """Judge sampling plans, too, although nobody takes a sample."""
+
+
+class Notes:
+    """What whoever reads the result has to know: said once, in the order it was found."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def say(self, text: str) -> None:
+        if text not in self.texts:
+            self.texts.append(text)
+
+
+class Source(Protocol):
+    """One file or store of telemetry; it can be read more than once."""
+
+    tags: Mapping[str, frozenset[str]]
+    """Device -> tags it brings, of those the line has."""
+    values: int
+    """About how many values there are."""
+
+    def scans(self) -> Iterator[Scan]:
+        """In the order of time; `mono_ns` is the time of the replay.  LinegateError: it cannot be read on."""
+        ...
+
+
+Tagsets = Mapping[str, TagSet]
+
+
+def stamp(time_ns: int) -> str:
+    """`2026-11-02T08:15:00.250Z`."""
+    moment = datetime.fromtimestamp(time_ns // S_NS, tz=UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{time_ns % S_NS // 1_000_000:03d}Z"
