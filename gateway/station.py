@@ -31,6 +31,8 @@ EARLY_S: Final = 0.001
 """uvloop counts whole milliseconds: a timer may ring so much early, and to wait for the rest is to spin."""
 AWAY: Final = "not connected"
 """Why nothing is known of a device that is away."""
+GRACE_S: Final = 0.1
+"""So much longer than its budget a halt may take: a driver's own NotHeld keeps the link, a time-out costs it."""
 KEEP_MISSED_S: Final = 10.0
 """Of the bad scans of a device that is away, one in so long is kept as telemetry; rules see every one."""
 
@@ -359,7 +361,7 @@ class Station:
             return
         self._line.commanded(order.id)
         try:
-            async with asyncio.timeout(self.config.halt_budget_s):
+            async with asyncio.timeout(self.config.halt_budget_s + GRACE_S):
                 proof = await device.halt(order)
         except TimeoutError:
             self._line.not_held(order.id, f"no read-back within {self.config.halt_budget_s:g} s")

@@ -9,9 +9,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from gateway.errors import NotHeld
 from gateway.model import HaltOrder, Quality, TagSet
 from gateway.station import CONNECT_S, LONGEST_S, SHORTEST_S, Station
-from gateway.testing import FakeConfig, FakeMachine, RecordingLine, VirtualWorld
+from gateway.testing import FakeConfig, FakeDevice, FakeMachine, RecordingLine, VirtualWorld
 
 pytestmark = pytest.mark.looptime(start=1000)
 
@@ -110,6 +111,28 @@ async def test_a_lying_controller_is_tried_again_and_never_confirmed() -> None:
     assert 9 <= len(machine.halts) - within_two <= 11
     assert all(when >= at for when, _ in machine.halts)
     assert ("confirmed", "m:r") not in line.events
+
+
+async def test_a_controller_that_takes_its_whole_budget_to_say_no_keeps_its_link(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its NotHeld at the end of the budget comes before the station's time-out: no reconnect, no bad scans."""
+
+    async def slow_no(self: FakeDevice, order: HaltOrder) -> None:
+        await asyncio.sleep(0.5)
+        raise NotHeld(f"{order.device} still runs")
+
+    monkeypatch.setattr(FakeDevice, "halt", slow_no)
+    machine, line = FakeMachine({"x": 1.0}), RecordingLine()
+    station = made(machine, line)
+    async with living(station):
+        await asyncio.sleep(1.5)
+        station.halt(ORDER)
+        await asyncio.sleep(5)
+
+    assert line.events.count(("connected", "m")) == 1
+    assert not [scan for scan in line.scans if scan.faults]
+    assert ("not held", "m:r") in line.events
 
 
 async def test_a_standing_order_is_asserted_again_before_any_other_write() -> None:
