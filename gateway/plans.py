@@ -140,7 +140,7 @@ class Characteristic(Frozen):
         factor = Decimal(str(UNITS[tare.unit][1])) / Decimal(str(UNITS[unit][1]))
         three = 3 * tare.spread * factor
         if three > SMALL * tolerance:
-            times = f"{three / tolerance:.3g} times" if tolerance else "beyond"
+            times = f"{float(three / tolerance):.3g} times" if tolerance else "beyond"
             raise ValueError(
                 f"{self.name}: 3 x the tare's spread is {three.normalize():f} {unit}, {times} the tolerance of "
                 f"{tolerance:f} {unit}; it may be a fifth of it, {(SMALL * tolerance).normalize():f} {unit}: weigh "

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from gateway.errors import Refused
-from gateway.model import Finding, Sample, Scan, TagSet, Value
+from gateway.model import Finding, Sample, Scan, TagSet
 from gateway.rules.base import NOTHING
 from gateway.rules.inputs import unusable
 from gateway.rules.pan import decimal
@@ -33,7 +33,7 @@ class Instrument:
         self.position = position
         self.take: Take | None = None
         self._rule = rule
-        self._seen: tuple[Value, int | None] | None = None
+        self.seen: list[str] | None = None
         """The last good value, and its own time."""
         self._until_ns: int | None = None
         self._patience_ns = 0
@@ -67,10 +67,10 @@ class Instrument:
         if unusable(scan, self.position, strict=True) is not None:
             return NOTHING
         told = scan.changed is not None and self.position in scan.changed
-        now = scan.values[self.position], scan.source_ns.get(self.position)
-        new = told or (scan.changed is None and self._seen is not None and now != self._seen)
-        self._seen = now
-        take, value = self.take, decimal(now[0])
+        now = [str(scan.values[self.position]), str(scan.source_ns.get(self.position, ""))]
+        new = told or (scan.changed is None and self.seen is not None and now != self.seen)
+        self.seen = now
+        take, value = self.take, decimal(scan.values[self.position])
         if take is None or not new or value is None:
             return NOTHING
         self.take, self._rule.dirty = None, True

@@ -206,6 +206,7 @@ class SamplingJudge:
             "batch": self._batch,
             "production": self._production.dump(),
             "pan": self.pan.dump() if self.pan is not None else None,
+            "seen": {name: each.seen for name, each in self._instruments.items()},
             **self._triggers.dump(),
             **self._checks.dump(),
         }
@@ -220,6 +221,9 @@ class SamplingJudge:
         self._checks.load(state)
         if self.pan is not None and state["pan"]:
             self.pan.load(state["pan"])
+        for name, seen in state.get("seen", {}).items():
+            if name in self._instruments:
+                self._instruments[name].seen = seen
 
     # -- the machine ------------------------------------------------------------------------------
 

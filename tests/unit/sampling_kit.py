@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from rules_kit import BALANCE, CONTEXT, FILLER, WALL, S, bad, grams, scan, uncertain
+from rules_kit import BALANCE, CONTEXT, FILLER, TESTER, WALL, S, bad, grams, scan, uncertain
 
 from gateway.model import Check, CheckChange, Entry, Finding, Tick, Verdict, Weighing
 from gateway.rules.engine import Engine
@@ -45,7 +45,7 @@ class Line:
 
     def _engine(self) -> Engine:
         judges = {name: config.build(name, CONTEXT) for name, config in self.rules.items()}
-        return Engine(judges, [BALANCE, FILLER])
+        return Engine(judges, [BALANCE, FILLER, TESTER])
 
     def restart(self, down_s: float = 0.0) -> None:
         """A kill -9 and back, through JSON as the store has it."""
