@@ -201,6 +201,8 @@ def _named(output: Path) -> str:
 
 def _text(path: Path) -> str:
     """The file, in UTF-8 or as old spreadsheets write it.  LinegateError where it cannot be read."""
+    if path.is_fifo() or path.is_char_device():  # it may never end
+        raise LinegateError(f"{path} is not a file; name the CSV that your spreadsheet saved")
     try:
         raw = path.read_bytes()
     except OSError as error:

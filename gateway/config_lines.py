@@ -1,4 +1,4 @@
-"""Checks of the lines devices stand on: one address twice, units that disagree, a port asked too much."""
+"""Checks of the lines devices stand on: one address twice, units that disagree, a port asked too much, odd names."""
 
 from __future__ import annotations
 
@@ -22,6 +22,16 @@ def lines(settings: Settings) -> Iterator[Problem]:
     """All there is to say of them."""
     yield from _addresses(settings)
     yield from _crowded(settings)
+    yield from _nameless(settings)
+
+
+def _nameless(settings: Settings) -> Iterator[Problem]:
+    """Tags whose name nobody can write into a rule, read in a report or find in a list."""
+    for name, device in settings.devices.items():
+        for tag in device.tags():
+            if not tag.name.isprintable() or tag.name != tag.name.strip() or not tag.name or "/" in tag.name:
+                text = f"tag {tag.name!r}: a name is printable, without / and without spaces around it; give it another"
+                yield settings.document.problem(("devices", name, "tags", tag.name), text, key=True)
 
 
 def _addresses(settings: Settings) -> Iterator[Problem]:

@@ -154,6 +154,9 @@ class Document:
             self._open.discard(id(node))
 
     def _scalar(self, node: yaml.ScalarNode, where: Where) -> Json:
+        if "\0" in node.value:
+            self._fault(node, where, "holds a NUL character, which no path and no name can have; take it out")
+            return None
         try:
             return _SCALARS[node.tag](node.value)
         except KeyError:

@@ -69,6 +69,11 @@ UNITS: Final[dict[str, tuple[str, float, float]]] = {
     "/min": ("rate", 1.0, 0.0),
     "/s": ("rate", 60.0, 0.0),
     "N.m": ("torque", 1.0, 0.0),
+    "bar": ("pressure", 1e5, 0.0),
+    "mbar": ("pressure", 100.0, 0.0),
+    "kPa": ("pressure", 1000.0, 0.0),
+    "Pa": ("pressure", 1.0, 0.0),
+    "[psi]": ("pressure", 6894.757293168, 0.0),
     "V": ("voltage", 1.0, 0.0),
     "A": ("current", 1.0, 0.0),
 }
@@ -86,6 +91,7 @@ _SAID: Final = {
     "um": ("µm", "micron"),
     "mL": ("ml",),
     "N.m": ("nm",),
+    "[psi]": ("psi",),
     "%": ("percent", "pct"),
 }
 """UCUM code -> what people write for it."""

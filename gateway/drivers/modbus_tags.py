@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping
 from typing import Annotated, Any, Literal, TypeVar, cast
 
-from pydantic import BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, FiniteFloat, StrictBool, StrictInt, model_validator
 
 from gateway.drivers.wire import modbus as wire
 from gateway.drivers.wire.registers import WIDTHS
@@ -96,8 +96,8 @@ class ModbusTag(Lazy):
     """Characters of an ascii text."""
     word_order: Order | None = None
     byte_order: Order | None = None
-    scale: float = 1.0
-    offset: float = 0.0
+    scale: FiniteFloat = 1.0
+    offset: FiniteFloat = 0.0
     unit: str = "1"
     device_unit: str | None = None
     """What the device counts in, where that is not `unit`."""

@@ -7,6 +7,7 @@ check stands here, before the secure channel is opened, and again on what the se
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import ipaddress
 import os
 import re
@@ -72,11 +73,19 @@ def set_aside(folder: Path) -> Path:
     if not certificate.exists():
         raise DeviceMisconfigured(f"{certificate} is not there; without --renew it is made")
     with alone_in(folder):
-        old = folder / f"old-{thumbprint(load(certificate))}.der"
+        old = folder / f"old-{_name_of(certificate)}.der"
         if key.exists():
             key.rename(old.with_suffix(".pem"))
         certificate.rename(old)
     return old
+
+
+def _name_of(certificate: Path) -> str:
+    """Its thumbprint; of what is no certificate any more, that of its bytes."""
+    try:
+        return thumbprint(load(certificate))
+    except DeviceMisconfigured:
+        return "damaged-" + hashlib.sha1(certificate.read_bytes(), usedforsecurity=False).hexdigest().upper()
 
 
 @contextmanager
@@ -120,7 +129,10 @@ def load(file: Path) -> x509.Certificate:
     try:
         return x509.load_pem_x509_certificate(data) if b"-----BEGIN" in data else x509.load_der_x509_certificate(data)
     except ValueError as exc:
-        raise DeviceMisconfigured(f"{file} is no certificate: {exc}") from exc
+        raise DeviceMisconfigured(
+            f"{file} is no certificate: {exc}; put the right file there"
+            f"{', or make a new pair with linegate opcua cert --renew' if file.name == 'own.der' else ''}"
+        ) from exc
 
 
 def thumbprint(cert: x509.Certificate) -> str:

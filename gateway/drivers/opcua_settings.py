@@ -193,8 +193,12 @@ class OpcUaSettings(DriverConfig):
     @field_validator("url")
     @classmethod
     def _is_an_endpoint(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if parts.scheme != "opc.tcp" or not parts.hostname or parts.port is None:
+        try:
+            parts = urlsplit(url)
+            complete = parts.scheme == "opc.tcp" and parts.hostname and parts.port is not None and url.isprintable()
+        except ValueError:  # a port beyond 65535, half an IPv6 address
+            complete = False
+        if not complete:
             raise ValueError(f"{url!r} is no endpoint; write opc.tcp://host:port")
         if "@" in parts.netloc:
             raise ValueError("no user and password in the url; write them under security")

@@ -11,6 +11,7 @@ A site has profiles of its own: `profile: my-mixer` is `profiles/my-mixer.yaml` 
 from __future__ import annotations
 
 import difflib
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -114,6 +115,8 @@ def read_profile(path: Path) -> Profile:
         status = path.stat()
     except OSError as error:
         raise ValueError(f"{path.name} cannot be read: {error.strerror}; look for it at {path}") from None
+    if not stat.S_ISREG(status.st_mode):  # a pipe or a device may never end
+        raise ValueError(f"{path} is not a file; name one with a profile in it")
     return _of_file(path, status.st_mtime_ns, status.st_size)
 
 
@@ -178,6 +181,10 @@ def _parsed(path: Path) -> Profile:
         mark = error.problem_mark
         place = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
         raise ValueError(f"{path.name}{place}: {error.problem}") from None
+    except OSError as error:
+        raise ValueError(f"{path.name} cannot be read: {error.strerror}; look for it at {path}") from None
+    except RecursionError:
+        raise ValueError(f"{path.name} is nested too deeply for a profile") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path.name} is not YAML in UTF-8: {error}") from None
     except msgspec.ValidationError as error:

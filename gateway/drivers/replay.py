@@ -152,7 +152,7 @@ class ReplayConfig(DriverConfig):
         from gateway.drivers.replay_rows import look  # noqa: PLC0415  # the same
 
         wrong = look(self.reader)
-        return [f"{self.file.name}: {wrong}"] if wrong else []
+        return [f"{self.file.name or self.file}: {wrong}"] if wrong else []
 
     def preload(self) -> None:
         importlib.import_module("gateway.drivers.replay_device")

@@ -164,12 +164,16 @@ def open_rows(reader: Reader) -> Iterator[Rows]:
     """The rows of the file, from its beginning.  FileError where it is not there, or has not these columns."""
     opened = _parquet if reader.parquet else _csv
     try:
-        if not stat.S_ISREG(reader.path.stat().st_mode):  # a pipe or a device may never end
-            raise FileError("is not a file; name one with rows in it")
         with opened(reader) as source:
             yield Rows(reader, source)
     except OSError as error:
         raise FileError(error.strerror or str(error)) from None
+
+
+def _is_file(reader: Reader) -> None:
+    """FileError: a folder; or a pipe or device, which may never end."""
+    if not stat.S_ISREG(reader.path.stat().st_mode):
+        raise FileError("is not a file; name one with rows in it")
 
 
 def look(reader: Reader) -> str | None:
@@ -184,6 +188,7 @@ def look(reader: Reader) -> str | None:
 
 @contextmanager
 def _csv(reader: Reader) -> Iterator[Iterator[tuple[str, Any, Sequence[Any]]]]:
+    _is_file(reader)
     with reader.path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
         lines = csv.reader(file, delimiter=reader.delimiter)
         try:
@@ -224,6 +229,7 @@ def _parquet(reader: Reader) -> Iterator[Iterator[tuple[str, Any, Sequence[Any]]
         raise FileError(
             "Parquet files need pyarrow: pip install 'linegate[parquet]', or save the file as CSV"
         ) from None
+    _is_file(reader)
     try:
         with pq.ParquetFile(reader.path) as file:
             names = file.schema_arrow.names

@@ -8,6 +8,7 @@ where the URL is silent.
 from __future__ import annotations
 
 import asyncio
+import errno
 import importlib
 import os
 import socket
@@ -31,6 +32,8 @@ _OPTIONS: Final[dict[str, dict[str, Any]]] = {
     "xonxoff": _FLAGS,
     "rtscts": _FLAGS,
 }
+FASTEST: Final = 4_000_000
+"""The highest baud rate that serial ports are set to."""
 _CLOSE_TIMEOUT_S: Final = 1.0
 _ALIVE: Final = (
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
@@ -38,6 +41,16 @@ _ALIVE: Final = (
     (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 2),
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
 )
+
+_ADVICE: Final = {
+    errno.ECONNREFUSED: "nobody listens there: start what does, or correct host and port in url",
+    errno.EHOSTUNREACH: "no way there: look at its power, its cable and its address",
+    errno.ENETUNREACH: "no way there: look at this computer's own cable and address",
+    errno.ENOENT: "plug the adapter in, or correct the path in url",
+    errno.EACCES: "add the user who runs this to the group dialout",
+    errno.EAGAIN: "another program has it open: end that one (linegate doctor names it)",
+}
+"""What helps, by what went wrong."""
 
 
 class StreamUrl(msgspec.Struct, frozen=True):
@@ -64,7 +77,13 @@ class StreamUrl(msgspec.Struct, frozen=True):
 
 def parse_url(text: str, schemes: tuple[str, ...]) -> StreamUrl:
     """Read a URL; ValueError says what is wrong with it and what a right one looks like."""
-    parts = urlsplit(text)
+    if not text.isprintable():
+        raise ValueError(f"{text!r} holds a character that nobody can see; write the url anew")
+    try:
+        parts = urlsplit(text)
+    except ValueError as error:
+        forms = " or ".join(f"{scheme}://host:port" for scheme in schemes)
+        raise ValueError(f"{text!r}: {error}; write {forms}") from None
     if parts.scheme not in schemes:
         raise ValueError(f"{text!r} does not begin with one of {', '.join(f'{scheme}://' for scheme in schemes)}")
     if parts.scheme == "serial":
@@ -90,12 +109,12 @@ def _parse_serial(text: str, netloc: str, path: str, query: str) -> StreamUrl:
         "rtscts": False,
     }
     for name, value in parse_qsl(query, keep_blank_values=True):
-        if name == "baudrate" and value.isdecimal() and int(value):
+        if name == "baudrate" and value.isdecimal() and len(value) < 10 and 0 < int(value) <= FASTEST:
             settings[name] = int(value)
         elif name in _OPTIONS and value in _OPTIONS[name]:
             settings[name] = _OPTIONS[name][value]
         elif name == "baudrate" or name in _OPTIONS:
-            known = ", ".join(_OPTIONS.get(name, {"a number like 9600": 0}))
+            known = ", ".join(_OPTIONS.get(name, {f"a number like 9600, at most {FASTEST}": 0}))
             raise ValueError(f"{text!r}: {name}={value} is not possible; known: {known}")
         else:
             raise ValueError(f"{text!r}: {name} is not an option; known: baudrate, {', '.join(_OPTIONS)}")
@@ -198,7 +217,11 @@ async def open_now(url: StreamUrl, stream: Stream, timeout_s: float) -> None:
 
 
 def _reason(error: OSError) -> str:
-    return error.strerror or str(error) or type(error).__name__
+    said = error.strerror or str(error) or type(error).__name__
+    if isinstance(error, socket.gaierror):
+        return f"{said}; nobody knows that host: correct the name in url, or write its address"
+    advice = _ADVICE.get(error.errno or 0)
+    return f"{said}; {advice}" if advice else said
 
 
 async def _open_tcp(url: StreamUrl, stream: Stream) -> None:

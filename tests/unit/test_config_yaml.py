@@ -132,3 +132,11 @@ def test_files_that_cannot_be_read_are_problems(tmp_path: Path) -> None:
     assert first(config_yaml.read(tmp_path / "no.yaml")) == "no.yaml:1:1: file: no such file"
     assert first(config_yaml.read(latin)) == "latin.yaml:2:1: file: is not UTF-8 text"
     assert "cannot be read" in first(config_yaml.read(tmp_path))
+
+
+@pytest.mark.usefixtures("parser")
+def test_a_nul_in_a_text_is_said_where_it_stands() -> None:
+    """No path and no name can have it: it would be a crash of whatever opens the file."""
+    assert said('a: 1\nurl: "serial:///dev\\0"\n') == [
+        "line.yaml:2:6: url: holds a NUL character, which no path and no name can have; take it out"
+    ]

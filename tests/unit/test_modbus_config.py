@@ -99,6 +99,8 @@ def test_example_warns_of_a_missing_port() -> None:
         ),
         ({"beat": "1s"}, "beat needs a heartbeat register"),
         ({"period": "1"}, "is not a duration"),
+        ({"tags": {"a": {"address": 1, "scale": float("inf")}}}, "finite number"),
+        ({"tags": {"a": {"address": 1, "offset": "nan"}}}, "finite number"),
     ],
 )
 def test_refusals(given: dict[str, Any], words: str) -> None:
@@ -262,3 +264,15 @@ def test_a_crowded_line_is_a_warning(tmp_path: Path, units: int, warned: bool) -
     if warned:
         assert "/dev/ttyNOWHERE" in said[0]
         assert "longer periods" in said[0]
+
+
+@pytest.mark.parametrize("name", ['""', '" a"', '"a/b"', '"a\\nb"'])
+def test_a_tag_nobody_can_name_is_refused(tmp_path: Path, name: str) -> None:
+    """A tag is written into rules as device/tag and read in reports: its name must be one."""
+    path = tmp_path / "line.yaml"
+    device = f'{{driver: modbus, url: "tcp://127.0.0.1:502", tags: {{{name}: {{address: 0}}}}}}'
+    path.write_text(f"gateway: {{id: gw1, path: acme/denver/filling/line3/cell1}}\ndevices:\n  a: {device}\n")
+
+    (problem,) = check(path).problems
+    assert str(problem).startswith("line.yaml:3:")
+    assert "give it another" in str(problem)

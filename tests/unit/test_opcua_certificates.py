@@ -14,7 +14,15 @@ from typer.testing import CliRunner
 
 from gateway.cli import app
 from gateway.drivers.opcua import OpcUaConfig
-from gateway.drivers.opcua_security import check_server, ensure_certificate, load, now_utc, read_own, thumbprint
+from gateway.drivers.opcua_security import (
+    check_server,
+    ensure_certificate,
+    load,
+    now_utc,
+    read_own,
+    set_aside,
+    thumbprint,
+)
 from gateway.errors import DeviceMisconfigured
 from gateway.line_notices import Notices
 
@@ -212,3 +220,16 @@ def test_trust_and_reject_move_the_file(tmp_path: Path) -> None:
         code, text = linegate(*words)
         assert code != 0
         assert says in text
+
+
+def test_a_damaged_certificate_of_ours_can_be_renewed(tmp_path: Path) -> None:
+    """A file half written by a full disk: the error says what to do, and doing that works."""
+    (tmp_path / "own.der").write_bytes(b"half")
+    (tmp_path / "own.pem").write_text("of it")
+    with pytest.raises(DeviceMisconfigured, match="linegate opcua cert --renew"):
+        ensure_certificate(tmp_path, "urn:a:linegate", ["a"])
+
+    old = set_aside(tmp_path)
+    assert old.name.startswith("old-damaged-")
+    assert old.read_bytes() == b"half"
+    assert ensure_certificate(tmp_path, "urn:a:linegate", ["a"]).application_uri == "urn:a:linegate"

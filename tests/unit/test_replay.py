@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import tempfile
 from collections.abc import AsyncIterator
@@ -250,6 +251,13 @@ def test_settings_that_cannot_work_are_refused(tmp_path: Path, changes: dict[str
     """Each with what to write instead."""
     with pytest.raises(ValidationError, match=said):
         config(tmp_path / "a.csv", **changes)
+
+
+async def test_a_pipe_is_no_file(tmp_path: Path) -> None:
+    """A pipe or a device may never end: the check says so at once instead of waiting for it."""
+    os.mkfifo(tmp_path / "a.csv")
+    assert config(tmp_path / "a.csv", None).preflight() == ["a.csv: is not a file; name one with rows in it"]
+    assert config(Path("/"), None).preflight() == ["/: is not a file; name one with rows in it"]
 
 
 def test_the_check_reads_the_head(tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from gateway.config import check, load
+from gateway.drivers.profile import read_profile
 
 LINE = """\
 gateway: {id: gw, path: a/b}
@@ -85,3 +87,18 @@ def test_what_the_line_says_wins_and_is_blamed(tmp_path: Path) -> None:
     path.write_text(LINE.replace("profile: NAME", "profile: mixer, tags: {speed: {type: i17}}"))
 
     assert "line.yaml:3:64: devices.mixer.tags.speed.type" in str(check(path).problems[0])
+
+
+def test_a_pipe_is_no_profile(tmp_path: Path) -> None:
+    """A pipe, or a device without an end, would hang the check: it is refused before it is opened."""
+    os.mkfifo(tmp_path / "endless.yaml")
+    with pytest.raises(ValueError, match=r"endless\.yaml is not a file; name one"):
+        read_profile(tmp_path / "endless.yaml")
+
+
+def test_a_profile_without_bottom(tmp_path: Path) -> None:
+    """Nesting beyond all measure is a sentence, not a crash."""
+    path = tmp_path / "deep.yaml"
+    path.write_text("a: " + "[" * 5000 + "]" * 5000)
+    with pytest.raises(ValueError, match="nested too deeply"):
+        read_profile(path)

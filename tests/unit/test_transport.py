@@ -29,3 +29,43 @@ async def test_a_port_that_refuses_its_settings_is_an_error_and_not_kept_open(po
             pytest.fail("a pty took parity")
     async with open_stream(parse_url(f"serial://{port}", SCHEMES), Stream("oven"), 2.0) as stream:
         assert stream.lost is None
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("serial:///dev/ttyS1?baudrate=99999999999999999999", "at most 4000000"),
+        ("serial:///dev/ttyS1?baudrate=4000001", "at most 4000000"),
+        ("serial:///dev/ttyS1?baudrate=²", "a number like 9600"),
+        ("serial:///dev/tty\0S1", "write the url anew"),
+        ("tcp://[::1:502", "write serial://host:port or tcp://host:port"),
+    ],
+)
+def test_a_url_that_nothing_can_open_is_refused_before_it_is_opened(url: str, said: str) -> None:
+    """What pyserial or the resolver would choke on later is a ValueError with the url in it."""
+    with pytest.raises(ValueError, match=r"write|possible") as caught:
+        parse_url(url, ("serial", "tcp"))
+    assert said in str(caught.value)
+    assert repr(url)[1:10] in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("tcp://127.0.0.1:1", "nobody listens there: start what does"),
+        ("serial:///dev/ttyNOWHERE", "plug the adapter in, or correct the path in url"),
+    ],
+)
+async def test_what_cannot_be_opened_says_what_helps(url: str, said: str) -> None:
+    """The error of the system, and what a person can do about it."""
+    with pytest.raises(DeviceError, match=said):
+        async with open_stream(parse_url(url, ("serial", "tcp")), Stream("oven"), 2.0):
+            pytest.fail("nobody is there")
+
+
+async def test_a_port_that_another_program_holds_says_so(port: str) -> None:
+    """Two on one port take each other's answers: the second is told, and where to look."""
+    async with open_stream(parse_url(f"serial://{port}", SCHEMES), Stream("oven"), 2.0):
+        with pytest.raises(DeviceError, match="another program has it open"):
+            async with open_stream(parse_url(f"serial://{port}", SCHEMES), Stream("scale"), 2.0):
+                pytest.fail("both have it")
