@@ -104,6 +104,8 @@ class GatewayConfig(Frozen):
     """Stores, latches, people, keys; relative to the file's own folder."""
     recipes: Path = Path("recipes")
     """Folder of recipe files; relative to the file's own folder."""
+    instruments: Path | None = None
+    """Register of instruments (docs/gates.md); relative to the file's own folder."""
     console: ConsoleConfig = ConsoleConfig()
     counters: dict[Literal["units", "rejects", "labels", "labels_damaged", "tray", "position"], str] = Field(
         default_factory=dict
@@ -219,8 +221,7 @@ class Settings:
         """What rules may know beside their own configuration; `batch` is its number."""
         if recipe is None:
             return RuleContext(self.tagsets, self.periods_s, batch)
-        sizes = {"tray_size": recipe.tray_size, "verification_units": recipe.verification_units}
-        return RuleContext(self.tagsets, self.periods_s, batch, **sizes)
+        return RuleContext(self.tagsets, self.periods_s, batch, recipe.tray_size, recipe.verification_units)
 
 
 def references(data: Json, where: Where = ()) -> dict[Where, str]:

@@ -22,6 +22,7 @@ from gateway.alarms import Alarm
 from gateway.derive.deriver import Derived
 from gateway.halts import Halt, Needs
 from gateway.journal import Journal
+from gateway.line_acts import Acts
 from gateway.line_alarms import Alarms
 from gateway.line_batch import Run
 from gateway.line_checks import CheckBook
@@ -66,6 +67,7 @@ class Line:
         self.run = run
         self.holds = holds
         self.checks = CheckBook(journal, run)
+        self.acts = Acts(journal, run, self.enter)
         self.latest: dict[str, Scan] = {}
         self.next_seq: Callable[[], int] = itertools.count(1).__next__
         """Numbers scans, gateway-wide and without a gap."""
@@ -257,6 +259,9 @@ class Line:
             self._judge(Entry("recalibrated", halt.rule, person, text=recalibration))
             body = {"rule": halt.rule, "recalibration": recalibration, "halt": halt.id}
             self._journal.note("verification.started", body, batch=halt.batch, by=person)
+        for rule in self.run.rules.sampling(halt.device):
+            if rule != halt.rule:  # its own goes on in verification
+                self._judge(Entry("released", rule, person, text=halt.id))
         self.holds.release(halt, person, reason, recalibration)
         committed = self._journal.commit(urgent=True)
         assert committed is not None, "a release is a record"
@@ -343,6 +348,7 @@ class Line:
         """
         self.alarms.restore(load("alarm"))
         self.holds.restore(load("halt"), latches, mono_ns, load("released"))
+        self.run.rules.scales |= {device: (row[0], row[1]) for device, row in load("scale").items()}
         self.run.restore()
         for halt in self.holds.standing.values():
             self._vouch(halt)

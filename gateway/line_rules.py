@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import msgspec
+
 from gateway.batch.lifecycle import Batch
 from gateway.batch.order import facts
 from gateway.config import Settings
@@ -12,6 +14,7 @@ from gateway.model import Json
 from gateway.recipe import Recipe
 from gateway.rules.base import Judge, RuleConfig, RuleContext
 from gateway.rules.engine import Engine
+from gateway.rules.sampling import SamplingConfig
 
 
 class Rules:
@@ -27,7 +30,9 @@ class Rules:
         """As written, patterns standing."""
         self._members: dict[str, dict[str, Judge]] = {}
         """By the name of the rule as written; of a pattern, one judge for each tag."""
-        self._sampling: set[str] = set()
+        self._sampling: dict[str, RuleConfig] = {}
+        self.scales: dict[str, tuple[str, str]] = {}
+        """Balance -> its repeatability as last found, and the unit."""
         self._judges: dict[str, Judge] = {}
 
     def __contains__(self, rule: object) -> bool:
@@ -35,6 +40,21 @@ class Rules:
 
     def is_sampling(self, rule: str) -> bool:
         return rule in self._sampling
+
+    def sampling(self, device: str = "") -> list[str]:
+        """Sampling rules that judge now and look at this device; empty: all of them."""
+        looking = ((rule, config.inputs()) for rule, config in self._sampling.items())
+        return [rule for rule, tags in looking if not device or any(tag.startswith(f"{device}/") for tag in tags)]
+
+    def knows_scale(self, rule: str, device: str) -> bool:
+        """Does this sampling rule weigh on that balance, and know it?"""
+        config = self._sampling[rule]
+        return (
+            isinstance(config, SamplingConfig)
+            and config.scale is not None
+            and config.weight is not None
+            and config.weight.startswith(f"{device}/")
+        )
 
     def load_derived(self, states: Mapping[str, Json]) -> None:
         """What derived tags remembered at the last stop."""
@@ -64,10 +84,13 @@ class Rules:
         known = facts(batch.order, recipe) if batch and recipe else None
         configs = self._settings.resolve_rules(recipe, known)
         context = self._settings.rule_context(recipe, batch.number if batch else None)
+        context = msgspec.structs.replace(context, scales=dict(self.scales))
         made = {name: self._made(name, config, context) for name, config in configs.items()}
         judges = {name: judge for group in made.values() for name, judge in group.items()}
         old, self._configs, self._members, self._judges = self._judges, configs, made, judges
-        self._sampling = {rule for name, config in configs.items() if config.kind == "sampling" for rule in made[name]}
+        self._sampling = {
+            rule: config for name, config in configs.items() if config.kind == "sampling" for rule in made[name]
+        }
         self.engine = Engine(judges, self._settings.tagsets.values())
         self.engine.load({name: state for name, state in (states or {}).items() if name in judges})
         fresh = [name for name, judge in old.items() if judges.get(name) is not judge]

@@ -34,6 +34,11 @@ class Tray(msgspec.Struct, frozen=True):
     reason: str = ""
 
     @property
+    def held(self) -> bool:
+        """On hold: suspect, and nobody decided since."""
+        return bool(self.suspect) and self.disposition is None
+
+    @property
     def count(self) -> int:
         return self.last_unit - self.first_unit + 1
 
@@ -84,6 +89,7 @@ def body(what: str, tray: Tray) -> dict[str, Json]:
         "last_unit": str(tray.last_unit) if tray.closed else None,
         "seen": tray.seen,
         "suspect": list(tray.suspect),
+        "held": tray.held,
         "disposition": tray.disposition,
         "reason": tray.reason,
     }
@@ -125,7 +131,11 @@ def _boundary(full: int, before: int, units: int, position: int | None, size: in
 
 
 def _with_reason(tray: Tray, why: str) -> Tray:
-    return tray if why in tray.suspect else msgspec.structs.replace(tray, suspect=(*tray.suspect, why))
+    """A new suspicion puts it on hold again, whatever was decided before."""
+    if why in tray.suspect:
+        return tray
+    suspect = (*tray.suspect, why)
+    return msgspec.structs.replace(tray, suspect=suspect, disposition=None, disposed_by=None, reason="")
 
 
 def _each(trays: Trays, names: Sequence[str], what: str, change: Callable[[Tray], Tray]) -> tuple[Trays, Events]:

@@ -7,6 +7,7 @@ hand.  A Judge holds the rule's state; the engine calls it, one event at a time,
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Final, Protocol, runtime_checkable
 
 import msgspec
@@ -40,6 +41,8 @@ class RuleContext(msgspec.Struct, frozen=True):
     batch: str | None = None
     tray_size: int = 100
     verification_units: int = 5
+    scales: Mapping[str, tuple[str, str]] = MappingProxyType({})
+    """Balance -> its repeatability as last found (a decimal), and the unit."""
 
 
 class Judge(Protocol):

@@ -109,7 +109,9 @@ class Checks:
         unit_no = unit_number(entry, work, name, self._made())
         check_id = work.check.id if work is not None else agenda.next_id()
         tray = entry.tray or self._production.tray_of(unit_no)
-        take = Take(self._terms.rule, check_id, name, unit_no, tray, entry.person, item=entry.item, tare=tare)
+        take = Take(
+            self._terms.rule, check_id, name, unit_no, tray, entry.person, at.wall_ns, item=entry.item, tare=tare
+        )
         self._arm(take, at)
         return NOTHING if work is not None else agenda.request({name: 1}, unit_no, at)
 
@@ -121,7 +123,7 @@ class Checks:
         if name not in tared:
             raise Refused("no_tare", f"the gateway takes no tare off {name or 'anything'} in {self._terms.rule}")
         self._tares.asked(name, entry.item)
-        take = Take(self._terms.rule, "", name, entry.unit_no, entry.tray, entry.person, TARE, entry.item)
+        take = Take(self._terms.rule, "", name, entry.unit_no, entry.tray, entry.person, at.wall_ns, TARE, entry.item)
         self._arm(take, at)
         return NOTHING
 
@@ -140,6 +142,7 @@ class Checks:
             old.unit_no,
             old.tray,
             entry.person,
+            at.wall_ns,
             item=old.item,
             tare=old.tare,
             reweigh=old.reweigh + 1,

@@ -40,7 +40,7 @@ class Instrument:
 
     def arm(self, take: Take, now_ns: int, patience_ns: int) -> None:
         """The newest take of a person counts; another person's has to be used up or time out first.  Refused."""
-        self.expire(now_ns)
+        self.expire(now_ns, take.armed_ns)
         if self.take is not None and self.take.person != take.person:
             text = f"{self.take.person}'s take for {self.take.check} waits for the instrument; use it, or let it lapse"
             raise Refused("armed", text, person=self.take.person)
@@ -51,19 +51,19 @@ class Instrument:
             self.take = None
 
     def restore(self, take: Take, patience_ns: int) -> None:
-        """From before a restart; its time begins anew."""
+        """From before a restart."""
         self.take, self._until_ns, self._patience_ns = take, None, patience_ns
 
-    def expire(self, now_ns: int) -> None:
+    def expire(self, now_ns: int, wall_ns: int) -> None:
         if self.take is None:
             return
         if self._until_ns is None:
-            self._until_ns = now_ns + self._patience_ns
+            self._until_ns = now_ns + self._patience_ns - max(0, wall_ns - self.take.armed_ns)
         if now_ns >= self._until_ns:
             self.take, self._rule.dirty = None, True
 
     def scan(self, scan: Scan, now_ns: int) -> Sequence[Finding]:
-        self.expire(now_ns)
+        self.expire(now_ns, scan.time_ns)
         if unusable(scan, self.position, strict=True) is not None:
             return NOTHING
         told = scan.changed is not None and self.position in scan.changed

@@ -66,7 +66,7 @@ class Pan:
 
     def arm(self, take: Take, now_ns: int, patience_ns: int) -> None:
         """The newest take of a person counts; another person's has to be used up or time out first.  Refused."""
-        self.expire(now_ns)
+        self.expire(now_ns, take.armed_ns)
         if self.take is not None and self.take.person != take.person:
             raise Refused(
                 "armed",
@@ -82,12 +82,12 @@ class Pan:
         if self.take is not None and self.take.check == check:
             self.take = None
 
-    def expire(self, now_ns: int) -> None:
-        """A take that nobody followed up lapses; the time of one from before a restart begins anew."""
+    def expire(self, now_ns: int, wall_ns: int) -> None:
+        """A take that nobody followed up lapses; over a restart its time runs by the wall clock."""
         if self.take is None:
             return
         if self._until_ns is None:
-            self._until_ns = now_ns + self._patience_ns
+            self._until_ns = now_ns + self._patience_ns - max(0, wall_ns - self.take.armed_ns)
         if now_ns >= self._until_ns:
             self._touch(self.take.rule)
             self.take = None
@@ -112,7 +112,7 @@ class Pan:
         self.empty_below = min(self.empty_below, other.empty_below)
 
     def scan(self, scan: Scan, now_ns: int) -> Sequence[Finding]:
-        self.expire(now_ns)
+        self.expire(now_ns, scan.time_ns)
         trouble = unusable(scan, self.position, strict=True)
         if trouble is not None:
             return self._unsettled(scan, now_ns, trouble)

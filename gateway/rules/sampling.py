@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Final, Literal
 
 from pydantic import Field, model_validator
@@ -131,7 +132,8 @@ class SamplingJudge:
             context.batch, context.tray_size, counts=self._count is not None, tray_tag=self._tray is not None
         )
         self._production.running = self._running is None
-        self._checks = Checks(_terms(name, config, context), self._standards, self._production, config.scale)
+        scale = _scale(config, context)
+        self._checks = Checks(_terms(name, config, context), self._standards, self._production, scale)
         self._instruments = {each: Instrument(*place, self) for each, place in places.items()}
         self._checks.sources.update(self._instruments)
         self.pan: Pan | None = None
@@ -168,9 +170,9 @@ class SamplingJudge:
 
     def tick(self, now_ns: int, wall_ns: int) -> Sequence[Finding]:
         if self.pan is not None:
-            self.pan.expire(now_ns)
+            self.pan.expire(now_ns, wall_ns)
         for instrument in self._instruments.values():
-            instrument.expire(now_ns)
+            instrument.expire(now_ns, wall_ns)
         self._pass_time(now_ns, wall_ns)
         return self._follow(now_ns, wall_ns)
 
@@ -317,6 +319,12 @@ class PanGroup:
 
 def _spec(place: tuple[TagSet, int] | None) -> TagSpec | None:
     return None if place is None else place[0].specs[place[1]]
+
+
+def _scale(config: SamplingConfig, context: RuleContext) -> Scale | None:
+    """As the last check of its repeatability found it."""
+    found = context.scales.get(config.weight.partition("/")[0]) if config.weight else None
+    return config.scale.found(Decimal(found[0]), found[1]) if config.scale and found else config.scale
 
 
 def plan_hash(plan: Plan) -> str:

@@ -25,6 +25,8 @@ class Take(msgspec.Struct, frozen=True):
     unit_no: int | None
     tray: str | None
     person: str
+    armed_ns: int = 0
+    """Wall clock."""
     stage: str = ""
     """`tare`: the empty one."""
     item: str = ""
