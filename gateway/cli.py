@@ -28,6 +28,7 @@ if sys.argv[1:2] != ["run"]:  # the gateway itself starts without what only its 
         cli_browse,
         cli_doctor,
         cli_fit,
+        cli_gates,
         cli_hil,
         cli_line,
         cli_listen,
@@ -41,6 +42,7 @@ if sys.argv[1:2] != ["run"]:  # the gateway itself starts without what only its 
     cli_doctor.add_to(app)
     cli_fit.add_to(app)
     cli_line.add_to(app)
+    cli_gates.add_to(app)
     cli_listen.add_to(app)
     cli_opcua.add_to(app)
     cli_browse.add_to(app)

@@ -79,6 +79,20 @@ class ScanArguments(Frozen):
     code: str
 
 
+class GateArguments(Frozen):
+    batch: str
+    gate: str
+    reason: str
+
+
+class InstrumentArguments(Frozen):
+    instrument: str
+    value: Exact | None = None
+    """Without it: what the instrument shows now."""
+    unit: str = ""
+    comment: str = ""
+
+
 class CloseArguments(Frozen):
     batch: str
     disposition: str
@@ -149,7 +163,29 @@ async def sign(desk: Desk, who: Principal, ask: SignArguments) -> Json:
 
 
 async def start(desk: Desk, who: Principal, ask: BatchArguments) -> Json:
-    return desk.run.start(ask.batch, who)
+    return desk.gates.start(ask.batch, who)
+
+
+async def gates(desk: Desk, who: Principal, ask: BatchArguments) -> Json:
+    """What must hold before the start, and what stands in its way."""
+    del who
+    return desk.gates.show(ask.batch)
+
+
+async def open_gate(desk: Desk, who: Principal, ask: GateArguments) -> Json:
+    """A gate opened all the same, where the recipe lets this person."""
+    return desk.open_gate(ask.batch, ask.gate, ask.reason, who)
+
+
+async def instrument(desk: Desk, who: Principal, ask: InstrumentArguments) -> Json:
+    """The daily check of an instrument against its standard."""
+    return desk.gates.check(ask.instrument, ask.value, ask.unit, ask.comment, who)
+
+
+async def instruments(desk: Desk, who: Principal, ask: NoArguments) -> Json:
+    """The register: due dates, last checks, what may not be used."""
+    del who, ask
+    return desk.gates.registered()
 
 
 async def enter(desk: Desk, who: Principal, ask: EnterArguments) -> Json:
@@ -242,6 +278,10 @@ COMMANDS: Final[Mapping[str, Command[Any]]] = {
         Command("batch.order", OrderArguments, order, frozenset({"mes", "supervisor"}), BOTH),
         Command("batch.sign", SignArguments, sign, signed=True),
         Command("batch.start", BatchArguments, start, frozenset({"operator", "supervisor"})),
+        Command("batch.gates", BatchArguments, gates, changes=False),
+        Command("gate.override", GateArguments, open_gate, signed=True),
+        Command("instrument.check", InstrumentArguments, instrument, FLOOR | {"qa"}),
+        Command("instrument.list", NoArguments, instruments, changes=False),
         Command("batch.enter", EnterArguments, enter, FLOOR | {"mes"}, BOTH),
         Command("batch.scan", ScanArguments, scan, FLOOR | {"qa"}),
         Command("batch.complete", BatchArguments, complete, frozenset({"operator", "supervisor"})),

@@ -208,6 +208,8 @@ class _Reading:
     def _placed(self, written: GatewayConfig, state_dir: Path | None) -> GatewayConfig:
         """Defaults too are meant from the file's own folder."""
         paths = {"state_dir": state_dir or self.folder / written.state_dir, "recipes": self.folder / written.recipes}
+        if written.instruments is not None:
+            paths["instruments"] = self.folder / written.instruments
         return written.model_copy(update={name: path.resolve() for name, path in paths.items()})
 
     def _kind(self, where: Where, data: Mapping[str, Json], kinds: Kinds[M]) -> type[M] | None:

@@ -18,6 +18,7 @@ from typing import Final
 
 from gateway import units
 from gateway.config_explain import hint
+from gateway.config_gates import gates
 from gateway.config_lines import lines
 from gateway.config_model import SPECIMEN_BATCH, RawRule, Settings, resolve_rule
 from gateway.config_patterns import NUMBERS, looked_at, members
@@ -89,6 +90,7 @@ def cross(settings: Settings, recipes: Mapping[str, Recipe], broken: Iterable[st
         *_machine(settings),
         *_counters(settings, opaque),
         *_scan_points(settings, opaque),
+        *gates(settings, recipes),
     ]
     for rule in settings.rules.values():
         seen: set[tuple[int, int, str, str]] = set()

@@ -8,13 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Final
 
 import structlog
 
-from gateway.batch import lifecycle
+from gateway.batch import holds, lifecycle
+from gateway.batch.board import summary
 from gateway.batch.complete import Finding
 from gateway.batch.counts import CountEntry
+from gateway.batch.gates import Field, Gate
 from gateway.batch.lifecycle import Batch, BatchState
 from gateway.batch.order import accept, facts, parse
 from gateway.config import Settings, recipe_hash
@@ -36,7 +39,8 @@ LONGEST_NUMBER: Final = 64
 PLOTS: Final = 12
 """Curves a report shows at most."""
 OPEN_STATES: Final = (BatchState.RUNNING, BatchState.COMPLETE)
-OVER: Final = (BatchState.CLOSED, BatchState.ABORTED)
+Setpoints = Mapping[str, str]
+NONE: Final[Setpoints] = MappingProxyType({})
 
 
 class Run:
@@ -87,15 +91,16 @@ class Run:
         return self.rules.engine
 
     def recipe_of(self, number: str) -> Recipe:
-        return self._recipes[self._batch(number).recipe_hash]
+        return self._recipes[self.batch(number).recipe_hash]
 
     def plotted(self, number: str) -> list[str]:
         """Tags that this batch's limit rules watch: what the report draws."""
-        batch, recipe = self._batch(number), self.recipe_of(number)
+        batch, recipe = self.batch(number), self.recipe_of(number)
         configs = self._settings.build_rules(recipe, facts(batch.order, recipe)).values()
         return sorted({name for config in configs if config.kind == "limit" for name in config.inputs()})[:PLOTS]
 
-    def _batch(self, number: str) -> Batch:
+    def batch(self, number: str) -> Batch:
+        """Refused: no_such_batch."""
         if number not in self.batches:
             known = ", ".join(self.batches) or "none"
             raise Refused("no_such_batch", f"there is no batch {number!r}; known: {known}")
@@ -164,7 +169,7 @@ class Run:
         self._recipes[digest] = recipe
         self._journal.keep("recipe", digest, recipe.model_dump(mode="json", by_alias=True))
         batch, drafts = lifecycle.planned(order, recipe, digest, now_ns)
-        self._put(batch, drafts)
+        self.put(batch, drafts)
         return {"batch": batch.number, "state": batch.state.value, "recipe": batch.recipe, "by": by}
 
     def _refuse_recipe_in_use(self, recipe: Recipe) -> None:
@@ -184,15 +189,15 @@ class Run:
             raise Refused("batch_exists", f"batch {batch.number} exists with another order")
         return {"batch": batch.number, "state": batch.state.value, "recipe": batch.recipe, "repeated": True}
 
-    def sign(self, number: str, step: str, who: Principal, comment: str) -> Json:
-        batch = self._batch(number)
-        changed, drafts = lifecycle.sign(batch, self.recipe_of(number), step, who, "", self._world.time_ns(), comment)
-        self._put(changed, drafts)
+    def sign(self, number: str, step: str, who: Principal, comment: str, label: Sequence[Field] | None = None) -> Json:
+        batch, recipe = self.batch(number), self.recipe_of(number)
+        changed, drafts = lifecycle.sign(batch, recipe, step, who, "", self._world.time_ns(), comment, label)
+        self.put(changed, drafts)
         return {"batch": number, "step": step, "state": changed.state.value}
 
-    def start(self, number: str, who: Principal) -> Json:
+    def start(self, number: str, who: Principal, stood: Sequence[Gate] = (), setpoints: Setpoints = NONE) -> Json:
         """Counting and judging begin.  Refused while another batch is open, or the recipe's file has changed."""
-        batch = self._batch(number)
+        batch = self.batch(number)
         other = self.current
         if other is not None and other.number != number:
             raise Refused("line_occupied", f"batch {other.number} is {other.state.value}; close it first")
@@ -201,29 +206,29 @@ class Run:
             raise Refused(
                 "recipe_changed", f"recipe {batch.recipe_id} changed since the order; abort this batch and order again"
             )
-        counters = self._counts.counters
-        changed, drafts = lifecycle.start(batch, self.recipe_of(number), who.name, counters, self._world.time_ns())
-        self._put(changed, drafts)
+        counters, recipe, now_ns = self._counts.counters, self.recipe_of(number), self._world.time_ns()
+        changed, drafts = lifecycle.start(batch, recipe, who.name, counters, now_ns, stood, setpoints)
+        self.put(changed, drafts)
         self._compile()
         return {"batch": number, "state": changed.state.value}
 
     def enter(  # one count: batch, what, how much, who, why
         self, number: str, name: str, value: Decimal, unit: str, who: Principal, comment: str, corrects: str | None
     ) -> Json:
-        batch = self._batch(number)
+        batch = self.batch(number)
         entry = CountEntry(name, value, unit, comment, int(corrects) if corrects else None)
         changed, drafts = lifecycle.entered(batch, self.recipe_of(number), entry, who, self._world.time_ns())
-        self._put(changed, drafts)
+        self.put(changed, drafts)
         return dict(drafts[-1].body)
 
     def complete(self, number: str, who: Principal) -> Json:
         """Counting and judging end; everything is reconciled."""
-        batch = self._batch(number)
+        batch = self.batch(number)
         changed, drafts = lifecycle.complete(
             batch, self.recipe_of(number), who.name, self._counts.counters, self._world.time_ns()
         )
         self._give_up_open_checks(number, "completed")
-        self._put(changed, drafts)
+        self.put(changed, drafts)
         self._compile(ended=number)
         return dict(drafts[-1].body)
 
@@ -237,7 +242,7 @@ class Run:
 
     def close(self, number: str, disposition: str, reason: str, found: Sequence[Finding], who: Principal) -> Json:
         """QA's disposition, against what the record says is missing; one reason covers what was found."""
-        batch = self._batch(number)
+        batch = self.batch(number)
         changed, drafts = lifecycle.close(
             batch,
             self.recipe_of(number),
@@ -248,34 +253,35 @@ class Run:
             reasons={"*": reason} if reason else {},
             comment=reason,
         )
-        self._put(changed, drafts)
+        self.put(changed, drafts)
         return dict(drafts[-1].body)
 
     def abort(self, number: str, reason: str, who: Principal) -> Json:
-        batch = self._batch(number)
+        batch = self.batch(number)
         changed, drafts = lifecycle.abort(batch, who.name, reason, self._world.time_ns())
         if batch.state is BatchState.RUNNING:
             self._give_up_open_checks(number, "aborted")
-        self._put(changed, drafts)
+        self.put(changed, drafts)
         self._compile(ended=number)
         return {"batch": number, "state": changed.state.value}
 
     def dispose_tray(self, number: str, tray: str, disposition: str, reason: str, who: Principal) -> Json:
-        changed, drafts = lifecycle.dispose_tray(self._batch(number), tray, disposition, who, reason)
-        self._put(changed, drafts)
+        changed, drafts = lifecycle.dispose_tray(self.batch(number), tray, disposition, who, reason)
+        self.put(changed, drafts)
         return dict(drafts[-1].body)
 
     def suspect(self, trays: Sequence[str], why: str) -> None:
         batch = self.current
         if batch is not None:
             changed, drafts = lifecycle.suspect(batch, trays, why)
-            self._put(changed, drafts)
+            self._journal.add(holds.awaited(batch, trays, why))
+            self.put(changed, drafts)
 
     def weighed(self, sample: Sample) -> None:
         """A judged weighing goes into the mean that the oil equation needs."""
         batch = self.current
         if batch is not None:
-            self._put(lifecycle.weighed(batch, self._recipes[batch.recipe_hash], sample), ())
+            self.put(lifecycle.weighed(batch, self._recipes[batch.recipe_hash], sample), ())
 
     # -- counting --------------------------------------------------------------------------------
 
@@ -289,14 +295,15 @@ class Run:
         changed, drafts = lifecycle.counted(batch, counts.counters, counts.tray, scan.time_ns, counts.position)
         if drafts or (changed is not batch and scan.time_ns - self._kept_ns > KEEP_EVERY_NS):
             self._kept_ns = scan.time_ns
-            self._put(changed, drafts)
+            self.put(changed, drafts)
         elif changed is not batch:
             self._know(changed)
             self._show()
 
-    def _put(self, batch: Batch, drafts: Sequence[Draft]) -> None:
+    def put(self, batch: Batch, drafts: Sequence[Draft]) -> None:
+        """The batch as it is now, and the records of it."""
         self._know(batch)
-        self._journal.add(drafts)
+        self._journal.add((*drafts, *holds.records(drafts)))
         self._journal.keep("batch", batch.number, lifecycle.to_json(batch))
         self._show()
 
@@ -309,7 +316,7 @@ class Run:
             return
         if self._open is not None and self._open.number == number:
             self._open = None
-        if batch.state not in OVER:
+        if batch.state not in lifecycle.OVER:
             self._waiting[number] = None
 
     def _show(self) -> None:
@@ -318,26 +325,6 @@ class Run:
         shown = self.running or (waiting[-1] if waiting else self._shown)
         if shown:
             others = [number for number in waiting if number != shown]
-            self._journal.board.set("batch", {**self._summary(self.batches[shown]), "waiting": others})
-
-    def _summary(self, batch: Batch) -> Json:
-        recipe = self._recipes[batch.recipe_hash]
-        steps = recipe.before_close if batch.state is BatchState.COMPLETE else recipe.before_start
-        return {
-            "batch": batch.number,
-            "order": batch.order.order,
-            "sku": batch.order.sku,
-            "recipe": batch.recipe,
-            "state": batch.state.value,
-            "ordered": batch.order.quantity,
-            "units": batch.units,
-            "rejects": batch.rejects,
-            "labels": batch.labels,
-            "tray": batch.tray.id if batch.tray else None,
-            "suspect": [tray.id for tray in batch.trays if tray.suspect],
-            "disposition": batch.disposition,
-            "unsigned": [
-                {"step": step.id, "text": step.text, "meaning": meaning, "role": role}
-                for step, meaning, role in lifecycle.missing_signatures(batch, steps if batch.state not in OVER else ())
-            ],
-        }
+            batch = self.batches[shown]
+            recipe = self._recipes[batch.recipe_hash]
+            self._journal.board.set("batch", {**summary(batch, recipe), "waiting": others})

@@ -6,9 +6,11 @@ YAML says, to the digit.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from decimal import Decimal
+from typing import Any, Final, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from gateway.plans import Characteristic, Plan
 from gateway.window import Exact, Frozen, Window
@@ -17,14 +19,64 @@ __all__ = [
     "Characteristic",
     "Exact",
     "Frozen",
+    "GateName",
+    "GateRule",
     "Label",
     "Plan",
     "Recipe",
     "Reconcile",
+    "Setpoint",
     "Step",
     "Window",
     "Yield",
 ]
+
+
+GateName = Literal["clearance", "sanitation", "oil", "setpoints", "instruments", "people", "label", "clock", "evidence"]
+"""What may keep a batch from its start."""
+Role = Literal["operator", "technician", "supervisor", "qa", "maintenance"]
+
+COVERED_BY: Final[dict[GateName, str]] = {
+    "clearance": "area-before",
+    "sanitation": "sanitation",
+    "oil": "oil-release",
+    "label": "label-proof",
+}
+"""Gates that signatures open: gate -> the word a step must have in its `covers`."""
+
+
+class Setpoint(Frozen):
+    """What a machine must be set to, read back from it before the start and watched during the batch."""
+
+    value: bool | Exact | None = None
+    program: str | None = None
+    """To the letter, where the machine names what it runs."""
+    unit: str = "1"
+    tolerance: Exact = Field(Decimal(0), ge=0)
+    """In this unit."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Setpoint:
+        if (self.value is None) == (self.program is None):
+            raise ValueError("give either a value or the name of a program")
+        if self.tolerance and not isinstance(self.value, Decimal):
+            raise ValueError("a tolerance needs a number")
+        return self
+
+    @property
+    def wanted(self) -> bool | Decimal | str:
+        if self.value is not None:
+            return self.value
+        return self.program or ""
+
+
+class GateRule(Frozen):
+    """How one gate is kept."""
+
+    override: tuple[Role, ...] = ()
+    """Who may open it all the same, with a reason; nobody where it is empty."""
+    needs: tuple[str, ...] = ()
+    """Of `instruments`: names or kinds that this product needs; without it, all of the register."""
 
 
 class Label(Frozen):
@@ -85,6 +137,10 @@ class Recipe(Frozen):
     """Kinds the order must bring a lot for: oil, cartridge, label."""
     before_start: tuple[Step, ...] = ()
     before_close: tuple[Step, ...] = ()
+    setpoints: dict[str, Setpoint] = Field(default_factory=dict)
+    """Tag -> what the machine must be set to: `filler/dose_setpoint: {value: 1.000, unit: g, tolerance: 0.001}`."""
+    gates: dict[GateName, GateRule] | None = None
+    """What must hold before the start.  Without it: whatever the recipe itself gives a gate to go by."""
     yields: Yield
     reconcile: Reconcile = Reconcile()
 
@@ -92,3 +148,41 @@ class Recipe(Frozen):
     @classmethod
     def _named(cls, plans: dict[str, Plan]) -> dict[str, Plan]:
         return {name: plan.model_copy(update={"name": name}) for name, plan in plans.items()}
+
+    @field_validator("gates", mode="before")
+    @classmethod
+    def _plain_gates(cls, gates: Any) -> Any:
+        """`clock:` alone is `clock: {}`; a list of names is a mapping of them."""
+        if isinstance(gates, (list, tuple)):
+            return {name: {} for name in gates}
+        return {name: rule or {} for name, rule in gates.items()} if isinstance(gates, dict) else gates
+
+    @model_validator(mode="after")
+    def _gates_can_open(self) -> Recipe:
+        for name, rule in (self.gates or {}).items():
+            if name == "evidence" and rule.override:
+                raise ValueError("gates.evidence: what cannot be recorded is not done; nobody overrides that")
+            if rule.needs and name != "instruments":
+                raise ValueError(f"gates.{name}: `needs` names instruments; this gate has none")
+            word = COVERED_BY.get(name)
+            if word is not None and not any(word in step.covers for step in self.before_start):
+                raise ValueError(f"gates.{name}: no step before the start signs for it; give one `covers: [{word}]`")
+        if "setpoints" in (self.gates or {}) and not self.setpoints:
+            raise ValueError("gates.setpoints: the recipe names no setpoints")
+        if "label" in (self.gates or {}) and self.label is None:
+            raise ValueError("gates.label: the recipe has no label")
+        return self
+
+    def asked(self, instruments: Iterable[str] = ()) -> dict[GateName, GateRule]:
+        """The gates of this recipe; `instruments`: those the line's register has."""
+        if self.gates is not None:
+            return {**self.gates, "evidence": GateRule()}
+        found: list[GateName] = [name for name, word in COVERED_BY.items() if self._signed_for(word)]
+        if self.label is None and "label" in found:
+            found.remove("label")
+        found += ["setpoints"] if self.setpoints else []
+        found += ["instruments"] if any(instruments) else []
+        return {name: GateRule() for name in (*found, "people", "evidence")}
+
+    def _signed_for(self, word: str) -> bool:
+        return any(word in step.covers for step in self.before_start)

@@ -81,6 +81,11 @@ class Balance(Device):
         self.pan.place(cartridge.tare_g + cartridge.net_g, cartridge.tare_g)
         return cartridge.net_g
 
+    def weight(self, grams: float) -> None:
+        """A test weight on the pan, nothing tared."""
+        self.unit_on_pan = None
+        self.pan.place(grams, 0.0)
+
     def remove(self) -> None:
         """Empty the pan."""
         self.unit_on_pan = None

@@ -42,7 +42,11 @@ class Control(BackDoor):
         return {"units": [asdict(cartridges[number]) for number in wanted]}
 
     async def _place(self, request: Request) -> Answer:
-        """{unit} put on the balance, tared with its own empty weight."""
+        """{unit} put on the balance, tared with its own empty weight; or a test weight of so many {grams}."""
+        if "grams" in request:
+            grams = float(request["grams"])
+            self._line.balance.weight(grams)
+            return {"net_g": grams, "mono_ns": time.monotonic_ns()}
         return {"net_g": self._line.balance.place(int(request["unit"])), "mono_ns": time.monotonic_ns()}
 
     async def _remove(self, _: Request) -> Answer:

@@ -13,22 +13,27 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
 
-from gateway.batch import counts, reconcile, trays
+from gateway.batch import counts, gates, holds, trays
+from gateway.batch.acts import draft, in_state, missing_text, outcome, same_recipe
 from gateway.batch.complete import Finding
 from gateway.batch.counts import CountEntry, Counters, Meter
+from gateway.batch.gates import Gate
 from gateway.batch.order import Order, facts
 from gateway.batch.reconcile import Tally
-from gateway.batch.state import OPEN, Batch, BatchState, Change, Signature, from_json, missing_signatures, to_json
+from gateway.batch.signing import open_gate, sign
+from gateway.batch.state import OPEN, OVER, Batch, BatchState, Change, Signature, from_json, missing_signatures, to_json
 from gateway.errors import Refused
 from gateway.model import Draft, Json, Principal, Sample
-from gateway.recipe import Recipe, Step
+from gateway.recipe import Recipe
 from gateway.units import linear
 
 __all__ = [
+    "OVER",
     "Batch",
     "BatchState",
     "Change",
@@ -43,6 +48,7 @@ __all__ = [
     "entered",
     "from_json",
     "missing_signatures",
+    "open_gate",
     "planned",
     "sign",
     "start",
@@ -72,41 +78,26 @@ def planned(order: Order, recipe: Recipe, recipe_hash: str, now_ns: int) -> Chan
         "state": state.value,
         "time": str(now_ns),
     }
-    return batch, (_draft(batch, "batch.ordered", body),)
+    return batch, (draft(batch, "batch.ordered", body),)
 
 
-def sign(  # the order of all transitions: batch, recipe, what, who, when
-    batch: Batch, recipe: Recipe, step_id: str, person: Principal, meaning: str, now_ns: int, comment: str = ""
+def start(  # the order of all transitions: batch, recipe, who, what, when
+    batch: Batch,
+    recipe: Recipe,
+    by: str,
+    counters: Counters,
+    now_ns: int,
+    stood: Sequence[Gate] = (),
+    setpoints: Mapping[str, str] = MappingProxyType({}),
 ) -> Change:
-    """One signature.  `meaning` empty: the one the step needs next.
+    """Counting begins.  `stood`: the gates as they stand, for the record; `setpoints`: what the machines are set to.
 
-    Refused: recipe_changed, no_such_step, wrong_state, already_signed, wrong_meaning, role_missing, same_person.
+    Refused: recipe_changed, not_ready (naming the signatures), wrong_state, no_count.
     """
-    _same_recipe(batch, recipe)
-    step, when = _step(recipe, step_id)
-    wanted = (BatchState.PLANNED,) if when == "before_start" else (BatchState.COMPLETE,)
-    _in_state(batch, wanted, f"signing {step_id} ({when.replace('_', ' ')})")
-    due = missing_signatures(batch, [step])
-    if not due:
-        raise Refused("already_signed", f"{step_id} is signed by {', '.join(_signers(batch, step_id))}")
-    _, needed, role = due[0]
-    if meaning and meaning != needed:
-        raise Refused("wrong_meaning", f"{step_id} needs {needed!r} by {role} next, not {meaning!r}")
-    _may_sign(batch, step, person, needed, role)
-    signature = Signature(step.id, step.text, needed, person.name, person.full_name, role, now_ns, comment)
-    after = msgspec.structs.replace(batch, signatures=(*batch.signatures, signature))
-    if when == "before_start" and not missing_signatures(after, recipe.before_start):
-        after = msgspec.structs.replace(after, state=BatchState.READY)
-    body = {**_signature_body(signature), "when": when, "covers": list(step.covers), "state": after.state.value}
-    return after, (_draft(after, "batch.signed", body, person.name),)
-
-
-def start(batch: Batch, recipe: Recipe, by: str, counters: Counters, now_ns: int) -> Change:
-    """Counting begins.  Refused: recipe_changed, not_ready (naming the signatures), wrong_state, no_count."""
-    _same_recipe(batch, recipe)
+    same_recipe(batch, recipe)
     if batch.state is BatchState.PLANNED:
-        raise Refused("not_ready", f"batch {batch.number} is not ready: {_missing_text(batch, recipe.before_start)}")
-    _in_state(batch, (BatchState.READY,), "starting")
+        raise Refused("not_ready", f"batch {batch.number} is not ready: {missing_text(batch, recipe.before_start)}")
+    in_state(batch, (BatchState.READY,), "starting")
     if counters.units is None:
         raise Refused("no_count", "the filler does not say its unit count; the batch could not be counted")
     tally = msgspec.structs.replace(
@@ -116,9 +107,19 @@ def start(batch: Batch, recipe: Recipe, by: str, counters: Counters, now_ns: int
         labels=Meter(counters.labels),
         labels_damaged=Meter(counters.labels_damaged),
     )
-    after = msgspec.structs.replace(batch, state=BatchState.RUNNING, baseline=counters, tally=tally, started_ns=now_ns)
-    body = {"counters": _counters(counters), "state": after.state.value, "time": str(now_ns)}
-    return after, (_draft(after, "batch.started", body, by),)
+    after = msgspec.structs.replace(
+        batch,
+        state=BatchState.RUNNING,
+        baseline=counters,
+        tally=tally,
+        started_ns=now_ns,
+        setpoints=dict(setpoints),
+    )
+    body: dict[str, Json] = {"counters": _counters(counters), "state": after.state.value, "time": str(now_ns)}
+    if stood:
+        body["setpoints"] = dict(setpoints)
+        body["gates"] = gates.bodies(stood)
+    return after, (draft(after, "batch.started", body, by),)
 
 
 def counted(batch: Batch, counters: Counters, tray: str | None, now_ns: int, position: int | None = None) -> Change:
@@ -133,7 +134,7 @@ def counted(batch: Batch, counters: Counters, tray: str | None, now_ns: int, pos
     if tally is batch.tally and after_trays is batch.trays:
         return batch, ()
     after = msgspec.structs.replace(batch, tally=tally, trays=after_trays)
-    drafts += [_draft(after, "batch.tray", trays.body(*event)) for event in events]
+    drafts += [draft(after, "batch.tray", trays.body(*event)) for event in events]
     for name, why in [known for known in batch.awaited if any(known[0] == one.id for one in after_trays)]:
         after, more = suspect(after, [name], why)
         drafts += more
@@ -157,8 +158,8 @@ def entered(batch: Batch, recipe: Recipe, entry: CountEntry, person: Principal, 
 
     Refused: wrong_state, unknown_quantity, wrong_unit, bad_value, no_such_entry, reason_missing, role_missing.
     """
-    _same_recipe(batch, recipe)
-    _in_state(batch, OPEN, f"entering {entry.quantity}")
+    same_recipe(batch, recipe)
+    in_state(batch, OPEN, f"entering {entry.quantity}")
     role = counts.check(entry, batch.entries, person)
     made = msgspec.structs.replace(
         entry,
@@ -173,8 +174,8 @@ def entered(batch: Batch, recipe: Recipe, entry: CountEntry, person: Principal, 
     after = msgspec.structs.replace(batch, tally=tally)
     body = counts.body(made, batch.entries)
     if batch.state is BatchState.COMPLETE:
-        body |= _outcome(after, recipe)
-    return after, (_draft(after, "batch.entered", body, person.name),)
+        body |= outcome(after, recipe)
+    return after, (draft(after, "batch.entered", body, person.name),)
 
 
 def suspect(batch: Batch, names: Sequence[str], why: str) -> Change:
@@ -184,7 +185,7 @@ def suspect(batch: Batch, names: Sequence[str], why: str) -> Change:
     after_trays, events = trays.suspected(batch.trays, names, why)
     awaited = tuple(dict.fromkeys([*(one for one in batch.awaited if one[0] not in known), *waiting]))
     after = msgspec.structs.replace(batch, trays=after_trays, awaited=awaited)
-    return after, tuple(_draft(after, "batch.tray", trays.body(*event)) for event in events)
+    return after, tuple(draft(after, "batch.tray", trays.body(*event)) for event in events)
 
 
 def dispose_tray(batch: Batch, name: str, disposition: str, person: Principal, reason: str) -> Change:
@@ -192,37 +193,41 @@ def dispose_tray(batch: Batch, name: str, disposition: str, person: Principal, r
 
     Refused: wrong_state, bad_disposition, role_missing, reason_missing, no_such_tray.
     """
-    _in_state(batch, OPEN, "the disposition of a tray")
+    in_state(batch, OPEN, "the disposition of a tray")
     _may_dispose(disposition, person, TRAY_ROLES)
     if not reason.strip():
         raise Refused("reason_missing", f"the disposition of tray {name} needs a reason")
+    holds.refuse_release(batch, name, disposition, person)
+    awaited = holds.decide_awaited(batch, name, disposition, reason)
+    if awaited is not None:
+        return awaited[0], (draft(awaited[0], "batch.tray", awaited[1], person.name),)
     after_trays, events = trays.disposed(batch.trays, name, disposition, person.name, reason)
     if not events:
         known = ", ".join(tray.id for tray in batch.trays)
         raise Refused("no_such_tray", f"batch {batch.number} has no tray {name!r}; it has {known or 'none yet'}")
     after = msgspec.structs.replace(batch, trays=after_trays)
-    return after, tuple(_draft(after, "batch.tray", trays.body(*event), person.name) for event in events)
+    return after, tuple(draft(after, "batch.tray", trays.body(*event), person.name) for event in events)
 
 
 def complete(batch: Batch, recipe: Recipe, by: str, counters: Counters, now_ns: int) -> Change:
     """Counting ends; the open tray is closed and everything is reconciled.  Refused: recipe_changed, wrong_state."""
-    _same_recipe(batch, recipe)
-    _in_state(batch, (BatchState.RUNNING,), "completing")
+    same_recipe(batch, recipe)
+    in_state(batch, (BatchState.RUNNING,), "completing")
     tally, drafts = _read(batch, counters, now_ns)
     after_trays, events = trays.close(batch.trays, tally.units.total)
     after = msgspec.structs.replace(
         batch, state=BatchState.COMPLETE, tally=tally, trays=after_trays, completed_ns=now_ns
     )
-    drafts += [_draft(after, "batch.tray", trays.body(*event)) for event in events]
+    drafts += [draft(after, "batch.tray", trays.body(*event)) for event in events]
     body = {
         "counters": _counters(counters),
         "started": str(batch.started_ns),
         "time": str(now_ns),
         "state": after.state.value,
         "quantity_ordered": str(batch.order.quantity),
-        **_outcome(after, recipe),
+        **outcome(after, recipe),
     }
-    return after, (*drafts, _draft(after, "batch.completed", body, by))
+    return after, (*drafts, draft(after, "batch.completed", body, by))
 
 
 def close(  # the order of all transitions: batch, recipe, what, who, when
@@ -238,13 +243,14 @@ def close(  # the order of all transitions: batch, recipe, what, who, when
 ) -> Change:
     """QA's disposition.  `reasons`: one for all findings, or by a finding's id, its kind, or `*` for the rest.
 
-    Refused: recipe_changed, wrong_state, bad_disposition, role_missing, not_signed, findings_open.
+    Refused: recipe_changed, wrong_state, bad_disposition, role_missing, not_signed, trays_undecided, findings_open.
     """
-    _same_recipe(batch, recipe)
-    _in_state(batch, (BatchState.COMPLETE,), "closing")
+    same_recipe(batch, recipe)
+    in_state(batch, (BatchState.COMPLETE,), "closing")
     _may_dispose(disposition, person)
     if missing_signatures(batch, recipe.before_close):
-        raise Refused("not_signed", f"batch {batch.number}: {_missing_text(batch, recipe.before_close)}")
+        raise Refused("not_signed", f"batch {batch.number}: {missing_text(batch, recipe.before_close)}")
+    holds.refuse_undecided(batch)
     known = {"*": reasons} if isinstance(reasons, str) else reasons
     explained = [(each, _reason(each, known)) for each in findings]
     open_ones = [each for each, reason in explained if not reason]
@@ -264,70 +270,21 @@ def close(  # the order of all transitions: batch, recipe, what, who, when
         "comment": comment,
         "findings": [{**each.to_json(), "reason": reason} for each, reason in explained],
         "state": after.state.value,
-        **_outcome(after, recipe),
+        **outcome(after, recipe),
     }
-    return after, (_draft(after, "batch.closed", body, person.name),)
+    return after, (draft(after, "batch.closed", body, person.name),)
 
 
 def abort(batch: Batch, by: str, reason: str, now_ns: int) -> Change:
     """The batch ends without completion.  Refused: wrong_state, reason_missing."""
-    _in_state(batch, OPEN[:3], "aborting")
+    in_state(batch, OPEN[:3], "aborting")
     if not reason.strip():
         raise Refused("reason_missing", "an abort needs a reason")
     after_trays, events = trays.close(batch.trays, batch.units)
     after = msgspec.structs.replace(batch, state=BatchState.ABORTED, trays=after_trays, closed_ns=now_ns)
     body = {"reason": reason, "units_filled": str(batch.units), "state": after.state.value, "time": str(now_ns)}
-    told = [_draft(after, "batch.tray", trays.body(*event)) for event in events]
-    return after, (*told, _draft(after, "batch.aborted", body, by))
-
-
-def _draft(batch: Batch, kind: str, body: Mapping[str, Json], by: str = "gateway") -> Draft:
-    return Draft(kind, body, batch.number, by)
-
-
-def _same_recipe(batch: Batch, recipe: Recipe) -> None:
-    if (recipe.id, recipe.version) != (batch.recipe_id, batch.recipe_version):
-        raise Refused(
-            "recipe_changed",
-            f"batch {batch.number} runs {batch.recipe_id}@{batch.recipe_version}, not {recipe.id}@{recipe.version}; "
-            "a recipe does not change during a batch",
-        )
-
-
-def _in_state(batch: Batch, wanted: Sequence[BatchState], what: str) -> None:
-    if batch.state not in wanted:
-        raise Refused(
-            "wrong_state",
-            f"{what} needs batch {batch.number} {' or '.join(wanted)}; it is {batch.state}",
-            state=batch.state,
-        )
-
-
-def _step(recipe: Recipe, step_id: str) -> tuple[Step, str]:
-    known = [(step, "before_start") for step in recipe.before_start]
-    known += [(step, "before_close") for step in recipe.before_close]
-    for step, when in known:
-        if step.id == step_id:
-            return step, when
-    raise Refused("no_such_step", f"{step_id!r} is no step of the recipe: {', '.join(step.id for step, _ in known)}")
-
-
-def _may_sign(batch: Batch, step: Step, person: Principal, needed: str, role: str) -> None:
-    if role not in person.roles:
-        raise Refused(
-            "role_missing", f"{step.id}: {needed!r} is signed by a person with role {role}, {person.name} is not"
-        )
-    if person.name in _signers(batch, step.id):
-        raise Refused("same_person", f"{step.id}: {person.name} performed it; somebody else verifies")
-
-
-def _signers(batch: Batch, step_id: str) -> list[str]:
-    return [one.person for one in batch.signatures if one.step == step_id]
-
-
-def _missing_text(batch: Batch, steps: Sequence[Step]) -> str:
-    due = missing_signatures(batch, steps)
-    return "; ".join(f"{step.id} is not signed as {meaning!r} by {role}" for step, meaning, role in due)
+    told = [draft(after, "batch.tray", trays.body(*event)) for event in events]
+    return after, (*told, draft(after, "batch.aborted", body, by))
 
 
 def _may_dispose(disposition: str, person: Principal, roles: AbstractSet[str] = frozenset({QA})) -> None:
@@ -363,45 +320,10 @@ def _read(batch: Batch, counters: Counters, now_ns: int) -> tuple[Tally, list[Dr
                 "total": str(read.total),
                 "time": str(now_ns),
             }
-            drafts.append(_draft(batch, "counter.stepped", body))
+            drafts.append(draft(batch, "counter.stepped", body))
     return (msgspec.structs.replace(before, **after) if after else before), drafts
-
-
-def _outcome(batch: Batch, recipe: Recipe) -> dict[str, Json]:
-    """Counts, consumption by lot, yield, waste and the equations, as the record and the MES get them."""
-    found = reconcile.equations(batch.tally, recipe)
-    return {
-        **reconcile.outcome(batch.tally, recipe),
-        "consumption": _consumption(batch, recipe),
-        "reconciliation": msgspec.to_builtins(found),
-        "reconciled": all(one.ok for one in found),
-    }
-
-
-def _consumption(batch: Batch, recipe: Recipe) -> list[Json]:
-    kinds = dict.fromkeys(lot.kind for lot in batch.order.materials)
-    rows: list[Json] = []
-    for kind in kinds:
-        quantity, unit, how = reconcile.used(batch.tally, kind, recipe)
-        lots = [{"lot": lot.lot, "uid": lot.uid} for lot in batch.order.materials if lot.kind == kind]
-        value = None if quantity is None else str(quantity)
-        rows.append({"material": kind, "lots": lots, "quantity": value, "unit": unit, "source": how})
-    return rows
 
 
 def _counters(counters: Counters) -> dict[str, Json]:
     raw = msgspec.structs.asdict(counters)
     return {name: None if value is None else str(value) for name, value in raw.items()}
-
-
-def _signature_body(signature: Signature) -> dict[str, Json]:
-    return {
-        "step": signature.step,
-        "text": signature.text,
-        "meaning": signature.meaning,
-        "person": signature.person,
-        "full_name": signature.full_name,
-        "role": signature.role,
-        "time": str(signature.time_ns),
-        "comment": signature.comment,
-    }

@@ -31,6 +31,9 @@ class BatchState(StrEnum):
 OPEN: Final = (BatchState.PLANNED, BatchState.READY, BatchState.RUNNING, BatchState.COMPLETE)
 
 
+OVER: Final = (BatchState.CLOSED, BatchState.ABORTED)
+
+
 class Signature(msgspec.Struct, frozen=True):
     """Who meant what by a step (21 CFR 11.50: printed name, date and time, meaning)."""
 
@@ -42,6 +45,19 @@ class Signature(msgspec.Struct, frozen=True):
     role: str
     time_ns: int
     comment: str = ""
+
+
+class Override(msgspec.Struct, frozen=True):
+    """A person opened a gate for the problems that stood in its way then."""
+
+    gate: str
+    covers: tuple[str, ...]
+    """Keys of the problems."""
+    person: str
+    full_name: str
+    role: str
+    reason: str
+    time_ns: int
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -65,6 +81,9 @@ class Batch(msgspec.Struct, frozen=True):
     completed_ns: int | None = None
     closed_ns: int | None = None
     disposition: str | None = None
+    overrides: tuple[Override, ...] = ()
+    setpoints: dict[str, str] = {}
+    """Tag -> what the machine said at the start, or at its last recorded change."""
 
     @property
     def number(self) -> str:

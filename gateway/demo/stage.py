@@ -118,6 +118,7 @@ class Stage:
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
         shutil.copytree(ROOT / "config" / "recipes", self.folder / "recipes")
+        shutil.copy(ROOT / "config" / "instruments.yaml", self.folder)
         document = config_yaml.read(ROOT / "config" / "line.yaml").data
         document["gateway"]["state_dir"] = str(self.state)
         document["gateway"]["recipes"] = str(self.folder / "recipes")

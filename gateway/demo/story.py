@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.client import Client
+from gateway.demo import start
 from gateway.demo.mes import Mes
 from gateway.demo.robots import Technician
 from gateway.demo.screen import Screen, make_screen
 from gateway.demo.stage import Stage, order, wait_until
-from gateway.errors import LinegateError
+from gateway.errors import LinegateError, Refused
 
 SPEED: Final = 20.0
 RATE: Final = 6.0
@@ -91,6 +92,7 @@ class Story:
             self.order_comes,
             self.oil_warms_up,
             self.signatures,
+            self.gates_open,
             self.batch_starts,
             self.checks_are_taken,
             self.heater_fails,
@@ -123,8 +125,20 @@ class Story:
         while missing := (self._status()["batch"].get("unsigned") or []):
             first = missing[0]
             person = roles[first["role"]]
-            self._people[person].command("batch.sign", signed=True, batch=BATCH, step=first["step"])
+            start.sign(self._people[person], BATCH, first["step"])
             self.say(f"{person} signs {first['step']} ({first['meaning']})")
+
+    def gates_open(self) -> None:
+        """What still keeps the batch from its start is seen, and done."""
+        try:
+            self._people["olga"].command("batch.start", batch=BATCH)
+        except Refused as refusal:
+            self.say(f"REFUSED: {refusal}")
+        else:
+            raise LinegateError("the batch started although the balance was not checked today")
+        for gate in start.open_gates(self._people, self.stage.sim, BATCH, self.say):
+            self.say(f"   gate {gate['gate']}: {gate['state']}, {gate['asks']}")
+        self._wait("the gates on MQTT", lambda: (self._the_mes.state.get("gates") or {}).get("open"), 10)
 
     def batch_starts(self) -> None:
         self._people["olga"].command("batch.start", batch=BATCH)

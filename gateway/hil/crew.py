@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
+from gateway.demo.start import sign
 from gateway.errors import LinegateError, Refused
 from gateway.model import Json
 
@@ -72,7 +73,7 @@ class Crew:
                 return
             first = wanted[0]
             who = self[self._roles[first["role"]]]
-            who.command("batch.sign", signed=True, batch=batch, step=first["step"])
+            sign(who, batch, first["step"])
 
     def shut(self, batch: str, reason: str) -> dict[str, Any]:
         """Acknowledged, signed, suspect trays rejected, disposed of; answers with the body of `batch.closed`."""

@@ -16,6 +16,7 @@ from typing import Any, Final
 from gateway.client import Client
 from gateway.demo.robots import Technician
 from gateway.demo.stage import Stage, order, wait_until
+from gateway.demo.start import open_gates
 from gateway.errors import LinegateError
 from gateway.hil.crew import Crew
 from gateway.hil.eyes import Mark, Observer
@@ -225,6 +226,7 @@ class Simulated:
             raise LinegateError(f"the order was not taken: {answer.get('message', answer)}")
         self.load_roll({})
         self.crew.sign_all(self.batch)
+        open_gates(self.people, self.sim, self.batch)
         self.began = {**self.eyes.truth()["plant"], "index": max(self.observer.records, default=-1)}
         self.people["olga"].command("batch.start", batch=self.batch)
         for machine in MACHINES:

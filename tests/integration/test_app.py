@@ -79,6 +79,35 @@ def people(gateway: Process) -> None:
     refused(gateway, "name_taken", "people", "add", "tom", "--role", "qa", who="anna")
 
 
+def gates_open(gateway: Process, plant: Stage) -> None:
+    """Shut until the balance was checked and, where this computer's clock is nobody's, somebody answered for it."""
+    code, out, err = gateway.cli("batch", "gates", "B-1")
+    assert (code, "setpoints" in out, "refused (gates_blocked): batch B-1 may not start: instruments" in err) == (
+        3, True, True,
+    )  # fmt: skip
+    refused(gateway, "gates_blocked", "batch", "start", "B-1", who="olga")
+    code, _, err = gateway.cli("instruments", "check", "balance", "--value", "19.9", who="tom")
+    assert (code, "refused (check_failed)" in err) == (3, True)
+    plant.sim("place", grams=20.0)
+    gateway.until("the weight lies still", lambda: _good(gateway, "balance/net", 19.99))
+    assert asked(gateway, "instruments", "check", "balance", who="tom")["passed"] is True
+    plant.sim("remove")
+    refused(gateway, "not_blocked", "batch", "override", "B-1", "setpoints", "why not", who="sue")
+    if _shut(gateway, "clock"):
+        asked(gateway, "batch", "override", "B-1", "clock", "a test computer", who="sue")
+    assert gateway.cli("batch", "gates", "B-1")[0] == 0
+
+
+def _good(gateway: Process, tag: str, least: float) -> bool:
+    shown = gateway.status()["latest"].get(tag, {})
+    return shown.get("value") is not None and "fault" not in shown and float(shown["value"]) >= least
+
+
+def _shut(gateway: Process, name: str) -> bool:
+    gates = gateway.status()["gates"]["gates"]
+    return any(gate["gate"] == name and gate["state"] == "blocked" for gate in gates)
+
+
 def batch(gateway: Process, plant: Stage) -> None:
     """An order from a file to a running batch with a check taken and an alarm acknowledged."""
     file = plant.folder / "order.json"
@@ -90,12 +119,15 @@ def batch(gateway: Process, plant: Stage) -> None:
     signers = {"operator": "olga", "technician": "tom", "supervisor": "sue", "qa": "quinn"}
     refused(gateway, "role_missing", "sign", "B-1", "oil_release", who="tom")
     assert [each["step"] for each in asked(gateway, "batch", "show")["unsigned"]][:1] == ["line_clearance"]
+    plant.sim("roll", batch="B-1", uid=order("B-1", 1)["uid"], thc=86.4, warning="WRN-VAPE-01")
+    gateway.until(
+        "the roll is read", lambda: gateway.status()["latest"].get("labeller/batch", {}).get("value") == "B-1"
+    )
     while unsigned := gateway.status()["batch"]["unsigned"]:
         step = unsigned[0]
         asked(gateway, "sign", "B-1", step["step"], who=signers[step["role"]])
-    gateway.until(
-        "the filler is there", lambda: gateway.status()["latest"].get("filler/units", {}).get("value") is not None
-    )
+    gateway.until("the filler is there", lambda: _good(gateway, "filler/units", 0))
+    gates_open(gateway, plant)
     assert asked(gateway, "batch", "start", "B-1", who="olga")["state"] == "running"
 
     assert asked(gateway, "take", "fill-weight-100", who="tom") == {"armed": "fill-weight-100"}

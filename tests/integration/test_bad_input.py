@@ -44,6 +44,7 @@ def spoilt(folder: Path, old: str, new: str) -> tuple[Path, int]:
     (folder / "recipes").mkdir()
     for recipe in (ROOT / "config" / "recipes").glob("*.yaml"):
         (folder / "recipes" / recipe.name).write_text(recipe.read_text())
+    (folder / "instruments.yaml").write_text((ROOT / "config" / "instruments.yaml").read_text())
     path = folder / "line.yaml"
     path.write_text(LINE.replace(old, new, 1).replace("../run/line3", str(folder / "state")))
     return path, LINE[: LINE.index(old)].count("\n") + 1

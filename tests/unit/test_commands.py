@@ -62,7 +62,15 @@ def test_what_decides_is_signed() -> None:
     """Signatures, dispositions, releases and people need the password in that very request (21 CFR 11.200)."""
     signed = {name for name, command in COMMANDS.items() if command.signed}
 
-    assert signed == {"batch.sign", "batch.close", "batch.abort", "batch.tray", "halt.release", "people.add"}
+    assert signed == {
+        "batch.sign",
+        "batch.close",
+        "batch.abort",
+        "batch.tray",
+        "gate.override",
+        "halt.release",
+        "people.add",
+    }
 
 
 async def test_a_signed_command_without_its_password_is_refused(tmp_path: Path) -> None:
