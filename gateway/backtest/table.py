@@ -156,6 +156,14 @@ Cell = tuple[int, str, int, Value, Fault | None]
 _time_of = itemgetter(0)
 
 
+class _Place(msgspec.Struct, frozen=True):
+    """Where the values of one `device/tag` go."""
+
+    device: str
+    position: int
+    convert: Callable[[Any], Value]
+
+
 class Long:
     """A line is one value; lines of one device and time are one scan, in which other tags stand as they were.
 
@@ -181,31 +189,43 @@ class Long:
     def _read(self) -> list[Cell]:
         if self._cells is None:
             strange: dict[str, int] = {}
-            self._cells = [cell for row in _rows(self._reader, self._notes) if (cell := self._cell(row, strange))]
+            places: dict[tuple[Value, Value], _Place | None] = {}
+            cells: list[Cell] = []
+            for row in _rows(self._reader, self._notes):
+                device, tag, text, *more = row.values
+                name = (device, tag)
+                place = places.get(name)
+                if place is None:
+                    place = places[name] = self._place(device, tag) if name not in places else None
+                    if place is None:
+                        strange[f"{device}/{tag}"] = strange.get(f"{device}/{tag}", 0) + 1
+                        continue
+                value, fault = self._value(place, text, more[0] if more else None)
+                cells.append((row.time_ns, place.device, place.position, value, fault))
             if strange:
                 told = ", ".join(f"{name} ({count})" for name, count in list(strange.items())[:_SHOWN])
                 self._notes.say(f"{self._reader.path.name}: no tag of this line, passed over: {told}")
-            self._cells.sort(key=_time_of)  # stable: of one time, the file's own order
+            cells.sort(key=_time_of)  # stable: of one time, the file's own order
+            self._cells = cells
         return self._cells
 
-    def _cell(self, row: Row, strange: dict[str, int]) -> Cell | None:
-        device, tag, text, *more = row.values
+    def _place(self, device: Value, tag: Value) -> _Place | None:
         tagset = self._tagsets.get(str(device))
         position = None if tagset is None else tagset.index.get(str(tag))
         if tagset is None or position is None:
-            name = f"{device}/{tag}"
-            strange[name] = strange.get(name, 0) + 1
             return None
-        quality = _QUALITIES.get(str(more[0] or "").lower()) if more else Quality.GOOD
+        return _Place(tagset.device, position, converter(tagset.specs[position].kind))
+
+    def _value(self, place: _Place, text: Value, word: Value) -> tuple[Value, Fault | None]:
+        quality = Quality.GOOD if word is None or word == "good" else _QUALITIES.get(str(word).lower())
         if quality is None:
-            self._notes.say(f"{self._reader.path.name}: quality {more[0]!r} is none of good, uncertain, bad: bad")
+            self._notes.say(f"{self._reader.path.name}: quality {word!r} is none of good, uncertain, bad: bad")
             quality = Quality.BAD
-        value = None if text is None else converter(tagset.specs[position].kind)(text)
+        value = None if text is None else place.convert(text)
         if value is None or quality is Quality.BAD:
             reason = "bad in the data" if quality is Quality.BAD else f"the file has {text!r}" if text else _EMPTY
-            return row.time_ns, tagset.device, position, None, Fault(Quality.BAD, reason)
-        fault = Fault(quality, "uncertain in the data") if quality is Quality.UNCERTAIN else None
-        return row.time_ns, tagset.device, position, value, fault
+            return None, Fault(Quality.BAD, reason)
+        return value, Fault(quality, "uncertain in the data") if quality is Quality.UNCERTAIN else None
 
     def scans(self) -> Iterator[Scan]:
         standing: dict[str, tuple[list[Value], dict[int, Fault]]] = {}

@@ -28,6 +28,9 @@ _TRUE: Final = frozenset(("true", "1", "yes", "on", "t"))
 _FALSE: Final = frozenset(("false", "0", "no", "off", "f"))
 _BATCH: Final = 1024
 """Rows of a Parquet file decoded at once."""
+_TEXTS: Final = {str}
+_STAMPS: Final = 200_000
+"""Times remembered as they were written."""
 _UNITS: Final = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 
 
@@ -75,6 +78,9 @@ class Rows:
         self._times = Times(reader.time_format, reader.timezone)
         self._converts = tuple(converter(column.kind) for column in reader.columns)
         self._any_order = reader.any_order
+        self._plain = not reader.decimal_comma and all(column.kind == "text" for column in reader.columns)
+        self._stamps: dict[str, int] = {}
+        """Of rows in any order, which bring the same times again and again."""
         self._comma = reader.decimal_comma
         self._last_ns: int | None = None
         self.ended = False
@@ -115,13 +121,24 @@ class Rows:
     def _time(self, stamp: Any) -> int:
         if stamp is None or stamp == "":
             raise ValueError("has no time")
-        return stamp.ns if isinstance(stamp, _Exact) else self._times.ns(stamp)
+        if isinstance(stamp, _Exact):
+            return int(stamp.ns)
+        if not self._any_order or not isinstance(stamp, str):
+            return self._times.ns(stamp)
+        found = self._stamps.get(stamp)
+        if found is None:
+            if len(self._stamps) >= _STAMPS:
+                self._stamps.clear()
+            found = self._stamps[stamp] = self._times.ns(stamp)
+        return found
 
     def _skip(self, kind: str, reason: str, lines: int = 1) -> None:
         self.skipped += lines
         self.reasons.setdefault(kind, reason)
 
     def _values(self, cells: Sequence[Any]) -> tuple[tuple[Value, ...], Mapping[int, Fault]]:
+        if self._plain and {*map(type, cells)} == _TEXTS and "" not in cells:
+            return tuple(cells), NO_FAULTS
         values: list[Value] = []
         faults: dict[int, Fault] = {}
         for at, (cell, convert) in enumerate(zip(cells, self._converts, strict=True)):

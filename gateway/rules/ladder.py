@@ -81,6 +81,8 @@ class Ladder:
 
     def rises_ns(self, now_ns: int) -> int | None:
         """When time alone next leads further up, at `now_ns` or later; None if it does not."""
+        if self._wanted.severity <= self.at.severity:
+            return None
         due = [
             self._over[level.severity] + self._on_ns
             for level in self._levels
