@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 from pydantic import ValidationError
 from rules_kit import CONTEXT, RESERVOIR, WALL, S, bad, scan
 from sampling_kit import EVERY_15_MIN, EVERY_100, LEAKS, Line, rule
@@ -132,6 +133,31 @@ def oil(**keys: Any) -> Engine:
 def said_of(engine: Engine, at_s: float, value: float | None, **keys: Any) -> list[tuple[Severity, str]]:
     event = scan(RESERVOIR, at_s, value, 0.0, **keys)
     return verdicts(list(engine.judge(event, round(at_s * S), WALL + round(at_s * S))), "oil")
+
+
+def test_a_value_that_only_stands_is_no_new_sample() -> None:
+    """A sparse device sends scans for other tags: what stood is sampled once, and a change between two moments once."""
+    sparse = SpcConfig.model_validate(
+        {"input": "reservoir/temperature", "every": "10s", "n": 1, "chart": "i-mr", "runs": "we1", **FIXED}
+    )
+    judge = sparse.build("chart", CONTEXT)
+    take = judge.plan(RESERVOIR)
+    assert take is not None
+
+    def told(at_s: float, value: float, *, new: bool | None) -> int:
+        changed = None if new is None else frozenset({0} if new else ())
+        before = judge.dump()
+        take(structs.replace(scan(RESERVOIR, at_s, value), changed=changed), round(at_s * S))
+        return int(judge.dump() != before)
+
+    assert told(0, 1.000, new=True) == 1
+    assert told(10, 1.000, new=False) == 0  # another tag changed
+    assert told(20, 1.000, new=None) == 0  # all of it again, as once a minute
+    assert told(25, 1.002, new=True) == 1
+    assert told(28, 1.004, new=True) == 0  # too early
+    assert told(36, 1.004, new=False) == 1  # came since the last sample, and its moment is here
+    assert told(50, 1.004, new=False) == 0
+    assert told(60, 1.003, new=None) == 1  # found changed in a scan of everything
 
 
 def test_a_tag_gives_one_value_an_interval_and_bad_ones_never() -> None:

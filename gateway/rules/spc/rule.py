@@ -22,7 +22,20 @@ import msgspec
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from gateway.errors import Refused
-from gateway.model import Check, CheckChange, Entry, Finding, Json, Noted, Priority, Scan, Severity, TagSet, Verdict
+from gateway.model import (
+    Check,
+    CheckChange,
+    Entry,
+    Finding,
+    Json,
+    Noted,
+    Priority,
+    Scan,
+    Severity,
+    TagSet,
+    Value,
+    Verdict,
+)
 from gateway.recipe import Frozen
 from gateway.rules.base import NEVER_NS, NOTHING, Closure, RuleConfig, RuleContext
 from gateway.rules.inputs import S_NS, locate, sentence, unusable
@@ -160,6 +173,11 @@ class SpcJudge:
         self._unit = self._place[0].units[self._place[1]] if self._place is not None else "1"
         self._group: list[float] = []
         self._next_ns = 0
+        self._sparse = False
+        self._fresh = False
+        """A value came that was not sampled yet."""
+        self._taken: Value = None
+        """What was sampled last."""
         self._standing: Verdict | None = None
 
     # -- subgroups from a tag --------------------------------------------------------------------
@@ -168,16 +186,25 @@ class SpcJudge:
         return self._scan if self._place is not None and self._place[0] is tagset else None
 
     def _scan(self, scan: Scan, now_ns: int) -> Sequence[Finding]:
-        """One value each `every`.  A bad one is none: the subgroup waits for the next good one."""
+        """One value each `every`.  A bad one is none, nor one that only stands: the next good new one is waited for."""
         assert self._place is not None
-        if now_ns < self._next_ns or unusable(scan, self._place[1], strict=True) is not None:
+        self._fresh = self._is_new(scan, self._place[1]) or self._fresh
+        if not self._fresh or now_ns < self._next_ns or unusable(scan, self._place[1], strict=True) is not None:
             return NOTHING
+        self._fresh, self._taken = False, scan.values[self._place[1]]
         self._next_ns = now_ns + round(self._config.every_s * S_NS)
         self._group.append(float(scan.values[self._place[1]]))  # type: ignore[arg-type]
         if len(self._group) < self._config.n:
             return NOTHING
         group, self._group = self._group, []
         return self._add(group, None, f"{self._config.input}", scan.mono_ns)
+
+    def _is_new(self, scan: Scan, place: int) -> bool:
+        """Did it come with this scan?  A sparse device repeats all from time to time: the same again is not new."""
+        if scan.changed is not None:
+            self._sparse = True
+            return place in scan.changed
+        return not self._sparse or scan.values[place] != self._taken
 
     # -- subgroups from checks -------------------------------------------------------------------
 
