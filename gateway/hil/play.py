@@ -12,9 +12,10 @@ from typing import Any, Protocol
 
 from gateway.errors import LinegateError
 from gateway.hil.eyes import Mark
-from gateway.hil.look import EVENT_PLACES, Eyes, Look, Seen
+from gateway.hil.look import EVENT_PLACES, Look
 from gateway.hil.results import Outcome, Result, Stroke
 from gateway.hil.scenario import Loaded, Never, Scenario, See, Step
+from gateway.hil.seen import Eyes, Seen
 from gateway.hil.verbs import Do
 from gateway.model import Json
 

@@ -22,7 +22,6 @@ from gateway.hil import timeline, verbs
 from gateway.hil.crew import Crew, answered, refused_with
 from gateway.hil.eyes import Mark, Observer
 from gateway.hil.instructions import instruction
-from gateway.hil.look import Seen
 from gateway.hil.matching import resolve
 from gateway.hil.play import Player, tidied
 from gateway.hil.progress import Progress
@@ -30,6 +29,7 @@ from gateway.hil.prompt import Prompt, Terminal
 from gateway.hil.relays import Relays
 from gateway.hil.results import Outcome, Result
 from gateway.hil.scenario import Loaded, Scenario, Step
+from gateway.hil.seen import Seen
 from gateway.hil.sights import BLIND, Sight
 from gateway.hil.target import Target
 from gateway.hil.verbs import Do

@@ -22,8 +22,8 @@ from gateway.hil.crew import Crew
 from gateway.hil.eyes import Mark, Observer
 from gateway.hil.hands import Hands
 from gateway.hil.lines import LineFile, merged, write_recipes
-from gateway.hil.look import Seen
 from gateway.hil.scenario import Scenario, Step
+from gateway.hil.seen import Seen
 from gateway.hil.sights import Sight
 from gateway.hil.verbs import Do
 from gateway.model import Json

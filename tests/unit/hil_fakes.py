@@ -8,8 +8,8 @@ from typing import Any
 
 from gateway.errors import LinegateError
 from gateway.hil.eyes import Mark
-from gateway.hil.look import Seen
 from gateway.hil.scenario import Loaded, Scenario, Step, load
+from gateway.hil.seen import Seen
 from gateway.hil.sights import Sight
 from gateway.hil.verbs import Do
 from gateway.model import Json
