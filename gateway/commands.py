@@ -13,6 +13,16 @@ from typing import Any, Final, Generic, TypeVar
 import structlog
 from pydantic import ValidationError
 
+from gateway.commands_checks import (
+    AdjustedArguments,
+    RepeatabilityArguments,
+    ReweighArguments,
+    TakeArguments,
+    adjusted,
+    repeatability,
+    reweigh,
+    take,
+)
 from gateway.desk import Desk
 from gateway.errors import ConfigError, Refused, StoreError
 from gateway.ledger.canonical import canonical
@@ -109,13 +119,6 @@ class TrayArguments(Frozen):
     tray: str
     disposition: str
     reason: str
-
-
-class TakeArguments(Frozen):
-    rule: str
-    check: str | None = None
-    unit_no: int | None = None
-    tray: str | None = None
 
 
 class ValueArguments(Frozen):
@@ -216,12 +219,6 @@ async def tray(desk: Desk, who: Principal, ask: TrayArguments) -> Json:
     return desk.run.dispose_tray(ask.batch, ask.tray, ask.disposition, ask.reason, who)
 
 
-async def take(desk: Desk, who: Principal, ask: TakeArguments) -> Json:
-    """Bind the next stable weight to check, unit and tray."""
-    desk.line.enter(Entry("take", ask.rule, who.name, check=ask.check, unit_no=ask.unit_no, tray=ask.tray))
-    return {"armed": ask.rule}
-
-
 async def value(desk: Desk, who: Principal, ask: ValueArguments) -> Json:
     """An entered value of a check's characteristic."""
     rule = ask.check.split("#", maxsplit=1)[0]
@@ -290,6 +287,9 @@ COMMANDS: Final[Mapping[str, Command[Any]]] = {
         Command("batch.tray", TrayArguments, tray, frozenset({"supervisor", "qa"}), signed=True),
         Command("batch.report", BatchArguments, report),
         Command("check.take", TakeArguments, take, FLOOR),
+        Command("check.reweigh", ReweighArguments, reweigh, FLOOR),
+        Command("process.adjusted", AdjustedArguments, adjusted, FLOOR),
+        Command("scale.repeatability", RepeatabilityArguments, repeatability, FLOOR | {"qa"}),
         Command("check.value", ValueArguments, value, FLOOR),
         Command("alarm.acknowledge", AcknowledgeArguments, acknowledge, FLOOR | {"maintenance", "qa", "mes"}, BOTH),
         Command("halt.release", ReleaseArguments, release, frozenset({"technician", "supervisor", "qa"}), signed=True),

@@ -1,0 +1,153 @@
+"""Plans on the line: what people record makes checks fall due, trays are held, and a scale is known by its spread."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import line_kit
+import pytest
+from line_kit import LINE as LINE_YAML
+from line_kit import OPERATOR, QA, SUPERVISOR, TECHNICIAN, Kit
+from line_kit import RECIPE as RECIPE_YAML
+
+from gateway.errors import Refused
+
+pytestmark = pytest.mark.looptime(start=1000)
+
+LINE = LINE_YAML.replace(
+    "tray: filler/tray, halt: filler}",
+    "tray: filler/tray, halt: filler, scale: {unit: mg, d: 0.1, repeatability: 0.1, uncertainty: 0.5}}",
+)
+RECIPE = RECIPE_YAML.replace(
+    "    every_units: 10\n    n: 1\n    grace: 5s\n",
+    "    every_units: 10\n    after: [adjustment, release]\n    n: 1\n    reweigh: 1\n    grace: 60s\n",
+)
+TEN = [f"1.000{digit}" for digit in "0123401234"]
+
+
+@pytest.fixture(autouse=True)
+def _deep(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kit's line, its one weighing plan at full depth."""
+    assert "scale:" in LINE
+    assert "reweigh" in RECIPE
+    monkeypatch.setattr(line_kit, "LINE", LINE)
+    monkeypatch.setattr(line_kit, "RECIPE", RECIPE)
+
+
+async def made(kit: Kit, units: int) -> None:
+    kit.make(units)
+    await asyncio.sleep(0.5)
+
+
+async def test_a_recorded_adjustment_makes_a_check_fall_due(tmp_path: Path) -> None:
+    """The record comes first; only plans that ask for it are concerned."""
+    async with Kit(tmp_path) as kit:
+        await kit.begin()
+        await kit.ask("process.adjusted", text="dose 1.000 -> 1.002 g", device="filler")
+        await asyncio.sleep(0.2)
+
+        kinds = kit.kinds()
+        assert kinds.index("process.adjusted") < kinds.index("check.due")
+        (due,) = kit.records("check.due")
+        assert (due["body"]["rule"], due["body"]["why"]) == ("weight", "after adjustment")
+        assert len(due["body"]["plan_hash"]) == 64
+
+
+async def test_the_release_of_another_rules_halt_makes_a_check_fall_due(tmp_path: Path) -> None:
+    """As soon as the machine runs again."""
+    async with Kit(tmp_path) as kit:
+        await kit.begin()
+        kit.oven["temperature"] = 95.0
+        await asyncio.sleep(0.7)
+        kit.oven["temperature"] = 62.0
+        await asyncio.sleep(0.7)
+        for alarm in ("hot", "warm"):
+            standing = kit.line.alarms.standing.get(alarm)
+            if standing is not None:
+                await kit.ask("alarm.acknowledge", alarm=alarm, occurrence=standing.occurrence)
+        halt = kit.holds.standing["filler:hot"]
+        await kit.ask("halt.release", halt=halt.id, version=halt.version, reason="cooled down")
+        await asyncio.sleep(0.3)
+        assert not kit.records("check.due")
+        kit.filler.held = False
+        await asyncio.sleep(0.7)
+
+        assert [record["body"]["why"] for record in kit.records("check.due")] == ["after release"]
+
+
+async def test_a_doubtful_weighing_is_done_again_by_command(tmp_path: Path) -> None:
+    """Refused without a reason; with one it is recorded with the person."""
+    async with Kit(tmp_path) as kit:
+        await kit.begin()
+        await made(kit, 10)
+        await kit.ask("check.take", rule="weight")
+        await kit.weigh("1.0498")
+        await asyncio.sleep(0.3)
+        assert not kit.records("check.judged")
+        with pytest.raises(Refused) as refused:
+            await kit.ask("check.reweigh", rule="weight", reason=" ")
+        assert refused.value.code == "reason_missing"
+        await kit.ask("check.reweigh", OPERATOR, rule="weight", reason="shield stood open")
+        await kit.weigh("1.0101")
+        await asyncio.sleep(0.3)
+
+        (judged,) = kit.records("check.judged")
+        assert judged["body"]["state"] == "passed"
+        old, new = judged["body"]["samples"]
+        assert (old["verdict"], old["superseded"], old["uncertainty"]) == ("indeterminate", True, "0.0005")
+        assert (new["person"], new["why"], new["reweigh"]) == ("olga", "shield stood open", 1)
+        assert judged["body"]["asks"][0]["limits"][0] == {
+            "name": "action",
+            "low": "0.95",
+            "high": "1.05",
+            "of": "each",
+            "fails": True,
+        }
+
+
+async def test_suspect_trays_are_held_and_the_batch_is_not_closed_over_them(tmp_path: Path) -> None:
+    """QA releases; a supervisor does not; until then there is no disposition of the batch."""
+    async with Kit(tmp_path) as kit:
+        await kit.begin()
+        await made(kit, 10)
+        await kit.ask("check.take", rule="weight")
+        await kit.weigh("0.900")
+        await asyncio.sleep(0.5)
+        (held,) = kit.records("tray.held")
+        assert held["body"]["tray"] == "T1"
+        assert kit.board.get("batch")["held"] == ["T1"]
+        await kit.ask("batch.complete", OPERATOR, batch="B1")
+        await kit.ask("batch.sign", QA, batch="B1", step="review")
+        with pytest.raises(Refused) as refused:
+            await kit.ask("batch.close", QA, batch="B1", disposition="rejected", reason="light")
+        assert refused.value.code == "trays_undecided"
+        released = {"batch": "B1", "tray": "T1", "disposition": "released", "reason": "all ten weighed again"}
+        with pytest.raises(Refused) as refused:
+            await kit.ask("batch.tray", SUPERVISOR, **released)
+        assert refused.value.code == "role_missing"
+        await kit.ask("batch.tray", QA, **released)
+        await kit.ask("batch.close", QA, batch="B1", disposition="rejected", reason="light")
+
+        assert kit.records("tray.released")[0]["by"] == "quinn"
+
+
+async def test_the_scales_spread_is_kept_over_batches_and_restarts(tmp_path: Path) -> None:
+    """Ten weighings that spread too far: no take is armed any more, in this batch or the next process."""
+    async with Kit(tmp_path) as first:
+        await first.begin()
+        await first.ask("scale.repeatability", device="balance", weighings=TEN)
+        await made(first, 10)
+        await first.ask("check.take", rule="weight")
+        wide = [f"1.00{digit}" for digit in "0123401234"]
+        with pytest.raises(Refused) as refused:
+            await first.ask("scale.repeatability", TECHNICIAN, device="balance", weighings=wide[:9])
+        assert refused.value.code == "bad_value"
+        await first.ask("scale.repeatability", device="balance", weighings=wide)
+        (_, record) = first.records("scale.repeatability")
+        assert record["body"]["repeatability"].startswith("0.00149")
+        for kit in (first, await first.again()):
+            await asyncio.sleep(0.5)
+            with pytest.raises(Refused) as refused:
+                await kit.ask("check.take", rule="weight")
+            assert refused.value.code == "scale_unfit"
