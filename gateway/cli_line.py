@@ -197,11 +197,13 @@ def take(
     check: str | None = None,
     unit_no: int | None = None,
     tray: str | None = None,
+    item: Annotated[str, typer.Option(help="the cartridge or group that was weighed empty")] = "",
     state: State = DEFAULT_STATE,
     who: Who = "",
 ) -> None:
     """Bind the next stable weight to the rule's check, unit and tray."""
     arguments: dict[str, Any] = {"rule": rule, "check": check, "unit_no": unit_no, "tray": tray}
+    arguments |= {"item": item} if item else {}
     _say(_client(state, who).command("check.take", **arguments))
 
 

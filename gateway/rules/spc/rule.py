@@ -44,6 +44,7 @@ from gateway.rules.spc.cusum import CusumTerms
 from gateway.rules.spc.ewma import EwmaTerms, Width
 from gateway.rules.spc.limits import Process
 from gateway.rules.spc.runs import named
+from gateway.rules.standard import INDETERMINATE
 from gateway.units import Duration
 
 
@@ -229,9 +230,10 @@ class SpcJudge:
         return 2 if self._config.chart.startswith("xbar") else 1
 
     def _subgroup(self, check: Check) -> list[float]:
-        """The judged values of its one characteristic."""
+        """The values of its one characteristic that count: one too near to a limit to be judged is measured all the same."""
         wanted = self._config.characteristic or (check.asks[0].name if check.asks else "")
-        samples = [each for each in check.samples if each.characteristic == wanted and each.passed is not None]
+        of_it = [each for each in check.samples if each.characteristic == wanted and not each.superseded]
+        samples = [each for each in of_it if each.passed is not None or each.verdict == INDETERMINATE]
         if samples:
             self._unit = samples[0].unit
         return [float(each.value) for each in samples if isinstance(each.value, (int, float, Decimal))]
