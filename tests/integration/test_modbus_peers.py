@@ -123,7 +123,7 @@ async def test_libmodbus_over_rtu_two_units_on_one_line(tmp_path: Path) -> None:
         line._hear = lambda data, line=line: [other.send(data) for other in ends if other is not line] and []  # type: ignore[misc, assignment]  # the loop's own line
         await line.heal()
     given: dict[str, Any] = {"url": f"serial://{ends[0].path}?baudrate=115200", "tags": TAGS, "timeout": "10s"}
-    given |= {"late": "500ms", "min_gap": "5ms"}
+    given |= {"late": "1s", "min_gap": "5ms", "halt_budget": "5s"}
     async with AsyncExitStack() as stack:
         for unit in (1, 2):
             await stack.enter_async_context(libmodbus("rtu", str(ends[unit].path), "115200", str(unit)))
