@@ -39,6 +39,8 @@ SPECIMEN_BATCH: Final[Mapping[str, Json]] = {
     "sku": "SKU-0001",
     "quantity": 5000,
     "uid": "1A4FF0100000022000000001",
+    "uid_first": "1A4FF0100000022000000001",
+    "uid_last": "1A4FF0100000022000005000",
     "thc_percent": "80.0",
     "recipe": "any@1",
 }

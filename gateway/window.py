@@ -11,10 +11,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
 def _exact(value: object) -> Decimal:
     """As written, to the digit.  ValueError if it is no number (InvalidOperation would escape pydantic)."""
+    text = str(value)
     try:
-        return Decimal(str(value))
+        if isinstance(value, bool) or "_" in text or not text.isascii():
+            raise InvalidOperation
+        return Decimal(text)
     except InvalidOperation:
-        raise ValueError(f"{value!r} is not a number") from None
+        raise ValueError(f"{value!r} is not a number; write digits and one point, like 1000.5") from None
 
 
 Exact = Annotated[Decimal, BeforeValidator(_exact, json_schema_input_type=float | str)]

@@ -7,13 +7,15 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import date
 from decimal import Decimal
-from typing import Final
+from typing import Annotated, Final
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
+from gateway.batch.counts import LARGEST
 from gateway.errors import Refused
 from gateway.model import Json
 from gateway.recipe import Exact, Frozen, Recipe
+from gateway.uids import serial
 
 PRODUCT: Final = "oil"
 """The kind of material that is filled: the one `Yield.oil_per_unit` counts and the label's THC comes from."""
@@ -21,12 +23,44 @@ PRODUCT: Final = "oil"
 _UID = re.compile(r"[0-9A-Z]{24}")
 
 
+MOST: Final = 10_000_000
+"""Units of one batch: more is a slip of the keyboard."""
+_DIGITS = re.compile(r"[0-9]{1,12}")
+
+
+def _whole(value: object) -> int:
+    """A whole number, or its digits as text.  ValueError in words: true is no 1, `1_000` no thousand."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, str) and _DIGITS.fullmatch(value):
+        return int(value)
+    raise ValueError(f"{value!r} is not a whole number of units; write digits alone, like 5000")
+
+
+def _amount(value: Decimal) -> Decimal:
+    """Finite, and of a size that a sum can hold."""
+    if not value.is_finite() or abs(value) >= LARGEST:
+        raise ValueError(f"{str(value)[:40]} is not a quantity: it must be a number below {LARGEST:.0e}")
+    return value
+
+
+Units = Annotated[int, BeforeValidator(_whole), Field(ge=1, le=MOST)]
+Amount = Annotated[Exact, AfterValidator(_amount)]
+
+
+class UidRange(Frozen):
+    """The UIDs of the units, where each unit has one: the first and the last that was issued for the batch."""
+
+    first: str
+    last: str
+
+
 class Coa(Frozen):
     """A laboratory's certificate of analysis."""
 
     id: str
     lab: str
-    thc_percent: Exact
+    thc_percent: Amount
     passed: bool
     issued: date
 
@@ -38,7 +72,7 @@ class Material(Frozen):
     lot: str
     uid: str
     """Seed-to-sale tag: 24 characters, 0-9 and A-Z; there is no public check digit (FACTS 7.5)."""
-    quantity: Exact
+    quantity: Amount
     unit: str
     """UCUM code: g, {count}."""
     expires: date | None = None
@@ -55,11 +89,13 @@ class Order(Frozen):
     sku: str
     recipe: str
     """`id`, or `id@version` where the MES insists on one."""
-    quantity: int = Field(ge=1)
+    quantity: Units
     """Units."""
     materials: tuple[Material, ...] = ()
     uid: str
     """Package UID printed on the labels: 24 characters."""
+    uids: UidRange | None = None
+    """Where every unit has a UID of its own: those that were issued."""
 
 
 def parse(document: Mapping[str, Json]) -> Order:
@@ -87,6 +123,8 @@ def facts(order: Order, recipe: Recipe) -> dict[str, Json]:
         "thc_percent": None if thc is None else str(thc),
         "sku": order.sku,
         "quantity": order.quantity,
+        "uid_first": order.uids.first if order.uids else None,
+        "uid_last": order.uids.last if order.uids else None,
         "order": order.order,
         "recipe": f"{recipe.id}@{recipe.version}",
     }
@@ -108,13 +146,30 @@ def _of_recipe(order: Order, recipe: Recipe) -> Iterator[str]:
 
 
 def _of_uids(order: Order) -> Iterator[str]:
-    named = [("package UID", order.uid), *((f"UID of {lot.kind} lot {lot.lot}", lot.uid) for lot in order.materials)]
+    ends = [("first unit's UID", order.uids.first), ("last unit's UID", order.uids.last)] if order.uids else []
+    named = [
+        ("package UID", order.uid),
+        *ends,
+        *((f"UID of {lot.kind} lot {lot.lot}", lot.uid) for lot in order.materials),
+    ]
     for what, uid in named:
         if not _UID.fullmatch(uid):
             yield f"{what} {uid!r} is not a UID: 24 characters, 0-9 and A-Z"
-    for uid, count in Counter(uid for _, uid in named).items():
+    if order.uids is not None:
+        yield from _of_range(order, order.uids)
+    once = [uid for what, uid in named if what != "last unit's UID"]
+    for uid, count in Counter(once).items():
         if count > 1:
             yield f"UID {uid!r} stands {count} times in the order; a tag is used once"
+
+
+def _of_range(order: Order, uids: UidRange) -> Iterator[str]:
+    """A range counts up, and has a UID for each unit ordered."""
+    first, last = serial(uids.first), serial(uids.last)
+    if first is None or last is None or first[0] != last[0] or last[1] < first[1]:
+        yield f"UIDs {uids.first} to {uids.last} are no range: the same beginning, then a number that counts up"
+    elif last[1] - first[1] + 1 < order.quantity:
+        yield f"UIDs {uids.first} to {uids.last} are {last[1] - first[1] + 1}, for {order.quantity} units"
 
 
 def _of_materials(order: Order, recipe: Recipe, today: date) -> Iterator[str]:

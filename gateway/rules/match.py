@@ -15,40 +15,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Annotated, Any, Final, Literal
+from typing import Final, Literal
 
-import msgspec
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from gateway.errors import Refused
-from gateway.model import Entry, Finding, Json, Priority, Scan, Severity, TagSet, TagSpec, Value, Verdict
-from gateway.recipe import Exact, Frozen, Window
+from gateway.model import Entry, Finding, Json, Priority, Scan, Severity, TagSet, Value, Verdict
 from gateway.rules.base import NEVER_NS, NOTHING, Closure, RuleConfig, RuleContext
-from gateway.rules.inputs import Bounds, beyond, bounds, is_good, locate, measure, sentence, unusable
+from gateway.rules.inputs import Bounds, beyond, is_good, locate, measure, sentence, unusable
+from gateway.rules.label_trend import Trend, TrendConfig
+from gateway.rules.label_uids import UidConfig, Uids
+from gateway.rules.match_fields import Expected, Mismatch, Place, equal, field_at, flag, text_at, wanted
 
-
-def _scalar(value: object) -> object:
-    return Decimal(str(value)) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
-
-
-class Expected(Frozen):
-    """What a field must say: a value (text to the letter, a number within a tolerance) or a window."""
-
-    value: Annotated[bool | Decimal | str | None, BeforeValidator(_scalar)] = None
-    tolerance: Exact = Field(Decimal(0), ge=0)
-    """In the field's own unit."""
-    window: Window | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _plain(cls, data: Any) -> Any:
-        return data if isinstance(data, (dict, Expected)) else {"value": data}
-
-    @model_validator(mode="after")
-    def _one(self) -> Expected:
-        if (self.value is None) == (self.window is None):
-            raise ValueError("give either a value or a window")
-        return self
+__all__ = ["Expected", "MatchConfig", "MatchJudge"]
 
 
 class MatchConfig(RuleConfig):
@@ -67,6 +46,10 @@ class MatchConfig(RuleConfig):
     """The tag by which a reader says whether it read anything at all."""
     no_read: Literal["alarm", "halt", "warn", "ignore"] = "alarm"
     """It read nothing."""
+    uids: UidConfig | None = None
+    """Form of the UID; one of its own on each unit, none twice."""
+    trend: TrendConfig | None = None
+    """A warning when the average of a value drifts, before a label is out of its limits."""
 
     @model_validator(mode="after")
     def _works(self) -> MatchConfig:
@@ -83,7 +66,8 @@ class MatchConfig(RuleConfig):
 
     @property
     def _said(self) -> tuple[str, ...]:
-        return () if self.read is None else (self.read,)
+        more = [self.read, self.uids.tag if self.uids else None, self.trend.tag if self.trend else None]
+        return tuple(dict.fromkeys(tag for tag in more if tag is not None and tag not in self.expect))
 
     def inputs(self) -> tuple[str, ...]:
         return (self.on, *self._said, *self.expect)
@@ -91,27 +75,6 @@ class MatchConfig(RuleConfig):
     def build(self, name: str, context: RuleContext) -> MatchJudge:
         """ValueError: no such tag, or what is expected does not fit it."""
         return MatchJudge(name, self, context)
-
-
-class Place(msgspec.Struct, frozen=True):
-    """One field of the label, ready to compare."""
-
-    position: int
-    name: str
-    unit: str
-    value: Value = None
-    tolerance: Decimal = Decimal(0)
-    within: Bounds | None = None
-
-
-class Mismatch(msgspec.Struct, frozen=True):
-    """What is wrong with one field."""
-
-    severity: Severity
-    text: str
-    read: Value
-    expected: Value
-    field: Place
 
 
 class MatchJudge:
@@ -122,11 +85,17 @@ class MatchJudge:
         self._name = name
         self._config = config
         self.tagset, self._on = locate(context, config.on)
-        self._read = None if config.read is None else _flag(context, config.read)
+        self._read = None if config.read is None else flag(context, config.read)
         self._batch = context.batch
         self._wrong = Severity.HALT if config.halt else Severity.ALARM
         self._unread = self._wrong if config.bad_input is None else _MEANS[config.bad_input]
-        self._fields = tuple(_field(context, tag, expected) for tag, expected in config.expect.items())
+        self._fields = tuple(field_at(context, tag, expected) for tag, expected in config.expect.items())
+        self._uids = None if config.uids is None else Uids(config.uids)
+        self._uid = None if config.uids is None else text_at(context, config.uids.tag)
+        self._trend, self._trended = None, -1
+        if config.trend is not None:
+            trended, self._trended = locate(context, config.trend.tag)
+            self._trend = Trend(config.trend, trended.specs[self._trended])
         self._count: int | None = None
         self._unseen = 0
         self._told = 0
@@ -158,6 +127,12 @@ class MatchJudge:
         if self._read is not None and scan.values[self._read] is False and self._read not in scan.faults:
             return self._tell_no_read(scan, count)
         wrong = [fault for field in self._fields if (fault := self._look(scan, field)) is not None]
+        if self._uids is not None and (fault := self._look_at_uid(scan)) is not None:
+            wrong.append(fault)
+        drift = self._drifts(scan, count)
+        return (*self._verdict(scan, count, wrong), *drift) if drift else self._verdict(scan, count, wrong)
+
+    def _verdict(self, scan: Scan, count: int, wrong: Sequence[Mismatch]) -> Sequence[Finding]:
         if wrong:
             worst = max(wrong, key=lambda each: each.severity)
             text = f"label {count}: {'; '.join(each.text for each in wrong)}"
@@ -174,7 +149,7 @@ class MatchJudge:
         wrong = self._look(scan, field)
         text = wrong.text if wrong is not None and wrong.severity > Severity.WARNING else ""
         read = measure(scan.values[field.position], field.unit)
-        return field.name, read, _wanted(field), text
+        return field.name, read, wanted(field), text
 
     def _look(self, scan: Scan, field: Place) -> Mismatch | None:
         """What is wrong with one field; None if nothing is."""
@@ -189,10 +164,46 @@ class MatchJudge:
             return Mismatch(self._unread, text, None, None, field) if self._unread else None
         if field.within is not None:
             return self._outside(read, field, field.within)
-        if _equal(read, field):
+        if equal(read, field):
             return None
-        text = f"{field.name} reads {measure(read, field.unit)}, expected {_wanted(field)}"
+        text = f"{field.name} reads {measure(read, field.unit)}, expected {wanted(field)}"
         return Mismatch(self._wrong, text, read, field.value, field)
+
+    def _look_at_uid(self, scan: Scan) -> Mismatch | None:
+        """The UID of a label that was counted: its form, its range, and whether it was seen before."""
+        field = self._uid
+        if field is None or self._uids is None:
+            return None
+        read = scan.values[field.position]
+        if not is_good(scan, field.position) or not isinstance(read, str):
+            if any(each.position == field.position for each in self._fields) or not self._unread:
+                return None
+            return Mismatch(self._unread, f"{field.name} could not be read", None, None, field)
+        text = self._uids.look(read)
+        return Mismatch(self._wrong, f"{field.name} {read!r} {text}", read, None, field) if text else None
+
+    def _drifts(self, scan: Scan, count: int) -> Sequence[Finding]:
+        """A warning of its own: single labels are still right."""
+        if self._trend is None or unusable(scan, self._trended) is not None:
+            return NOTHING
+        said = self._trend.add(float(scan.values[self._trended]))  # type: ignore[arg-type]
+        if not said:
+            return NOTHING
+        name = scan.tagset.names[self._trended]
+        text = f"label {count}: {name}: {said}; look at the applicator before a label is out of its limits"
+        return (
+            Verdict(
+                f"{self._name}:trend",
+                Severity.WARNING,
+                name,
+                text,
+                value=round(self._trend.value, 6),
+                unit=scan.tagset.units[self._trended],
+                priority=Priority.LOW,
+                sampled_ns=scan.mono_ns,
+                fleeting=True,
+            ),
+        )
 
     def _outside(self, read: Value, field: Place, within: Bounds) -> Mismatch | None:
         for severity, low, high in (
@@ -282,12 +293,22 @@ class MatchJudge:
         """The count reached: labels that go by while the gateway is down are unseen, and said to be."""
         if self._count is None:
             return None
-        return {"batch": self._batch, "count": self._count, "unseen": self._unseen, "told": self._told}
+        kept: dict[str, Json] = {"batch": self._batch, "count": self._count}
+        kept |= {"unseen": self._unseen, "told": self._told}
+        if self._uids is not None:
+            kept["uids"] = self._uids.dump()
+        if self._trend is not None:
+            kept["trend"] = self._trend.dump()
+        return kept
 
     def load(self, state: Json) -> None:
         """Goes on counting, if it is still the same batch."""
         if state and state["batch"] == self._batch:
             self._count, self._unseen, self._told = state["count"], state["unseen"], state["told"]
+            if self._uids is not None and "uids" in state:
+                self._uids.load(state["uids"])
+            if self._trend is not None and "trend" in state:
+                self._trend.load(state["trend"])
 
 
 _MEANS: Final = {
@@ -296,50 +317,3 @@ _MEANS: Final = {
     "alarm": Severity.ALARM,
     "halt": Severity.HALT,
 }
-
-
-def _flag(context: RuleContext, name: str) -> int:
-    """Position of a tag that is true or false.  ValueError if it is not."""
-    tagset, position = locate(context, name)
-    if tagset.specs[position].kind != "bool":
-        raise ValueError(f"{name} is {tagset.specs[position].kind}; `read` needs a tag that is true or false")
-    return position
-
-
-def _wanted(field: Place) -> str:
-    """What a field must say, as people read it."""
-    if field.within is None:
-        return measure(field.value, field.unit) + (f" within {field.tolerance}" if field.tolerance else "")
-    ends = (measure(end, field.unit) for end in (field.within.low, field.within.high))
-    return " to ".join(ends)
-
-
-def _equal(read: Value, field: Place) -> bool:
-    if isinstance(field.value, Decimal):
-        return abs(Decimal(str(read)) - field.value) <= field.tolerance
-    return type(read) is type(field.value) and read == field.value
-
-
-def _field(context: RuleContext, name: str, expected: Expected) -> Place:
-    tagset, position = locate(context, name)
-    spec = tagset.specs[position]
-    if expected.window is not None:
-        return Place(position, name, spec.unit, within=bounds(expected.window, spec))
-    value = _as_kind(expected.value, spec)
-    if expected.tolerance and not isinstance(value, Decimal):
-        raise ValueError(f"{name} is {spec.kind}; a tolerance needs a number")
-    return Place(position, name, spec.unit, value, expected.tolerance)
-
-
-def _as_kind(value: Value, spec: TagSpec) -> Value:
-    """What is expected, as the kind of value that the tag brings.  ValueError if it cannot be one."""
-    if spec.kind == "text":
-        return f"{value:f}" if isinstance(value, Decimal) else str(value)
-    if spec.kind == "bool":
-        if not isinstance(value, bool):
-            raise ValueError(f"{spec.name} is true or false; {measure(value)} is neither")
-        return value
-    try:
-        return Decimal(str(value))
-    except ArithmeticError:
-        raise ValueError(f"{spec.name} is a number; {measure(value)} is none") from None
