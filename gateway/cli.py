@@ -76,12 +76,14 @@ def run(config: ConfigPath, log_json: Annotated[bool, typer.Option("--log-json")
 
 @app.command()
 def check(
-    config: ConfigPath, schema: Annotated[bool, typer.Option("--schema", help="print the JSON Schema")] = False
+    config: ConfigPath,
+    schema: Annotated[bool, typer.Option("--schema", help="print the JSON Schema")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="each rule in plain language")] = False,
 ) -> None:
     """Check the configuration: every error with file, line and column; worst-case reaction of each halt."""
     from gateway.cli_run import check as check_file
 
-    raise typer.Exit(check_file(config, schema=schema))
+    raise typer.Exit(check_file(config, schema=schema, explain=explain))
 
 
 @app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

@@ -83,7 +83,7 @@ def _same(logger: object, name: str, event: structlog.typing.EventDict) -> struc
     return event
 
 
-def check(config: Path, *, schema: bool) -> int:
+def check(config: Path, *, schema: bool, explain: bool = False) -> int:
     """0: it can run; 2: it cannot.  Prints every problem, the warnings and the worst-case table."""
     from gateway import config as configuration
 
@@ -98,6 +98,10 @@ def check(config: Path, *, schema: bool) -> int:
     if report.problems:
         print(f"{len(report.problems)} error(s); `linegate run` would refuse.", file=sys.stderr)
         return 2
+    if explain and report.settings is not None:
+        from gateway.explain import explanation
+
+        print(explanation(report.settings), end="\n\n")
     if report.table:
         from rich.console import Console
 

@@ -113,22 +113,26 @@ def worst_case(settings: Settings, recipe: Recipe | None = None) -> list[Row]:
 
 
 def _rows(settings: Settings, name: str, config: RuleConfig) -> Iterator[Row]:
-    if not config.halt:
+    row = until_told(settings, name, config) if config.halt else None
+    if row is None:
         return
+    for held in config.halt:
+        if held in settings.devices:
+            yield replace(row, halts=held, halt_s=settings.devices[held].stands_within_s)
+
+
+def until_told(settings: Settings, name: str, config: RuleConfig) -> Row | None:
+    """The worst case until the rule speaks, nothing halted; None where nothing is measured."""
     seen = {tag.partition("/")[0] for tags in looked_at(config, settings.tagsets) for tag in tags}
     inputs = {real for device in seen for real in settings.measuring(device)}
     measured = [(device, settings.devices[device]) for device in inputs if device in settings.devices]
     if not measured:
-        return
+        return None
     slowest, device = max(measured, key=lambda pair: pair[1].period_s + pair[1].timeout_s + _beat_s(pair[1]))
     row = Row(name, slowest, "", device.period_s, device.timeout_s, 0.0, 0.0, config.deadline_s, _beat_s(device))
     if config.kind == "stale":
-        row = replace(row, period_s=0.0, poll_s=0.0, beat_s=0.0, delay_s=_own(config, "after_s"), delay_is="silence")
-    else:
-        row = replace(row, delay_s=_own(config, "on_delay_s"))
-    for held in config.halt:
-        if held in settings.devices:
-            yield replace(row, halts=held, halt_s=settings.devices[held].stands_within_s)
+        return replace(row, period_s=0.0, poll_s=0.0, beat_s=0.0, delay_s=_own(config, "after_s"), delay_is="silence")
+    return replace(row, delay_s=_own(config, "on_delay_s"))
 
 
 def _beat_s(device: DriverConfig) -> float:

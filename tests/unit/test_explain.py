@@ -1,0 +1,180 @@
+"""`linegate check --explain`: rules in plain language, every kind, and the demonstration line's to the letter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from backtest_kit import line
+from rules_kit import CONTEXT
+from typer.testing import CliRunner
+
+from gateway.cli import app
+from gateway.config import load
+from gateway.config_derived import KINDS as DERIVED
+from gateway.explain import explanation
+from gateway.rules.base import Judge, RuleConfig, RuleContext
+from gateway.rules.explained import EXPLAINED, Said, explained
+from gateway.rules.kinds import BUILT_IN
+
+ROOT = Path(__file__).parents[2]
+GOLDEN = ROOT / "tests" / "golden" / "explain_line.txt"
+
+
+def said(folder: Path, rules: str) -> str:
+    """One line, however it was wrapped."""
+    return " ".join(explanation(load(line(folder, rules))).split())
+
+
+def test_every_kind_of_rule_explains_itself() -> None:
+    """A built-in kind without a sentence of its own does not pass."""
+    assert set(EXPLAINED) == set(BUILT_IN)
+
+
+def test_the_demonstration_line_to_the_letter() -> None:
+    """What QA signs: a change of a word of it is a change somebody reads.
+
+    Write it anew: `linegate check config/line.yaml --explain | sed '/^worst-case/,$d'`.
+    """
+    now = explanation(load(ROOT / "config" / "line.yaml"))
+
+    assert now.splitlines() == GOLDEN.read_text(encoding="utf-8").rstrip().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        (
+            "{kind: limit, input: oven/temperature, limits: {unit: Cel, warn_high: 60, high: 70}, halt: press}",
+            "above 70 Cel halts press (medium); above 60 Cel is a warning (low). Clears at the limit itself.",
+        ),
+        (
+            "{kind: limit, input: oven/temperature, limits: {unit: Cel, high: 70}, halt: press}",
+            "Reaction at worst: 1s period + 500ms poll + 500ms halt = 2s from oven until press stands.",
+        ),
+        (
+            "{kind: limit, input: oven/power, limits: {unit: '%', low: 5}, bad_input: halt, halt: press, bad_for: 2s}",
+            "If its input dies: no good value for 2s halts press.",
+        ),
+        (
+            "{kind: limit, input: oven/power, limits: {unit: '%', low: 5}, bad_input: ignore, on_delay: 3s}",
+            "below 5 % for 3s is an alarm (medium). Clears at the limit itself.",
+        ),
+        (
+            "{kind: limit, input: oven/power, limits: {unit: '%', low: 5}, bad_input: ignore}",
+            "If its input dies: nothing is said: another rule has to watch it",
+        ),
+        (
+            "{kind: limit, input: oven/power, limits: {unit: '%', low: 5}}",
+            "If its input dies: no good value for 3s is an alarm (medium).",
+        ),
+        (
+            "{kind: limit, input: '*/force', limits: {unit: V, high: 5}}",
+            "A rule for each of 1: press/force.",
+        ),
+        ("{kind: stale, input: oven, after: 5s, severity: warn}", "of whichever tag, for 5s is a warning (medium)."),
+        (
+            "{kind: stale, input: oven, after: 5s, halt: press}",
+            "5s silence + 100ms tick + 500ms halt = 5600ms from oven until press stands.",
+        ),
+        (
+            "{kind: condition, input: oven/open, on_delay: 2s, off_delay: 1s, bad_input: warn}",
+            "oven/open: true for 2s is an alarm (medium). Clears when it is not so for 1s.",
+        ),
+        (
+            "{kind: spc, input: oven/power, every: 10s, n: 1, chart: i-mr, process: {center: 50, sigma: 2}}",
+            "10s apart to a point: centre 50, sigma 2, given, rules western-electric. A signal is a warning (low).",
+        ),
+    ],
+)
+def test_a_rule_in_a_sentence(tmp_path: Path, rule: str, expected: str) -> None:
+    """Limits with their units, delays, what it means, how long it takes, what a dead input does."""
+    assert expected in said(tmp_path, f"rules:\n  it: {rule}\n")
+
+
+def test_rules_stand_by_the_device_they_halt(tmp_path: Path) -> None:
+    """What can stop a machine stands together, before what only tells."""
+    rules = """\
+rules:
+  told: {kind: stale, input: oven, after: 5s}
+  held: {kind: stale, input: press, after: 5s, halt: press}
+"""
+    text = explanation(load(line(tmp_path, rules)))
+
+    assert [each for each in text.splitlines() if each and not each.startswith(" ")] == [
+        "Halts press",
+        "Halts nothing: warnings and alarms",
+    ]
+    assert text.index("held (stale)") < text.index("Halts nothing") < text.index("told (stale)")
+
+
+def test_every_kind_of_derived_tag_is_explained(tmp_path: Path) -> None:
+    """Each says what it computes; none only of what."""
+    text = said(
+        tmp_path,
+        """\
+derived:
+  more:
+    on: oven
+    tags:
+      over: {kind: expr, expr: "t - q(60, 'Cel')", inputs: {t: oven/temperature}, unit: K}
+      rising: {kind: rate, input: oven/temperature, over: 20s, unit: K/min}
+      still: {kind: unchanged, input: oven/temperature, by: 0.5}
+      hot: {kind: time-above, input: oven/temperature, above: {unit: Cel, value: 70}}
+rules:
+  over: {kind: limit, input: more/over, limits: {unit: K, high: 5}}
+""",
+    )
+
+    assert "more/over (expr, K): t - q(60, 'Cel'), where t is oven/temperature." in text
+    assert "more/rising (rate, K/min): the slope of oven/temperature over the last 20s" in text
+    assert "more/still (unchanged, s): how long oven/temperature has not moved by more than 0.5." in text
+    assert "more/hot (time-above, min): how long oven/temperature was above 70 Cel in this batch." in text
+    assert "older than 3s: a bad value with the input's name and reason." in text
+    assert set(DERIVED) == {"expr", "rate", "unchanged", "time-above", "viscosity"}
+
+
+class Documented(RuleConfig):
+    """Watches the moon.
+
+    Nothing of this paragraph is shown.
+    """
+
+    kind: Literal["moon"] = "moon"
+
+    def inputs(self) -> tuple[str, ...]:
+        return ("oven/temperature",)
+
+    def build(self, name: str, context: RuleContext) -> Judge:
+        raise NotImplementedError
+
+
+class Speaking(Documented):
+    def explain(self, context: RuleContext) -> Said:
+        return Said(f"The moon over {context.tray_size} units.", "it is new moon.")
+
+
+def test_a_third_partys_kind_speaks_by_its_docstring_or_for_itself() -> None:
+    """The first paragraph of its docstring; its own `explain` where it has one."""
+    assert explained(Documented(), CONTEXT).what == "Watches the moon. It looks at oven/temperature."
+    assert explained(Speaking(), CONTEXT) == Said("The moon over 100 units.", "it is new moon.")
+
+
+def test_the_command_prints_it(tmp_path: Path) -> None:
+    """`check --explain` prints the rules, then what check prints."""
+    result = CliRunner().invoke(app, ["check", str(line(tmp_path)), "--explain"])
+
+    assert result.exit_code == 0
+    assert result.stdout.startswith("Halts press\n")
+    assert result.stdout.rstrip().endswith("good")
+
+
+def test_a_file_with_errors_is_not_explained(tmp_path: Path) -> None:
+    """First the errors: nothing is explained that could not run."""
+    wrong = line(tmp_path, "rules:\n  it: {kind: limt}\n")
+
+    result = CliRunner().invoke(app, ["check", str(wrong), "--explain"])
+
+    assert result.exit_code == 2
+    assert "Halts" not in result.stdout
