@@ -230,7 +230,7 @@ class SpcJudge:
         return 2 if self._config.chart.startswith("xbar") else 1
 
     def _subgroup(self, check: Check) -> list[float]:
-        """The values of its one characteristic that count: one too near to a limit to be judged is measured all the same."""
+        """The values of its one characteristic that count; one too near to a limit to be judged is measured, too."""
         wanted = self._config.characteristic or (check.asks[0].name if check.asks else "")
         of_it = [each for each in check.samples if each.characteristic == wanted and not each.superseded]
         samples = [each for each in of_it if each.passed is not None or each.verdict == INDETERMINATE]
