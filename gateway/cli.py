@@ -25,6 +25,7 @@ app = typer.Typer(
 
 if sys.argv[1:2] != ["run"]:  # the gateway itself starts without what only its callers need: 60 ms sooner
     from gateway import (
+        cli_alarms,
         cli_browse,
         cli_checks,
         cli_doctor,
@@ -43,6 +44,7 @@ if sys.argv[1:2] != ["run"]:  # the gateway itself starts without what only its 
     cli_doctor.add_to(app)
     cli_fit.add_to(app)
     cli_line.add_to(app)
+    cli_alarms.add_to(cli_line.alarms_app)
     cli_checks.add_to(app)
     cli_gates.add_to(app)
     cli_listen.add_to(app)

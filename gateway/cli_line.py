@@ -231,12 +231,30 @@ def alarms(context: typer.Context, state: State = DEFAULT_STATE) -> None:
     """Alarms that stand."""
     if context.invoked_subcommand:
         return
+    shown = _client(state).status()
     table = Table("alarm", "#", "state", "priority", "raised", "what")
-    for each in (_client(state).status().get("alarms") or {}).values():
+    for each in (shown.get("alarms") or {}).values():
         raised = _at(each["raised_ns"])
         cells = (each["alarm"], each["occurrence"], each["state"], each["priority"], raised, each["text"])
         table.add_row(*map(str, cells))
     Console().print(table)
+    hidden = shown.get("alarms/hidden") or {}
+    if hidden:
+        aside = Table("not shown", "state", "condition", "why", "what")
+        for each in hidden.values():
+            aside.add_row(each["alarm"], each["state"], "holds" if each["active"] else "gone", _why(each), each["text"])
+        Console().print(aside)
+
+
+def _why(alarm: Any) -> str:
+    """Who hid it, or what, until when, and the reason."""
+    said = [f"suppressed by {', '.join(alarm['suppressed_by'])}"] if "suppressed_by" in alarm else []
+    for key, verb in (("shelved", "shelved"), ("out_of_service", "taken out")):
+        if key in alarm:
+            what = alarm[key]
+            until = f" until {_at(what['until_ns'])}" if "until_ns" in what else ""
+            said.append(f"{verb} by {what['by']}{until}: {what['reason']}")
+    return "; ".join(said)
 
 
 @alarms_app.command("ack")

@@ -13,6 +13,7 @@ from typing import Any, Final, Generic, TypeVar
 import structlog
 from pydantic import ValidationError
 
+from gateway.alarms import Alarm
 from gateway.commands_checks import (
     AdjustedArguments,
     RepeatabilityArguments,
@@ -135,6 +136,33 @@ class AcknowledgeArguments(Frozen):
     comment: str = ""
 
 
+class ResetArguments(Frozen):
+    alarm: str
+    occurrence: int
+
+
+class ShelveArguments(Frozen):
+    alarm: str
+    seconds: float
+    """At most `gateway.alarms.longest_shelf`."""
+    reason: str
+
+
+class AlarmArguments(Frozen):
+    alarm: str
+
+
+class RemoveArguments(Frozen):
+    alarm: str
+    reason: str
+
+
+class StatsArguments(Frozen):
+    from_ns: int
+    """Wall clock, Unix ns."""
+    to_ns: int
+
+
 class ReleaseArguments(Frozen):
     halt: str
     version: int
@@ -238,8 +266,40 @@ async def value(desk: Desk, who: Principal, ask: ValueArguments) -> Json:
 
 
 async def acknowledge(desk: Desk, who: Principal, ask: AcknowledgeArguments) -> Json:
-    alarm = desk.line.acknowledge(ask.alarm, ask.occurrence, who.name, ask.comment)
-    return {"alarm": alarm.rule, "occurrence": alarm.occurrence}
+    return _told(desk.line.asked().acknowledge(ask.alarm, ask.occurrence, who.name, ask.comment))
+
+
+async def reset(desk: Desk, who: Principal, ask: ResetArguments) -> Json:
+    """Unlatch an alarm whose condition is gone."""
+    return _told(desk.line.asked().reset(ask.alarm, ask.occurrence, who.name))
+
+
+async def shelve(desk: Desk, who: Principal, ask: ShelveArguments) -> Json:
+    """Put an alarm aside for a while; it is judged on, and halts as ever."""
+    return _told(desk.line.asked().shelve(ask.alarm, ask.seconds, who.name, ask.reason))
+
+
+async def unshelve(desk: Desk, who: Principal, ask: AlarmArguments) -> Json:
+    return _told(desk.line.asked().unshelve(ask.alarm, who.name))
+
+
+async def remove(desk: Desk, who: Principal, ask: RemoveArguments) -> Json:
+    """Take an alarm out of service; it is judged on, and halts as ever."""
+    return _told(desk.line.asked().remove(ask.alarm, who.name, ask.reason))
+
+
+async def return_to_service(desk: Desk, who: Principal, ask: AlarmArguments) -> Json:
+    return _told(desk.line.asked().return_to_service(ask.alarm, who.name))
+
+
+async def alarm_stats(desk: Desk, who: Principal, ask: StatsArguments) -> Json:
+    """The figures of ISA-18.2 over a window, from the records."""
+    del who
+    return await desk.alarm_stats(ask.from_ns, ask.to_ns)
+
+
+def _told(alarm: Alarm) -> Json:
+    return {"alarm": alarm.rule, "occurrence": alarm.occurrence, "state": alarm.state.value}
 
 
 async def release(desk: Desk, who: Principal, ask: ReleaseArguments) -> Json:
@@ -292,6 +352,12 @@ COMMANDS: Final[Mapping[str, Command[Any]]] = {
         Command("scale.repeatability", RepeatabilityArguments, repeatability, FLOOR | {"qa"}),
         Command("check.value", ValueArguments, value, FLOOR),
         Command("alarm.acknowledge", AcknowledgeArguments, acknowledge, FLOOR | {"maintenance", "qa", "mes"}, BOTH),
+        Command("alarm.reset", ResetArguments, reset, FLOOR | {"maintenance", "qa"}),
+        Command("alarm.shelve", ShelveArguments, shelve, FLOOR | {"maintenance"}),
+        Command("alarm.unshelve", AlarmArguments, unshelve, FLOOR | {"maintenance"}),
+        Command("alarm.remove", RemoveArguments, remove, frozenset({"maintenance"}), signed=True),
+        Command("alarm.return", AlarmArguments, return_to_service, frozenset({"maintenance"}), signed=True),
+        Command("alarm.stats", StatsArguments, alarm_stats, changes=False),
         Command("halt.release", ReleaseArguments, release, frozenset({"technician", "supervisor", "qa"}), signed=True),
         Command("people.add", PersonArguments, person, frozenset({"admin"}), signed=True),
         Command("people.first", FirstPersonArguments, first),

@@ -94,6 +94,13 @@ class ScanPoint(Frozen):
         return self
 
 
+class AlarmsConfig(Frozen):
+    """What holds for all alarms."""
+
+    longest_shelf_s: Duration = Field(8 * 3600.0, alias="longest_shelf", gt=0, le=7 * 86400.0)
+    """So long a person may shelve an alarm at most."""
+
+
 class GatewayConfig(Frozen):
     """The gateway itself."""
 
@@ -109,6 +116,7 @@ class GatewayConfig(Frozen):
     instruments: Path | None = None
     """Register of instruments (docs/gates.md); relative to the file's own folder."""
     console: ConsoleConfig = ConsoleConfig()
+    alarms: AlarmsConfig = AlarmsConfig()
     counters: dict[Literal["units", "rejects", "labels", "labels_damaged", "tray", "position"], str] = Field(
         default_factory=dict
     )

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from gateway.alarms.stats import Tally
 from gateway.batch.complete import findings
 from gateway.batch.report import ReportData, render
 from gateway.config import Settings
@@ -21,7 +22,7 @@ from gateway.line import Line
 from gateway.line_batch import Run
 from gateway.line_gates import Gates
 from gateway.line_scans import Scans
-from gateway.model import Identity, Json, Principal
+from gateway.model import Identity, Json, Lane, Principal
 from gateway.people import People, Person
 from gateway.store.evidence import Evidence
 from gateway.store.telemetry import Telemetry
@@ -179,6 +180,18 @@ class Desk:
         # 20,000 records take 0.14 s: not on the loop that judges
         found = await asyncio.get_running_loop().run_in_executor(self._workers, findings, records)
         return self.run.close(batch, disposition, reason, found, who)
+
+    async def alarm_stats(self, from_ns: int, to_ns: int) -> Json:
+        """The figures of the alarms between two times (wall clock, Unix ns), counted from the records."""
+        await self.journal.durable()
+        tally, after = Tally(from_ns, to_ns), -1
+        while chunk := await self._evidence.read(after, 1000, lanes=(Lane.ALARMS,)):
+            for record in chunk:
+                if record.kind.startswith("alarm."):
+                    tally.take(record.kind, msgspec.json.decode(record.payload)["body"], record.time_ns)
+            after = chunk[-1].index
+            await asyncio.sleep(0)
+        return msgspec.to_builtins(tally.figures())
 
     async def records(self, batch: str) -> list[dict[str, Json]]:
         """Every record of the batch, in order, as documents."""

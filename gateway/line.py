@@ -18,7 +18,6 @@ from typing import Final, Protocol
 import structlog
 
 from gateway import halts
-from gateway.alarms import Alarm
 from gateway.derive.deriver import Derived
 from gateway.halts import Halt, Needs
 from gateway.journal import Journal
@@ -29,6 +28,7 @@ from gateway.line_checks import CheckBook
 from gateway.line_clock import ClockWatch
 from gateway.line_consumers import Consumers
 from gateway.line_halts import FOUND_HELD, Holds
+from gateway.line_suppression import Suppression
 from gateway.model import (
     CheckChange,
     Entry,
@@ -87,6 +87,11 @@ class Line:
         self._behind: list[Scan] = []
         journal.before.append(self._note_findings)
         self.alarms = Alarms(journal, world, lambda: run.running)
+        self.suppression = Suppression(run.rules, self.latest)
+        self.suppression.holds = self.alarms.holds
+        self.alarms.suppression = self.suppression
+        self.alarms.known = run.rules.__contains__
+        self.alarms.longest_shelf_s = run.rules.longest_shelf_s
         self.consumers = Consumers(journal.board, self.alarms, self.commit)
         journal.on_mended = partial(self.alarms.tell, "gateway:journal")
         run.on_dropped = self._drop
@@ -203,10 +208,10 @@ class Line:
         self._note_findings()
         self.alarms.drop(rules, f"batch {batch} ended; the rule judges no longer", batch)
 
-    def acknowledge(self, rule: str, occurrence: int, person: str, comment: str) -> Alarm:
-        """A person saw this occurrence.  Refused if another one stands by now."""
+    def asked(self) -> Alarms:
+        """The alarms as they stand at this moment, for what a person wants of them."""
         self._note_findings()
-        return self.alarms.acknowledge(rule, occurrence, person, comment)
+        return self.alarms
 
     # -- checks ----------------------------------------------------------------------------------
 
@@ -298,7 +303,10 @@ class Line:
     def _link(self, device: str, kind: str, text: str, more: Mapping[str, Json]) -> None:
         up = kind == "device.connected"
         self._journal.note(kind, {"device": device, "text": text, **more}, batch=self.run.running)
-        self.alarms.stand(f"link:{device}", "" if up else text, subject=device, priority=Priority.MEDIUM)
+        self.suppression.link(device, up=up)
+        priority = self.suppression.priority(device)
+        self.alarms.stand(f"link:{device}", "" if up else text, subject=device, priority=priority)
+        self.alarms.review()
         shown = {"connected": up, "since": str(self._world.time_ns()), **more}
         self._journal.board.set(f"devices/{device}", shown)
         self.commit()
@@ -320,6 +328,7 @@ class Line:
         if findings:
             self._act(findings, wall_ns, mono_ns)
         self.holds.tick(mono_ns)
+        self.alarms.review()
         self._watch_clock(mono_ns, wall_ns)
         if self.progress % KEEP_RULES_TICKS == 0:
             self._keep_rules()

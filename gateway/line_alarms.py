@@ -1,14 +1,15 @@
-"""The alarms of the line: raised and cleared by verdicts, acknowledged by people, noted and kept as they change."""
+"""The alarms of the line: raised and cleared by verdicts, handled by people, noted and kept as they change."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 
 from gateway import alarms
-from gateway.alarms import Alarm
+from gateway.alarms import Alarm, AlarmState, Shelf, Withdrawal
+from gateway.alarms.stats import Meter
 from gateway.errors import Refused
 from gateway.journal import Journal
 from gateway.model import Json, Lane, Priority, Severity, Verdict
@@ -18,13 +19,36 @@ log = structlog.get_logger()
 
 OURS: Final = ":"
 """In the name of an alarm of the gateway itself (`link:filler`); a rule's name has none."""
+S_NS: Final = 1_000_000_000
+LONGEST_SHELF_S: Final = 8 * 3600.0
+LEAVING: Final = {
+    AlarmState.SHELVED: "alarm.unshelved",
+    AlarmState.SUPPRESSED: "alarm.unsuppressed",
+    AlarmState.OUT_OF_SERVICE: "alarm.returned",
+}
+
+
+class SuppressionPort(Protocol):
+    """What is needed of the rules' own word on their alarms."""
+
+    def latches(self, rule: str) -> bool: ...
+    def causes(self, rule: str, subject: str, *, blind: bool) -> tuple[str, ...]: ...
+    def changed(self) -> bool: ...
 
 
 class Alarms:
-    """Owner of every standing alarm."""
+    """Owner of every alarm."""
 
     def __init__(self, journal: Journal, world: World, batch: Callable[[], str | None]) -> None:
         self.standing: dict[str, Alarm] = {}
+        """Those that are shown."""
+        self.hidden: dict[str, Alarm] = {}
+        """Shelved, suppressed by design, out of service: judged, and not shown."""
+        self.longest_shelf_s = LONGEST_SHELF_S
+        self.known: Callable[[str], bool] = lambda _: False
+        """Is there a rule of this name?"""
+        self.suppression: SuppressionPort | None = None
+        self.meter = Meter()
         self._past: dict[str, Alarm] = {}
         """Alarms that are over: their occurrences go on counting, so no old acknowledgement hits a new one."""
         self._journal = journal
@@ -36,25 +60,42 @@ class Alarms:
     def restore(self, rows: Mapping[str, Json]) -> None:
         """Those of the last run."""
         for rule, row in rows.items():
-            alarm = alarms.from_json(row)
-            (self._past if alarms.is_normal(alarm) else self.standing)[rule] = alarm
+            self._place(rule, alarms.from_json(row))
         self._changed = True
+
+    # -- verdicts ------------------------------------------------------------------------------------
 
     def take(self, verdict: Verdict) -> bool:
         """A verdict raises, raises higher or clears the alarm of its rule (ISA-18.2); True if that changed anything."""
-        previous = self.standing.get(verdict.rule) or self._past.get(verdict.rule)
+        previous = self._find(verdict.rule)
         now = self._world.time_ns()
         if verdict.severity is Severity.NORMAL:
             if previous is None or not alarms.is_active(previous):
                 return False
-            self._put(alarms.cleared(previous, now), "alarm.cleared")
+            self._put(alarms.cleared(previous, now), "alarm.changed" if alarms.is_hidden(previous) else "alarm.cleared")
             return True
-        raised = alarms.raised(previous, verdict, now)
-        if raised is previous:
+        latches, causes = self._design(verdict.rule, verdict.subject, blind=verdict.blind)
+        after = alarms.raised(previous, verdict, now, latches=latches, suppressors=causes)
+        if after == previous:
             return False
-        self._put(raised, "alarm.raised")
-        log.warning("alarm raised", alarm=verdict.rule, text=verdict.text, severity=verdict.severity.name)
+        self._raise(previous, after, verdict)
         return True
+
+    def _design(self, rule: str, subject: str, *, blind: bool) -> tuple[bool, tuple[str, ...]]:
+        if self.suppression is None:
+            return False, ()
+        return self.suppression.latches(rule), self.suppression.causes(rule, subject, blind=blind)
+
+    def _raise(self, previous: Alarm | None, after: Alarm, verdict: Verdict) -> None:
+        was = previous is not None and alarms.is_hidden(previous)
+        if alarms.is_hidden(after):
+            self._put(after, "alarm.changed" if was else "alarm.suppressed")
+            return
+        if was and previous is not None:
+            why = "it halts" if after.halted else "what hid it does not explain this"
+            self._note(LEAVING[previous.state], after, why=why)
+        self._put(after, "alarm.raised")
+        log.warning("alarm raised", alarm=verdict.rule, text=verdict.text, severity=verdict.severity.name)
 
     def tell(self, name: str, text: str, priority: Priority = Priority.HIGH) -> None:
         """Something of the gateway itself that a person must know, once."""
@@ -69,50 +110,143 @@ class Alarms:
         """Rules that judge no longer hold no alarm up: nothing could ever clear it, and it would hide the next one."""
         now = self._world.time_ns()
         for rule in rules:
-            alarm = self.standing.get(rule)
+            alarm = self._find(rule)
             if alarm is not None and alarms.is_active(alarm):
-                self._put(alarms.cleared(alarm, now), "alarm.cleared", batch=batch, why=why)
+                kind = "alarm.changed" if alarms.is_hidden(alarm) else "alarm.cleared"
+                self._put(alarms.cleared(alarm, now), kind, batch=batch, why=why)
 
     def drop_unknown(self, known: Callable[[str], bool]) -> None:
         """After a restart: alarms of rules, devices and sinks that are not there any more.
 
         `known` is asked for a rule's name, or for what stands behind the colon in a name of ours.
         """
-        gone = [name for name in self.standing if not known(name.partition(OURS)[2] or name)]
+        gone = [name for name in {**self.standing, **self.hidden} if not known(name.partition(OURS)[2] or name)]
         self.drop(gone, "nothing by this name is configured, or judges, any more")
+
+    # -- logic: what suppresses, and the end of a shelf ----------------------------------------------
+
+    def review(self) -> None:
+        """A moment went by: shelves end, and what suppresses by design has begun or ended."""
+        now = self._world.time_ns()
+        longest_ns = round(self.longest_shelf_s * S_NS)
+        for alarm in [each for each in self.hidden.values() if alarms.expired(each, now, longest_ns)]:
+            self._back(alarm, alarms.unshelved(alarm, now), "alarm.unshelved", why="its time is over")
+        if self.suppression is not None and self.suppression.changed():
+            for alarm in [*self.standing.values(), *self.hidden.values()]:
+                self._suppress(alarm, now)
+
+    def _suppress(self, alarm: Alarm, now: int) -> None:
+        _, causes = self._design(alarm.rule, alarm.subject, blind=alarm.blind and alarms.is_active(alarm))
+        after = alarms.suppressed(alarm, causes, now)
+        if after is alarm:
+            return
+        if causes:
+            self._put(after, "alarm.suppressed")
+        else:
+            self._back(alarm, after, "alarm.unsuppressed", why="what suppressed it is over")
+
+    def _back(self, before: Alarm, after: Alarm, kind: str, by: str = "gateway", **more: Json) -> None:
+        """It came back; where it is to be acknowledged anew, that is an alarm raised, for whoever knows no shelves."""
+        again = after.occurrence != before.occurrence
+        if again:
+            self._note(kind, after, by, **more)
+        self._put(after, "alarm.raised" if again else kind, "gateway" if again else by, **({} if again else more))
+
+    # -- people --------------------------------------------------------------------------------------
 
     def acknowledge(self, rule: str, occurrence: int, person: str, comment: str) -> Alarm:
         """A person saw this occurrence.  Refused if another one stands by now."""
-        alarm = self.standing.get(rule)
-        if alarm is None:
-            raise Refused("no_such_alarm", f"no alarm {rule} stands; `linegate alarms` lists those that do")
-        done = alarms.acknowledged(alarm, occurrence, person, comment, self._world.time_ns())
+        done = alarms.acknowledged(self._there(rule), occurrence, person, comment, self._world.time_ns())
         self._put(done, "alarm.acknowledged", by=person)
         return done
 
+    def reset(self, rule: str, occurrence: int, person: str) -> Alarm:
+        """A person unlatched this occurrence."""
+        done = alarms.reset(self._there(rule), occurrence)
+        self._put(done, "alarm.reset", by=person)
+        return done
+
+    def shelve(self, rule: str, seconds: float, person: str, reason: str) -> Alarm:
+        """Put aside, by a person, for a reason and a time.  Refused where it halts, or the time is too long."""
+        if not 0 < seconds <= self.longest_shelf_s:
+            text = f"an alarm is shelved for up to {self.longest_shelf_s / 60:g} min; you asked for {seconds / 60:g}"
+            raise Refused("too_long", text)
+        now = self._world.time_ns()
+        shelf = Shelf(person, reason, now, now + round(seconds * S_NS))
+        done = alarms.shelved(self._any(rule), shelf)
+        self._put(done, "alarm.shelved", by=person)
+        return done
+
+    def unshelve(self, rule: str, person: str) -> Alarm:
+        before = self._any(rule)
+        done = alarms.unshelved(before, self._world.time_ns())
+        self._back(before, done, "alarm.unshelved", person)
+        return done
+
+    def remove(self, rule: str, person: str, reason: str) -> Alarm:
+        """Out of service, until it is returned."""
+        done = alarms.removed(self._any(rule), Withdrawal(person, reason, self._world.time_ns()))
+        self._put(done, "alarm.removed", by=person)
+        return done
+
+    def return_to_service(self, rule: str, person: str) -> Alarm:
+        before = self._any(rule)
+        done = alarms.returned(before, self._world.time_ns())
+        self._back(before, done, "alarm.returned", person)
+        return done
+
+    def _there(self, rule: str) -> Alarm:
+        alarm = self.standing.get(rule) or self.hidden.get(rule)
+        if alarm is None:
+            raise Refused("no_such_alarm", f"no alarm {rule} stands; `linegate alarms` lists those that do")
+        return alarm
+
+    def _any(self, rule: str) -> Alarm:
+        """Also one that does not stand: of a rule, or of what alarmed before."""
+        alarm = self._find(rule)
+        if alarm is None and not self.known(rule):
+            raise Refused("no_such_alarm", f"there is no rule {rule!r}, and no alarm of this name ever stood")
+        return alarm or alarms.blank(rule)
+
+    # -- what there is -------------------------------------------------------------------------------
+
     def is_acknowledged(self, rule: str) -> bool:
         """True also where nothing stands."""
-        alarm = self.standing.get(rule)
+        alarm = self.standing.get(rule) or self.hidden.get(rule)
         return alarm is None or alarms.is_acknowledged(alarm)
+
+    def holds(self, rule: str) -> bool:
+        """Does its condition hold, shown or not?"""
+        alarm = self.standing.get(rule) or self.hidden.get(rule)
+        return alarm is not None and alarms.is_active(alarm)
 
     def __contains__(self, rule: object) -> bool:
         """Was there ever one by this name?"""
-        return rule in self.standing or rule in self._past
+        return rule in self.standing or rule in self.hidden or rule in self._past
+
+    def _find(self, rule: str) -> Alarm | None:
+        return self.standing.get(rule) or self.hidden.get(rule) or self._past.get(rule)
+
+    def _place(self, rule: str, alarm: Alarm) -> None:
+        for home in (self.standing, self.hidden, self._past):
+            home.pop(rule, None)
+        home = self._past if alarms.is_normal(alarm) else self.hidden if alarms.is_hidden(alarm) else self.standing
+        home[rule] = alarm
 
     def _put(self, alarm: Alarm, kind: str, by: str = "gateway", *, batch: str | None = None, **more: Json) -> None:
-        if alarms.is_normal(alarm):
-            self.standing.pop(alarm.rule, None)
-            self._past[alarm.rule] = alarm
-        else:
-            self.standing[alarm.rule] = alarm
+        self._place(alarm.rule, alarm)
         self._journal.keep("alarm", alarm.rule, alarms.to_json(alarm))
-        body = {**alarms.body(alarm), **more}
-        self._journal.note(kind, body, batch=batch or self._batch(), by=by, lane=Lane.ALARMS)
+        self._note(kind, alarm, by, batch=batch, **more)
         self._changed = True
 
+    def _note(self, kind: str, alarm: Alarm, by: str = "gateway", *, batch: str | None = None, **more: Json) -> None:
+        body = {**alarms.body(alarm), **more}
+        self._journal.note(kind, body, batch=batch or self._batch(), by=by, lane=Lane.ALARMS)
+        self.meter.take(kind, alarm.rule, alarm.priority, self._world.time_ns())
+
     def show(self) -> None:
-        """Before a commit: the picture of all that stand, once for many that changed (a lost device is a flood)."""
+        """Before a commit: the picture of all there are, once for many that changed (a lost device is a flood)."""
         if self._changed:
             self._changed = False
-            picture = {rule: alarms.body(each) for rule, each in sorted(self.standing.items())}
-            self._journal.board.set("alarms", picture)
+            for topic, home in (("alarms/hidden", self.hidden), ("alarms", self.standing)):
+                self._journal.board.set(topic, {rule: alarms.body(each) for rule, each in sorted(home.items())})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import msgspec
 
@@ -10,7 +10,7 @@ from gateway.batch.lifecycle import Batch
 from gateway.batch.order import facts
 from gateway.config import Settings
 from gateway.config_patterns import members
-from gateway.model import Json
+from gateway.model import Json, TagSet
 from gateway.recipe import Recipe
 from gateway.rules.base import Judge, RuleConfig, RuleContext
 from gateway.rules.engine import Engine
@@ -30,10 +30,47 @@ class Rules:
         """As written, patterns standing."""
         self._members: dict[str, dict[str, Judge]] = {}
         """By the name of the rule as written; of a pattern, one judge for each tag."""
+        self._written: dict[str, str] = {}
+        """Rule that a pattern made -> the pattern's own name."""
         self._sampling: dict[str, RuleConfig] = {}
         self.scales: dict[str, tuple[str, str]] = {}
         """Balance -> its repeatability as last found, and the unit."""
         self._judges: dict[str, Judge] = {}
+        self.suppressible: tuple[RuleConfig, ...] = ()
+        """Rules whose alarm something may suppress by configuration."""
+
+    @property
+    def configs(self) -> Collection[RuleConfig]:
+        """Of the rules that judge now, as written."""
+        return self._configs.values()
+
+    @property
+    def devices(self) -> Collection[str]:
+        """The real ones."""
+        return self._settings.devices
+
+    @property
+    def tagsets(self) -> Mapping[str, TagSet]:
+        return self._settings.tagsets
+
+    @property
+    def longest_shelf_s(self) -> float:
+        return self._settings.gateway.alarms.longest_shelf_s
+
+    def measuring(self, device: str) -> set[str]:
+        """The real devices that a device's values come from."""
+        return self._settings.measuring(device)
+
+    def period_s(self, device: str) -> float:
+        return self._settings.periods_s.get(device, 1.0)
+
+    def config_of(self, rule: str) -> RuleConfig | None:
+        """Of a rule that judges now; of one that a pattern made, the pattern's."""
+        return self._configs.get(self._written.get(rule, rule))
+
+    def names_of(self, name: str) -> Collection[str]:
+        """The rules that a rule as written is: itself, or those its pattern made."""
+        return self._members.get(name, (name,))
 
     def __contains__(self, rule: object) -> bool:
         return rule in self._judges
@@ -88,6 +125,8 @@ class Rules:
         made = {name: self._made(name, config, context) for name, config in configs.items()}
         judges = {name: judge for group in made.values() for name, judge in group.items()}
         old, self._configs, self._members, self._judges = self._judges, configs, made, judges
+        self._written = {each: name for name, group in made.items() if name not in group for each in group}
+        self.suppressible = tuple(each for each in configs.values() if each.suppressed_by or each.suppressed_unless)
         self._sampling = {
             rule: config for name, config in configs.items() if config.kind == "sampling" for rule in made[name]
         }

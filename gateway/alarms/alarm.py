@@ -130,9 +130,9 @@ def _covered(previous: Alarm, verdict: Verdict) -> bool:
 
 
 def _noted(alarm: Alarm, verdict: Verdict, *, latches: bool) -> Alarm:
-    """The condition of a hidden alarm began, changed, or flashed by."""
+    """The condition of a hidden alarm began, changed, or flashed by.  What is suppressed is explained: no latch."""
     active = not verdict.fleeting
-    latched = alarm.latched or latches
+    latched = alarm.latched or (latches and alarm.state is not _S.SUPPRESSED)
     return msgspec.structs.replace(alarm, active=active, latches=latches, latched=latched, **facts(verdict))
 
 

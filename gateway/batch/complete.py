@@ -55,6 +55,7 @@ def findings(records: Iterable[Payload]) -> list[Finding]:
         _halts(log),
         _verification(log),
         _alarms(log),
+        _hidings(log),
         _steps(log),
         _counts(log),
         _trays(log),
@@ -131,6 +132,18 @@ def _alarms(log: Log) -> Iterator[Finding]:
             )
         if story.active:
             yield Finding("alarm.open", f"{what} still stands: {_alarm_text(story.body)}", tuple(story.indexes))
+
+
+def _hidings(log: Log) -> Iterator[Finding]:
+    """What people put aside: their reason is theirs to give, and the reviewer's to weigh."""
+    for record in log.of("alarm.shelved", "alarm.removed"):
+        body = record["body"]
+        how = "shelved" if record["kind"] == "alarm.shelved" else "out_of_service"
+        text = f"alarm {body['alarm']} was {_HOW[how]} by {body[how]['by']}: {body[how]['reason']}"
+        yield Finding("hidden.alarm", text, _at(record))
+
+
+_HOW: Final = {"shelved": "shelved", "out_of_service": "taken out of service"}
 
 
 def _alarm_text(body: Json) -> str:

@@ -131,16 +131,18 @@ class Log:
     def alarms(self) -> list[AlarmStory]:
         stories: list[AlarmStory] = []
         standing: dict[str, AlarmStory] = {}
-        for record in self.of("alarm.raised", "alarm.acknowledged", "alarm.cleared"):
+        for record in self.of(*(f"alarm.{word}" for word in (*_SHOWN_WORDS, *_HIDING_WORDS))):
             body, word = record["body"], record["kind"].partition(".")[2]
             name, occurrence = body["alarm"], int(body["occurrence"])
             story = standing.get(name)
+            if story is None and word in _HIDING_WORDS:
+                continue  # nothing of it was shown in this batch
             if story is None or (word == "raised" and story.occurrence != occurrence):
                 if story is not None:
                     story.superseded = True
                 story = standing[name] = AlarmStory(name, occurrence, body, indexes=[])
                 stories.append(story)
-            _into(story, record, word, first=word == "raised")
+            _into(story, record, _SEEN.get(word, word), first=word in {"raised", *_SEEN})
             if body["state"] == "normal":
                 del standing[name]
         return stories
@@ -188,6 +190,10 @@ class Log:
         return [clipped for gap in found if (clipped := _clipped(gap, self.run))]
 
 
+_SHOWN_WORDS: Final = ("raised", "acknowledged", "cleared", "reset")
+_HIDING_WORDS: Final = ("shelved", "unshelved", "suppressed", "unsuppressed", "removed", "returned", "changed")
+_SEEN: Final = {"shelved": "acknowledged", "removed": "acknowledged"}
+"""Who put it aside has seen it."""
 _HALT_WORDS: Final = ("requested", "confirmed", "failed", "reasserted", "released")
 
 

@@ -155,6 +155,14 @@ class RuleConfig(Frozen):
     """Promised time from the physical change to the halt; `linegate check` refuses what cannot keep it."""
     text: str = ""
     """What the person should do; shown with the alarm."""
+    latched: bool = False
+    """Its alarm stands until it was acknowledged and reset, also when the condition is gone."""
+    suppressed_by: Names = ()
+    """Rules, or link:DEVICE, whose standing condition suppresses the alarm; never a halt."""
+    suppressed_unless: str | None = None
+    """A tag: the alarm is shown only while it is true, or one of `suppressed_unless_states`; never hides a halt."""
+    suppressed_unless_states: tuple[int, ...] = (6,)
+    """Numbers that count as running: PackML Execute."""
 
     def inputs(self) -> tuple[str, ...]:
         """Full tag names `device/tag` (or a device name) that it looks at, for `linegate check`."""

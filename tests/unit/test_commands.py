@@ -67,6 +67,8 @@ def test_what_decides_is_signed() -> None:
         "batch.close",
         "batch.abort",
         "batch.tray",
+        "alarm.remove",
+        "alarm.return",
         "gate.override",
         "halt.release",
         "people.add",
