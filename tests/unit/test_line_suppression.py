@@ -67,7 +67,7 @@ async def shelve(kit: Kit, alarm: str, seconds: float = 60, who: Principal = OPE
 
 
 async def test_a_shelf_ends_by_itself_and_the_alarm_is_what_it_is_then(tmp_path: Path) -> None:
-    """Put aside with reason and time, recorded and shown as such; after it the standing condition is a new occurrence."""
+    """Put aside with reason and time, recorded and shown as such; then what stands is a new occurrence."""
     async with Kit(tmp_path) as kit:
         await kit.begin()
         await heat(kit, 67.0)
@@ -115,7 +115,7 @@ async def test_a_shelf_survives_a_kill(tmp_path: Path) -> None:
 
 
 async def test_a_shelf_has_a_longest_time_a_reason_and_a_rule(tmp_path: Path) -> None:
-    """Eight hours where nothing is configured; no reason, no shelf; no name that does not exist; not by qa or the MES."""
+    """Eight hours where nothing is configured; no reason, no shelf; no name that is not there; not by qa."""
     async with Kit(tmp_path) as kit:
         await kit.begin()
         cases: list[tuple[str, Principal, dict[str, Any]]] = [
@@ -207,7 +207,7 @@ async def test_a_latched_alarm_wants_acknowledgement_and_reset(tmp_path: Path) -
 
 
 async def test_one_communication_alarm_for_one_lost_device(tmp_path: Path) -> None:
-    """Missing input is suppressed under the link's alarm, which is as grave; all of it is over when the link is back."""
+    """Missing input is suppressed under the link's alarm, which is as grave; over when the link is back."""
     quiet = MORE.replace(
         "dead:  {kind: stale, input: oven, after: 2s", "dead:  {kind: stale, input: balance, after: 2s"
     )
@@ -229,7 +229,7 @@ async def test_one_communication_alarm_for_one_lost_device(tmp_path: Path) -> No
 
 
 async def test_what_is_bad_when_the_link_is_back_is_shown(tmp_path: Path) -> None:
-    """Back by current condition: a value beyond its limit at once, a tag that stays bad after its first values' time."""
+    """Back by current condition: a value beyond its limit at once, a tag that stays bad a little later."""
     async with Kit(tmp_path) as kit:
         await kit.begin()
         kit.oven.link = False
