@@ -125,7 +125,7 @@ def until_told(settings: Settings, name: str, config: RuleConfig) -> Row | None:
     """The worst case until the rule speaks, nothing halted; None where nothing is measured."""
     seen = {tag.partition("/")[0] for tags in looked_at(config, settings.tagsets) for tag in tags}
     inputs = {real for device in seen for real in settings.measuring(device)}
-    measured = [(device, settings.devices[device]) for device in inputs if device in settings.devices]
+    measured = [(device, settings.devices[device]) for device in sorted(inputs) if device in settings.devices]
     if not measured:
         return None
     slowest, device = max(measured, key=lambda pair: pair[1].period_s + pair[1].timeout_s + _beat_s(pair[1]))
