@@ -32,7 +32,7 @@ from gateway.line_lamps import Lamps
 from gateway.line_notices import Notices
 from gateway.model import Identity, Json, Lane, Principal
 from gateway.people import People
-from gateway.recording import Recording
+from gateway.recording import Pulse, Recording
 from gateway.sinks.base import SinkPorts
 from gateway.station import CONNECT_S, LONGEST_S, Station
 from gateway.store.evidence import Evidence
@@ -110,7 +110,9 @@ class Gateway:
         self.forwarders = self._forwarders()
         self.witness = Witness(self.journal, evidence, telemetry, lambda: self.run.running)
         haltable = [name for name, config in settings.devices.items() if config.haltable()]
-        self.recording = Recording(self.line, evidence, haltable, hold=settings.gateway.store_policy == "hold")
+        hold = settings.gateway.store_policy == "hold"
+        self.recording = Recording(self.line, evidence, haltable, hold=hold)
+        self.pulse = Pulse(self.line, evidence, self._mute, hold=hold)
         telemetry.attend([name for name, config in settings.sinks.items() if config.wants_scans])
         telemetry.on_shed(self._shed)
         self._store_beats = 0
@@ -120,6 +122,10 @@ class Gateway:
             name: Station(name, config, self.settings.tagsets[name], self.line, self.world, self.line.next_seq)
             for name, config in self.settings.devices.items()
         }
+
+    def _mute(self, mute: bool) -> None:
+        for station in self.stations.values():
+            station.mute = mute
 
     def _lamps(self) -> Lamps:
         lights = {name: self.stations[name] for name, config in self.settings.devices.items() if config.shows}
@@ -221,6 +227,7 @@ class Gateway:
             "line timer": self.line.tick_for_ever,
             **{f"sink {forwarder.name}": forwarder.run for forwarder in self.forwarders},
             "checkpoints": self.witness.run,
+            "store's pulse": self.pulse.run,
             "notices": Notices(self.settings.devices, self.line.alarms, self.line.commit).run,
             "console": partial(self._console, door, token_file),
         }

@@ -7,7 +7,7 @@ judged and held without a record, loudly, for as long as it takes: never a crash
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Final
 
 import structlog
@@ -20,6 +20,54 @@ from gateway.store.evidence import Evidence
 log = structlog.get_logger()
 
 STORE: Final = "gateway:store"
+LOOK_S: Final = 0.25
+STUCK_LOOKS: Final = 8
+"""Two seconds: no commit takes so long on a sound disk, and a controller's own watch takes as long again."""
+
+
+class Pulse:
+    """The thread that keeps the evidence must answer.  While it does not, no controller gets our heartbeat.
+
+    A write that never comes back (a hung disk, a deadlock) is no failure the store could tell: nobody would know that
+    nothing is recorded any more.  The controllers' own watch then does what it is there for.
+    """
+
+    def __init__(self, line: Line, evidence: Evidence, mute: Callable[[bool], None], *, hold: bool) -> None:
+        """`mute`: no beats, or beats again.  Not `hold`: it is alarmed, and the line runs on."""
+        self._line, self._evidence, self._mute, self._hold = line, evidence, mute, hold
+        self._answered = True
+        self._looks = 0
+        """How often it was looked for in vain: a process that was stopped counts no time."""
+        self._stuck = False
+
+    async def run(self) -> None:
+        """For ever."""
+        while True:
+            if self._answered:
+                self._answered = False
+                self._evidence.writer.post(self._answer)
+            await asyncio.sleep(LOOK_S)
+            self._looks = 0 if self._answered else self._looks + 1
+            self._judge()
+
+    def _answer(self) -> None:
+        self._answered = True
+
+    def _judge(self) -> None:
+        stuck = self._looks >= STUCK_LOOKS
+        if stuck == self._stuck:
+            return
+        self._stuck = stuck
+        text = (
+            f"the store's thread has not answered for {LOOK_S * STUCK_LOOKS:g} s: nothing is recorded" if stuck else ""
+        )
+        if stuck:
+            log.error("store hangs", next="no heartbeats" if self._hold else "an alarm; the line runs on")
+        else:
+            log.info("store answers again")
+        self._mute(stuck and self._hold)
+        self._line.alarms.stand("gateway:store-thread", text, priority=Priority.CRITICAL)
+        self._line.commit()
 
 
 class Recording:

@@ -73,6 +73,9 @@ class Station:
         self.overruns = 0
         """Slots of the grid that polls ran over."""
         self.withhold_beat = False
+        """A hold of this device failed."""
+        self.mute = False
+        """Nothing vouches for the gateway as a whole: no device gets a beat."""
         self._tagset = tagset
         self._line = line
         self._world = world
@@ -390,7 +393,7 @@ class Station:
         now = asyncio.get_running_loop().time()
         if not self.config.beat_s or self._next_beat - now >= EARLY_S:
             return True
-        if self.withhold_beat or not isinstance(device, Beating):
+        if self.withhold_beat or self.mute or not isinstance(device, Beating):
             self._set_next_beat(self.config.beat_s, now)
             return True
         self._beats = (self._beats + 1) % 65536

@@ -29,6 +29,19 @@ from simulators.plant import Plant
 FAULTS: Final = ("not applied", "exception", "timeout", "relents", "cut mid-write")
 STANDING: Final = frozenset({State.HELD, State.STOPPED, State.ABORTED})
 COMMAND, STATE, BEAT = 100, 50, 101
+ALLOWED: Final[dict[str, frozenset[tuple[str, object]]]] = {
+    "press": frozenset({(str(BEAT), None), (str(COMMAND), (1,))}),
+    "filler": frozenset(
+        {
+            ("Heartbeat.In", None),
+            ("CntrlCmd", int(Command.HOLD)),
+            ("CntrlCmd", 0),
+            ("CmdChangeRequest", True),
+            ("CmdChangeRequest", False),
+        }
+    ),
+}
+"""All that may ever be written to these machines: none of it can start one (tests/integration/test_halt_actions.py)."""
 HOT, COOL = 99.0, 20.0
 
 
@@ -44,6 +57,8 @@ class Press(Device):
         self.machine = Packml()
         self.fault_is = ""
         self.beats = 0
+        self.seen: set[tuple[str, object]] = set()
+        """What was ever written to it, its heartbeat's count apart."""
         self._held_s = 0.0
         self.door = TcpDoor("127.0.0.1", 0, lambda send: TcpTalker(1, self, send), self.gate)
         self.links = (self.door,)
@@ -55,6 +70,7 @@ class Press(Device):
         return [image[at] for at in range(address, address + count)]
 
     def write(self, address: int, words: Sequence[int]) -> None:
+        self.seen.add((str(address), None if address == BEAT else tuple(words)))
         if address == BEAT:
             self.beats = words[0]
         elif words[0] == 1:
@@ -86,6 +102,14 @@ class Press(Device):
 
 class OpcFiller(Filler):
     """The simulated filler under the names of this proof."""
+
+    def __init__(self, plant: Plant, place: Place) -> None:
+        self.seen: set[tuple[str, object]] = set()
+        super().__init__(plant, place)
+
+    def _note(self, what: str, value: object) -> None:
+        self.seen.add((what, None if what == "Heartbeat.In" else value))
+        super()._note(what, value)
 
     _FAULT: Final = {
         "not applied": ("lying", {}),
@@ -254,6 +278,9 @@ class Shop:
                 said = str(refusal)
                 await asyncio.sleep(0.1)
         assert self.standing(name) is None, f"{name}: not released ({said}): {self.standing(name)}"
+        await asyncio.sleep(0.3)
+        if self.machines[name].machine.state not in STANDING:
+            self.lies.append(f"{name} moves after a release that nobody followed up at the machine")
         self.machines[name].machine.found(State.EXECUTE)
         await asyncio.sleep(0.3)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from halt_kit import FAULTS, STANDING, Shop
+from halt_kit import ALLOWED, FAULTS, STANDING, Shop
 
 from gateway.halts import HaltState
 from gateway.model import HaltProof
@@ -76,6 +76,8 @@ async def test_a_thousand_halts_are_confirmed_by_the_machine_or_failed(tmp_path:
             for at, name in enumerate(shop.names):
                 lives.create_task(life(at // 2, name))
         raised = len(shop.kit.records("halt.failed"))
+    written = {(name.rstrip("0123456789"), *each) for name, unit in shop.machines.items() for each in unit.seen}
+    beyond = [each for each in written if each[1:] not in ALLOWED[each[0]]]
     for what, number in sorted(count.halts.items()):
         _say(f"{what:24} {number}")
     for wrong in (*shop.lies, *count.wrong)[:20]:
@@ -85,6 +87,8 @@ async def test_a_thousand_halts_are_confirmed_by_the_machine_or_failed(tmp_path:
         f"machine standing; {raised} HALT FAILED, p50 {_share(count, 0.5):.2f} s and p99 {_share(count, 0.99):.2f} s "
         f"after the order; {len(count.wrong)} wrong"
     )
+    _say(f"R13: {len(written)} kinds of writes seen at the machines, {len(beyond)} beyond the list: {beyond}")
+    assert not beyond
     assert not shop.lies
     assert not count.wrong
     assert _share(count, 0.99) <= FAILED_WITHIN_S
