@@ -12,6 +12,7 @@ import contextlib
 import gc
 import json
 import logging
+import os
 import secrets
 import signal
 import sys
@@ -103,7 +104,9 @@ async def _open_control(control: Any, host: str, port: int) -> int:
     try:
         return int(await control.open(host, port))
     except OSError as error:
-        raise OSError(f"the control cannot listen on {host}:{port}: {error.strerror or error}") from error
+        why = os.strerror(error.errno) if error.errno else str(error)
+        what = "is another simulated line running? end it, or give --control another port (0: any free one)"
+        raise OSError(f"the control cannot listen on {host}:{port}: {why}; {what}") from error
 
 
 async def _run(line: Line, ended: asyncio.Event, addresses: dict[str, Any]) -> None:

@@ -162,12 +162,14 @@ class OpcUaLink:
         self._hidden: dict[ua.NodeId, Any] = {}
         self._doubted: set[ua.NodeId] = set()
         self._listener: _Listener | None = None
+        self._built = False
         self.front = 0
         """Port of the proxy before it, which is what people are told."""
         self.index = 0
 
     async def build(self, populate: Callable[[OpcUaLink], Awaitable[None]]) -> None:
         """Make the address space; nothing listens yet."""
+        self._built = True
         self._core = _SmallServer()
         self.server = Server(iserver=self._core)
         await self.server.init()
@@ -204,6 +206,8 @@ class OpcUaLink:
 
     async def close(self) -> None:
         """Stop the server for good.  Safe if it never opened."""
+        if not self._built:
+            return
         if self._listener is not None:
             await self._listener.shut()
             if self._listener.cleanup_task is not None:

@@ -41,6 +41,9 @@ class ModbusLink(Stream):
     first listens until the late answer came by or `late_s` have passed since the abandoned request was sent.
     """
 
+    most_per_s = 8_000_000
+    """Many units stand behind one gateway; what is no frame ends the connection anyway."""
+
     def __init__(self, where: str, framing: Framing, gap_s: float = 0.0, late_s: float = 0.0) -> None:
         super().__init__(where)
         self.framing = framing

@@ -44,7 +44,7 @@ class ReaderLink(Stream):
         self.dropped_lines = 0
         self._frames: deque[Frame] = deque()
         self._full = False
-        self._paused = False
+        self.full = False
         self._opened_at = self.loop.time()
         self._waiter: asyncio.Future[None] | None = None
 
@@ -52,7 +52,7 @@ class ReaderLink(Stream):
         super().connection_made(transport)
         self._opened_at = self.heard_at = self.loop.time()
         self.framer = Framer(self.config.form)
-        self._paused = False
+        self.full = False
         _keep_alive(transport.get_extra_info("socket"))
         if self.config.greeting:
             self.transport.write(self.config.greeting.encode(self.config.encoding, "replace"))
@@ -77,9 +77,9 @@ class ReaderLink(Stream):
         excess = len(self._frames) - self.config.queue
         if excess > 0:
             self._drop(excess)
-        if len(self._frames) * 2 > self.config.queue and self.lost is None and not self._paused:
+        if len(self._frames) * 2 > self.config.queue and self.lost is None and not self.full:
             self.transport.pause_reading()
-            self._paused = True
+            self.full = True
         self._wake()
 
     def _drop(self, excess: int) -> None:
@@ -95,9 +95,9 @@ class ReaderLink(Stream):
         if not self._frames:
             return None
         frame = self._frames.popleft()
-        if self._paused and len(self._frames) * 4 < self.config.queue and self.lost is None:
+        if self.full and len(self._frames) * 4 < self.config.queue and self.lost is None:
             self.transport.resume_reading()
-            self._paused = self._full = False
+            self.full = self._full = False
         return self.arrived - len(self._frames), frame
 
     @property

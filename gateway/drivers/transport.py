@@ -14,10 +14,10 @@ import os
 import socket
 import stat
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar, cast
+from typing import Any, ClassVar, Final, TypeVar, cast
 from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
@@ -35,6 +35,8 @@ _OPTIONS: Final[dict[str, dict[str, Any]]] = {
 FASTEST: Final = 4_000_000
 """The highest baud rate that serial ports are set to."""
 _CLOSE_TIMEOUT_S: Final = 1.0
+_WINDOW_S: Final = 0.05
+_LEAST_BUFFER: Final = 16_384
 _ALIVE: Final = (
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
     (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 5),
@@ -148,6 +150,11 @@ class Stream(asyncio.Protocol):
     Subclasses take bytes in `data_received` and hear of the end in `dropped`.
     """
 
+    most_per_s: ClassVar[int] = 320_000
+    """Bytes a second that are taken over TCP, far more than such a device ever says: a flood waits at the door."""
+    full = False
+    """What came waits to be taken: nothing more is to be read now."""
+
     def __init__(self, where: str) -> None:
         self.where = where
         self.loop = asyncio.get_running_loop()
@@ -179,8 +186,9 @@ class Stream(asyncio.Protocol):
             return
         if not self.transport.is_closing():
             self.transport.abort()
-        async with asyncio.timeout(_CLOSE_TIMEOUT_S):
-            await self._gone.wait()
+        with suppress(TimeoutError):  # given up: nobody reads from it any more
+            async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+                await self._gone.wait()
         await asyncio.sleep(0)
 
 
@@ -225,8 +233,41 @@ def _reason(error: OSError) -> str:
 
 
 async def _open_tcp(url: StreamUrl, stream: Stream) -> None:
-    transport, _ = await stream.loop.create_connection(lambda: stream, url.host, url.port)
-    _keep_alive(transport.get_extra_info("socket"))
+    transport, _ = await stream.loop.create_connection(lambda: _Door(stream), url.host, url.port)
+    sock = transport.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, max(_LEAST_BUFFER, int(stream.most_per_s * _WINDOW_S)))
+    _keep_alive(sock)
+
+
+class _Door(asyncio.Protocol):
+    """Lets in what a device can mean, and keeps a flood outside: TCP makes whoever floods us wait."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._room = stream.most_per_s * _WINDOW_S
+        self._heard = 0
+        self._since_s = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._stream.connection_made(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._stream.connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        now_s = self._stream.loop.time()
+        if now_s - self._since_s > _WINDOW_S:
+            self._since_s, self._heard = now_s, 0
+        self._heard += len(data)
+        if self._heard > self._room and not self._stream.transport.is_closing():
+            self._stream.transport.pause_reading()
+            self._stream.loop.call_later(self._heard / self._stream.most_per_s, self._open)
+            self._heard = 0
+        self._stream.data_received(data)
+
+    def _open(self) -> None:
+        if not self._stream.full and not self._stream.transport.is_closing():
+            self._stream.transport.resume_reading()
 
 
 def _keep_alive(sock: socket.socket) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pty
 from collections.abc import Iterator
@@ -69,3 +70,39 @@ async def test_a_port_that_another_program_holds_says_so(port: str) -> None:
         with pytest.raises(DeviceError, match="another program has it open"):
             async with open_stream(parse_url(f"serial://{port}", SCHEMES), Stream("scale"), 2.0):
                 pytest.fail("both have it")
+
+
+class Counting(Stream):
+    """Takes everything, and looks whether it is whole."""
+
+    taken = 0
+    whole = True
+
+    def data_received(self, data: bytes) -> None:
+        self.whole = self.whole and all(byte == (self.taken + at) % 256 for at, byte in enumerate(data))
+        self.taken += len(data)
+
+
+async def test_a_flood_waits_outside_and_loses_nothing() -> None:
+    """Whoever sends as fast as the wire takes it gets in what a device could mean, in order, and no more."""
+    page = bytes(range(256)) * 256
+    ended = asyncio.Event()
+
+    async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        del reader
+        try:
+            while True:
+                writer.write(page)
+                await writer.drain()
+        except ConnectionError:
+            writer.close()
+            ended.set()
+
+    server = await asyncio.start_server(flood, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with open_stream(parse_url(f"tcp://127.0.0.1:{port}", ("tcp",)), Counting("mad"), 2.0) as stream:
+        await asyncio.sleep(1)
+        assert 50_000 < stream.taken < 2 * stream.most_per_s
+        assert stream.whole
+    await ended.wait()
+    server.close()
