@@ -77,6 +77,9 @@ def _checks(log: Log) -> Iterator[Finding]:
         elif story.judged is None:
             taken = len(story.body.get("samples", ()))
             yield Finding("check.open", f"{what} was never judged: {taken} of {story.body['n']} samples in", indexes)
+        if story.judged is not None and story.body["state"] == "indeterminate":
+            why = story.body.get("text") or "it proves neither"
+            yield Finding("check.indeterminate", f"{what} is indeterminate: {why}", indexes)
         if story.judged is not None and story.body["state"] == "failed":
             yield Finding("check.failed", f"{what} failed: {story.body.get('text') or 'out of limits'}", indexes)
 
@@ -94,14 +97,28 @@ def _plans(log: Log) -> Iterator[Finding]:
     units = int(log.outcome.get("units_filled", 0))
     for name, plan in log.recipe.get("plans", {}).items():
         asked = [story for story in log.checks if str(story.body.get("plan", "")).rpartition(".")[2] == name]
-        every = plan.get("every_units")
-        due = units // every if every else 0
-        if not asked and (due or not every):
+        due, by_units = expected(plan, units), [story for story in asked if _by_units(story)]
+        sure = due or plan.get("every") or "start" in plan.get("after", ())
+        if not asked and sure:
             yield Finding("check.absent", f"the recipe's plan {name} never asked for a check")
-        elif len(asked) < due:
-            indexes = tuple(story.indexes[0] for story in asked)
-            text = f"the recipe's plan {name} asked for {len(asked)} checks; {units} units call for {due}"
+        elif len(by_units) < due:
+            indexes = tuple(story.indexes[0] for story in by_units)
+            text = f"the recipe's plan {name} asked for {len(by_units)} checks; {units} units call for {due}"
             yield Finding("check.absent", text, indexes)
+
+
+def expected(plan: Json, units: int) -> int:
+    """How many checks so many units call for, at least: each n-th unit, and the random ones of every whole span."""
+    every, random = plan.get("every_units"), plan.get("random") or {}
+    span = str(random.get("per", "")).partition("unit")
+    by_chance = units // int(span[0]) * int(random["n"]) if span[1] else 0
+    return (units // every if every else 0) + by_chance
+
+
+def _by_units(story: CheckStory) -> bool:
+    """Asked for by the units made, and not by time, an event or a person."""
+    why = str(story.body.get("why", "schedule"))
+    return why in {"schedule", "random"} and story.body.get("due_units") is not None
 
 
 def _halts(log: Log) -> Iterator[Finding]:

@@ -40,7 +40,7 @@ KINDS: Final[dict[str, str]] = {
     "halt.released": "a person released it, with a reason and the version they saw",
     "check.due": "a check of a sampling plan fell due",
     "check.taken": "a sample of it was taken",
-    "check.judged": "passed or failed, with all samples; suspect trays where it failed",
+    "check.judged": "passed, failed or indeterminate, with all samples; suspect trays where it did not pass",
     "check.missed": "not done in its grace: a deviation",
     "weighing.recorded": "a weight seen on a balance, judged or not",
     "chart.frozen": "the limits of a control chart were found in its phase I, and stand from now on",
