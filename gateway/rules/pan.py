@@ -112,6 +112,15 @@ class Pan:
         self.empty_below = min(self.empty_below, other.empty_below)
 
     def scan(self, scan: Scan, now_ns: int) -> Sequence[Finding]:
+        """What lies there is each member's to keep: all of them, or a restart would take an older one's word."""
+        before = self.free, self.empty, self.unknown
+        found = self._look(scan, now_ns)
+        if before != (self.free, self.empty, self.unknown):
+            for member in self.members:
+                member.dirty = True
+        return found
+
+    def _look(self, scan: Scan, now_ns: int) -> Sequence[Finding]:
         self.expire(now_ns, scan.time_ns)
         trouble = unusable(scan, self.position, strict=True)
         if trouble is not None:
@@ -129,7 +138,14 @@ class Pan:
         if not self.fresh:
             return NOTHING
         self.fresh = False
-        return (self._record(value, scan, "no take was armed"),)
+        return (self._record(value, scan, self._why_unbound()),)
+
+    def _why_unbound(self) -> str:
+        if self.take is None:
+            return "no take was armed"
+        if self.unknown:
+            return "the balance was out of sight with something on it: empty the pan, then put the unit on again"
+        return "it was weighed before: empty the pan, then put the unit on"
 
     def _bind(self, take: Take, value: Decimal, scan: Scan) -> Sequence[Finding]:
         self.take = None
@@ -150,6 +166,7 @@ class Pan:
             self.free = not self.unknown
             self.empty = self.empty and value is not None and value < self.empty_below
         if value is not None and value < self.empty_below:  # a draught over an empty pan: what comes next is another
+            self.free, self.unknown = True, False
             self._unsettled_ns, self._told = None, False
             return NOTHING
         if self._unsettled_ns is None:

@@ -41,6 +41,8 @@ class Triggers:
         self._next_unit = plan.every_units or 0
         self._drawn = 0
         """Random checks that fell due so far."""
+        self._next_at: int | None = None
+        """Where the next one falls; drawn once."""
         self._ran = False
         self._stood = False
         self._pending: list[str] = []
@@ -101,13 +103,15 @@ class Triggers:
         span, by_units = random.per_units, random.per_units is not None
         span = span if span is not None else round((random.per_s or 0) * S_NS)
         made = (self._production.units or 0) if by_units else self._production.produced_ns
-        while True:
-            block, place = divmod(self._drawn, random.n)
-            at = block * span + draws(self._seed, block, span, random.n)[place] + 1
-            if made < at:
-                return
-            self._drawn += 1
-            found.append(Due(RANDOM, RANDOM, at if by_units else None))
+        while made >= self._drawn_at(random.n, span):
+            found.append(Due(RANDOM, RANDOM, self._next_at if by_units else None))
+            self._drawn, self._next_at = self._drawn + 1, None
+
+    def _drawn_at(self, n: int, span: int) -> int:
+        if self._next_at is None:
+            block, place = divmod(self._drawn, n)
+            self._next_at = block * span + draws(self._seed, block, span, n)[place] + 1
+        return self._next_at
 
     # -- over a restart ---------------------------------------------------------------------------
 
@@ -124,6 +128,7 @@ class Triggers:
     def load(self, state: Json) -> None:
         self._next_ns, self._next_unit = state["next_ns"], state["next_unit"]
         self._drawn, self._pending = state.get("drawn", 0), list(state.get("pending", ()))
+        self._next_at = None
         self._ran, self._stood = state.get("ran", True), state.get("stood", False)
 
 

@@ -250,3 +250,23 @@ def test_a_balance_that_talks_without_a_weight_is_not_lost() -> None:
     bench.pan(None, stable=False, raw=b"S +\r\n")
     bench.pan("1.01")
     assert len(bench.open()[0].samples) == 2
+
+
+def test_what_lies_on_a_shared_pan_is_known_after_a_restart_whoever_wrote_last() -> None:
+    """Two rules on one balance, kept as the store keeps them: only what changed, when it changed."""
+    for names in (("one", "two"), ("two", "one")):
+        bench = Line(one=rule(EVERY_15_MIN), two=rule(EVERY_15_MIN))
+        store = bench.engine.dump()
+        bench.filler()
+        bench.run(900, per_s=1)
+        store |= bench.engine.changed()
+        bench.weigh("1.00", names[0], unit_no=900)
+        store |= bench.engine.changed()
+        fresh = Line(one=rule(EVERY_15_MIN), two=rule(EVERY_15_MIN))
+        fresh.engine.load(store)
+        fresh.at_s, fresh.counter, fresh.made = bench.at_s, bench.counter, bench.made
+        fresh.take(names[1], unit_no=899)
+        fresh.pan("1.00")
+        assert [len(check.samples) for check in sorted(fresh.open(), key=lambda each: each.rule != names[0])] == [1, 0]
+        fresh.put("1.01")
+        assert [len(check.samples) for check in fresh.open()] == [1, 1]
