@@ -57,6 +57,7 @@ def replay(
     """Replay recorded telemetry through rules: what would have been warned, alarmed, halted, and when."""
     from gateway.backtest.run import play
     from gateway.config import load
+    from gateway.errors import LinegateError
 
     rules, data = _sorted(files, compare)
     wish = _wish(data, recipe, batch or [], since, until, timezone, time_format, gap, checks=checks)
@@ -70,7 +71,10 @@ def replay(
     if report is not None:
         from gateway.backtest.page import page
 
-        report.write_text(page(results, differences), encoding="utf-8")
+        try:
+            report.write_text(page(results, differences), encoding="utf-8")
+        except OSError as error:
+            raise LinegateError(f"--report {report}: cannot be written: {error.strerror}") from None
         print(f"report: {report}", file=sys.stderr)
 
 
@@ -147,6 +151,8 @@ def _lines(target: str) -> Iterator[Write]:
     """One JSON document a line."""
     from decimal import Decimal
 
+    from gateway.errors import LinegateError
+
     def plain(value: object) -> object:
         return str(value) if isinstance(value, Decimal) else value
 
@@ -157,8 +163,11 @@ def _lines(target: str) -> Iterator[Write]:
         yield writer(sys.stdout)
         sys.stdout.flush()
         return
-    with Path(target).open("w", encoding="utf-8") as file:
-        yield writer(file)
+    try:
+        with Path(target).open("w", encoding="utf-8") as file:
+            yield writer(file)
+    except OSError as error:
+        raise LinegateError(f"--jsonl {target}: cannot be written: {error.strerror}") from None
 
 
 def _tell(write: Write) -> Callable[[int, Finding], None]:

@@ -120,14 +120,19 @@ def _chart(result: Result, tag: str, named: Sequence[tuple[Episode, str]]) -> di
         if each.worst is Severity.HALT
     ][:MOST_HELD]
     marks = [
-        Mark(at_ns, label if number < MOST_NAMED else "", f"{stamp(at_ns)} {each.rule}: {each.text}", grave=grave)
-        for number, (each, label) in enumerate(mine)
-        for at_ns, grave in ((each.since_ns, each.worst >= Severity.ALARM),)
+        mark for number, (each, label) in enumerate(mine) for mark in _marks(each, label if number < MOST_NAMED else "")
     ]
     unit = _spec(result, tag).unit
     title = tag if unit in ("1", "{count}") else f"{tag}, {unit}"
     svg = trend(title, points, limits, span, halts=halts, marks=marks)
     return {"title": title, "svg": Markup(svg), "count": len(mine)}  # noqa: S704  # escaped where it is drawn
+
+
+def _marks(each: Episode, label: str) -> Iterator[Mark]:
+    """Where it was warned, alarmed, halted; the worst has the name."""
+    for severity, at_ns in sorted(each.raised.items()):
+        text = f"{stamp(at_ns)} {each.rule}: {each.text}"
+        yield Mark(at_ns, label if severity is each.worst else "", text, grave=severity >= Severity.ALARM)
 
 
 def _spec(result: Result, tag: str) -> TagSpec:

@@ -123,9 +123,9 @@ def _resolved(
     if misfits:
         raise ConfigError(misfits)
     if resolved is None:
-        words = ", ".join(sorted({word for word in rule.references.values() if word.startswith("batch.")}))
-        given = "; ".join(problem.message.partition(";")[0] for problem in problems)
-        yield rule.name, None, f"needs {words}{': ' + given if given else ''}: give --batch name=value"
+        facts = {word.removeprefix("batch.") for word in rule.references.values() if word.startswith("batch.")}
+        missing = " ".join(f"--batch {fact}=..." for fact in sorted(facts - (batch or {}).keys()))
+        yield rule.name, None, f"needs facts of a batch: give {missing}"
         return
     for name, each in members(rule.name, resolved, settings.tagsets):
         yield name, each, ""

@@ -118,6 +118,8 @@ def _opened(path: Path, settings: Settings, wish: Wish, notes: Notes) -> Source:
     measured = {name: settings.tagsets[name] for name in settings.devices}
     if not path.exists():
         raise LinegateError(f"{path}: is not there; name a state folder, a telemetry.db, a CSV or a Parquet file")
+    if not path.is_dir() and not path.is_file():  # a pipe or a device may never end, and cannot be read twice
+        raise LinegateError(f"{path}: is no file; name a state folder, a telemetry.db, a CSV or a Parquet file")
     if path.is_dir() or path.suffix in (".db", ".sqlite"):
         return Stored(path, measured, wish, notes, frozenset(settings.derived))
     return open_table(path, measured, wish, notes)

@@ -24,6 +24,7 @@ NOT_YET: Final = Fault(Quality.BAD, "nothing in the data yet")
 _EMPTY: Final = "empty cell"
 _QUALITIES: Final = {"": Quality.GOOD, "good": Quality.GOOD, "uncertain": Quality.UNCERTAIN, "bad": Quality.BAD}
 _SHOWN: Final = 6
+_LONG: Final = 40
 
 
 def is_parquet(path: Path) -> bool:
@@ -99,12 +100,13 @@ class Wide:
         names = [name for name in head if name in known]
         strange = [name for name in head if name not in known and name != TIME]
         if not names:
-            there = ", ".join(map(repr, strange[:_SHOWN])) or "none"
+            there = ", ".join(repr(name[:_LONG]) for name in strange[:_SHOWN]) or "none"
             some = ", ".join(list(known)[:_SHOWN])
             raise LinegateError(f"{reader.path}: no column is a tag of this line, as {some}; there are {there}")
         if strange:
             more = f" and {len(strange) - _SHOWN} more" if len(strange) > _SHOWN else ""
-            notes.say(f"{reader.path.name}: no tag of this line, passed over: {', '.join(strange[:_SHOWN])}{more}")
+            some = ", ".join(name[:_LONG] for name in strange[:_SHOWN])
+            notes.say(f"{reader.path.name}: no tag of this line, passed over: {some}{more}")
         kinds = {name: known[name].specs[known[name].names.index(name)].kind for name in names}
         self._reader = msgspec.structs.replace(reader, columns=tuple(Column(name, kinds[name]) for name in names))
         self._notes = notes
@@ -203,7 +205,7 @@ class Long:
                 value, fault = self._value(place, text, more[0] if more else None)
                 cells.append((row.time_ns, place.device, place.position, value, fault))
             if strange:
-                told = ", ".join(f"{name} ({count})" for name, count in list(strange.items())[:_SHOWN])
+                told = ", ".join(f"{name[:_LONG]} ({count})" for name, count in list(strange.items())[:_SHOWN])
                 self._notes.say(f"{self._reader.path.name}: no tag of this line, passed over: {told}")
             cells.sort(key=_time_of)  # stable: of one time, the file's own order
             self._cells = cells

@@ -353,6 +353,9 @@ def test_the_report_is_one_page_with_charts(tmp_path: Path) -> None:
         (("line.yaml", "data.csv", "--batch", "B-1"), "--batch takes a name and a value"),
         (("line.yaml", "data.csv", "--recipe", "cake"), "there is no recipe 'cake'"),
         (("line.yaml", "data.csv", "--gap", "5"), "is not a duration"),
+        (("line.yaml", "data.csv", "--jsonl", "no/such/folder"), "--jsonl no/such/folder: cannot be written"),
+        (("line.yaml", "data.csv", "--report", "no/such/folder"), "--report no/such/folder: cannot be written"),
+        (("line.yaml", "/dev/zero"), "/dev/zero: is no file"),
     ],
 )
 def test_wrong_words_are_told(
