@@ -216,6 +216,22 @@ def test_a_cartridge_left_on_the_pan_while_the_link_was_lost_is_not_weighed_agai
     assert [sample.value for sample in bench.open()[0].samples] == [Decimal("1.00"), Decimal("1.01")]
 
 
+def test_a_pan_that_swings_back_to_nothing_was_emptied() -> None:
+    """Lifted and put on again within a second: the balance had no time to be stable, and is believed all the same."""
+    bench = line()
+    bench.filler(100)
+    bench.take()
+    bench.pan("0.000")
+    bench.pan("1.000", stable=False)
+    for _ in range(5):
+        bench.pan(None, stable=False)
+    bench.pan("1.001")
+    assert "out of sight" in bench.weighings()[-1].sample.reason
+    bench.pan("0.013", stable=False)
+    bench.pan("1.001")
+    assert not bench.open()
+
+
 def test_what_was_unknown_stays_unknown_over_a_restart() -> None:
     """Nobody saw it empty meanwhile."""
     bench = line(EVERY_15_MIN)
