@@ -100,16 +100,14 @@ def _ns(moment: datetime) -> int:
 
 def _figures(state: Any, from_ns: int, to_ns: int) -> Json:
     if (state / "console.token").exists():
-        return _client(state).command("alarm.stats", from_ns=from_ns, to_ns=to_ns)
-    import msgspec
-
-    from gateway.alarms.stats import Tally
+        return _client(state).command("alarm.stats", from_ns=str(from_ns), to_ns=str(to_ns))
+    from gateway.alarms.stats import Tally, document
     from gateway.store.offline import alarm_records
 
     tally = Tally(from_ns, to_ns)
     for kind, time_ns, body in alarm_records(state):
         tally.take(kind, body, time_ns)
-    return msgspec.to_builtins(tally.figures())
+    return document(tally.figures())
 
 
 def _show(figures: Json) -> None:
@@ -147,5 +145,5 @@ def _names(counted: dict[str, Any]) -> str:
     return ", ".join(f"{name} {count}".strip() for name, count in counted.items()) or "none"
 
 
-def _when(time_ns: int) -> str:
-    return f"{datetime.fromtimestamp(time_ns / 1e9, UTC):%Y-%m-%d %H:%M}Z"
+def _when(time_ns: str) -> str:
+    return f"{datetime.fromtimestamp(int(time_ns) / 1e9, UTC):%Y-%m-%d %H:%M}Z"

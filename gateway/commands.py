@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
 import structlog
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from gateway.alarms import Alarm
 from gateway.commands_checks import (
@@ -158,9 +158,9 @@ class RemoveArguments(Frozen):
 
 
 class StatsArguments(Frozen):
-    from_ns: int
-    """Wall clock, Unix ns."""
-    to_ns: int
+    from_ns: str = Field(pattern=r"^\d{1,19}$")
+    """Wall clock, Unix ns, as a decimal string."""
+    to_ns: str = Field(pattern=r"^\d{1,19}$")
 
 
 class ReleaseArguments(Frozen):
@@ -295,7 +295,7 @@ async def return_to_service(desk: Desk, who: Principal, ask: AlarmArguments) -> 
 async def alarm_stats(desk: Desk, who: Principal, ask: StatsArguments) -> Json:
     """The figures of ISA-18.2 over a window, from the records."""
     del who
-    return await desk.alarm_stats(ask.from_ns, ask.to_ns)
+    return await desk.alarm_stats(int(ask.from_ns), int(ask.to_ns))
 
 
 def _told(alarm: Alarm) -> Json:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from gateway import units
+from gateway.config_alarms import alarm_design
 from gateway.config_explain import hint
 from gateway.config_gates import gates
 from gateway.config_lines import lines
@@ -86,6 +87,7 @@ def cross(settings: Settings, recipes: Mapping[str, Recipe], broken: Iterable[st
     opaque = set(broken)
     found = [
         *lines(settings),
+        *alarm_design(settings),
         *_waivers(settings),
         *_machine(settings),
         *_counters(settings, opaque),

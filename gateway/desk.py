@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from gateway.alarms.stats import Tally
+from gateway.alarms.stats import Tally, document
 from gateway.batch.complete import findings
 from gateway.batch.report import ReportData, render
 from gateway.config import Settings
@@ -181,6 +181,10 @@ class Desk:
         found = await asyncio.get_running_loop().run_in_executor(self._workers, findings, records)
         return self.run.close(batch, disposition, reason, found, who)
 
+    def now_ns(self) -> int:
+        """Wall clock, Unix ns."""
+        return self._world.time_ns()
+
     async def alarm_stats(self, from_ns: int, to_ns: int) -> Json:
         """The figures of the alarms between two times (wall clock, Unix ns), counted from the records."""
         await self.journal.durable()
@@ -191,7 +195,7 @@ class Desk:
                     tally.take(record.kind, msgspec.json.decode(record.payload)["body"], record.time_ns)
             after = chunk[-1].index
             await asyncio.sleep(0)
-        return msgspec.to_builtins(tally.figures())
+        return document(tally.figures())
 
     async def records(self, batch: str) -> list[dict[str, Json]]:
         """Every record of the batch, in order, as documents."""

@@ -280,10 +280,14 @@ class MemoryEvidence:
     def load_state(self, kind: str) -> dict[str, Json]:
         return {key: msgspec.json.decode(row) for (each, key), row in self.disk.rows.items() if each == kind}
 
-    async def read(self, after: int, limit: int, *, batch: str | None = None) -> list[Record]:
+    async def read(
+        self, after: int, limit: int, *, batch: str | None = None, lanes: Sequence[Lane] = ()
+    ) -> list[Record]:
+        """`lanes` is not looked at: who asks for one takes what kinds it wants."""
+        del lanes
         documents = [json.loads(payload) for payload in self.disk.payloads]
         return [
-            Record(at, each["kind"], each["batch"], 0, Lane.EVIDENCE, b"", self.disk.payloads[at])
+            Record(at, each["kind"], each["batch"], int(each["time"]), Lane.EVIDENCE, b"", self.disk.payloads[at])
             for at, each in enumerate(documents)
             if at > after and batch in (None, each["batch"])
         ][:limit]

@@ -189,6 +189,17 @@ class Tally:
         )
 
 
+def document(figures: Figures) -> Json:
+    """As JSON: times as decimal strings."""
+    built: dict[str, Json] = msgspec.to_builtins(figures)
+    floods = [{key: _text(key, value) for key, value in each.items()} for each in built["floods"]]
+    return {**{key: _text(key, value) for key, value in built.items()}, "floods": floods}
+
+
+def _text(key: str, value: Json) -> Json:
+    return str(value) if key.endswith("_ns") and value is not None else value
+
+
 def percent(part: int, whole: int) -> float:
     return 100 * part / whole if whole else 0.0
 

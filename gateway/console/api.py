@@ -164,6 +164,13 @@ def _views(api: FastAPI, desk: Desk) -> None:
     async def board() -> Any:
         return {topic: desk.journal.board.get(topic) for topic in desk.journal.board}
 
+    @api.get("/metrics")
+    async def metrics() -> Response:
+        from gateway.console.metrics import AlarmMetrics  # noqa: PLC0415  # a line nobody scrapes does not pay for it
+
+        page = AlarmMetrics(desk.line.alarms).text(desk.now_ns())
+        return Response(page, media_type="text/plain; version=0.0.4; charset=utf-8")
+
     @api.get("/api/v1/batches/{batch}/{what}")
     async def download(batch: str, what: str) -> Response:
         paths = await desk.export(batch)

@@ -102,6 +102,13 @@ _ALL: Final = frozenset(state for state in State if state < State.RUNNING)
 _AT_REST: Final = frozenset({State.IDLE, State.STOPPED, State.ABORTED, State.COMPLETE})
 """Nothing moves, and only a person's Reset or Start at the machine changes that."""
 
+ENDING: Final = {
+    State.STOPPING: State.STOPPED,
+    State.ABORTING: State.ABORTED,
+    State.CLEARING: State.STOPPED,
+}
+"""States that end by themselves in one at rest; no request is taken in them that would bring it sooner."""
+
 # Suspended does not stand still for `hold`: a machine leaves it by itself when the material is back, so it is held
 # out of Suspended.  Completing and Resetting take no Hold (nodeset: no such transition) and end at rest by themselves.
 _HOLDABLE: Final = frozenset(

@@ -22,7 +22,7 @@ from gateway.drivers.opcua_halt import (
 )
 from gateway.drivers.opcua_link import Link, NodeId
 from gateway.drivers.opcua_nodes import NodeRef
-from gateway.drivers.opcua_packml import MACHINES, SILENCE, URI, Motion, motion_of
+from gateway.drivers.opcua_packml import ENDING, MACHINES, SILENCE, URI, Motion, motion_of
 from gateway.drivers.opcua_scale import PART_NAMES, Scale, ScaleTag, Which
 from gateway.drivers.opcua_settings import STATE, OpcUaSettings
 from gateway.drivers.opcua_values import Values
@@ -81,7 +81,8 @@ async def find_inputs(config: OpcUaSettings, link: Link) -> Found:
     if missing and not nodes:
         raise DeviceMisconfigured(f"{link.where}: none of the tags is there: {next(iter(missing.values()))}")
     rest = _rest(config)
-    values = Values(config.tags(), status_name, compounds, rest, sparse=config.subscribes and config.sparse)
+    sparse = config.subscribes and config.sparse
+    values = Values(config.tags(), status_name, compounds, rest, sparse=sparse, passing=_passing(config))
     for handle, reason in missing.items():
         values.spoil(handle, reason)
     return Found(nodes, values, rest[0] if rest else None)
@@ -128,6 +129,14 @@ def _rest(config: OpcUaSettings) -> tuple[int, frozenset[Value]] | None:
     if STATE not in names or (config.dialect is None and halt is None):
         return None
     return names.index(STATE), frozenset(int(state) for state in motion_of(halt.action if halt else "hold").still)
+
+
+def _passing(config: OpcUaSettings) -> frozenset[Value]:
+    """States in which a machine says neither that it stands nor that it runs: Stop was pressed on a held one, say."""
+    if config.halt is not None and config.halt.confirm is not None:
+        return frozenset()
+    still = motion_of(config.halt.action if config.halt else "hold").still
+    return frozenset(int(state) for state, end in ENDING.items() if end in still)
 
 
 # -- what we may write ------------------------------------------------------------------------------

@@ -36,10 +36,12 @@ class Values:
         rest: tuple[int, Collection[Value]] | None = None,
         *,
         sparse: bool = False,
+        passing: Collection[Value] = (),
     ) -> None:
         """`rest`: position of the tag that says whether the machine stands still, and the values that mean it does.
 
-        `sparse`: readings say which tags are new in them.
+        `sparse`: readings say which tags are new in them.  `passing`: values of that tag with which the machine is on
+        its way to a standstill.
         """
         self._count = len(specs)
         self._kinds = [spec.kind for spec in specs]
@@ -52,6 +54,7 @@ class Values:
         self._status_name = status_name
         self._parts = [(compound, part) for compound in compounds for part in range(compound.parts)]
         self._rest = rest
+        self._passing = frozenset(passing)
         self._sparse = sparse
         self.ready: deque[Reading] = deque()
         self.dropped = 0
@@ -108,7 +111,8 @@ class Values:
         """The machine's own word on whether it stands still; None where it does not say."""
         if self._rest is None or self._values[self._rest[0]] is None:
             return None
-        return self._values[self._rest[0]] in self._rest[1]
+        value = self._values[self._rest[0]]
+        return None if value in self._passing else value in self._rest[1]
 
     def _offer(self, handles: Collection[int]) -> None:
         if len(self.ready) >= BACKLOG:

@@ -160,3 +160,13 @@ def test_a_structure_is_no_value() -> None:
 
     assert tags.ready[-1].values[:2] == (None, None)
     assert "ns=2;i=88" in tags.ready[-1].faults[0].reason
+
+
+def test_on_its_way_to_a_standstill_is_no_leaving() -> None:
+    """Stop pressed on a held machine: Stopping says neither held nor running, Stopped stands, Execute runs."""
+    seen = Values([TagSpec("state")], str, rest=(0, {11, 2}), passing={7})
+    said = []
+    for state in (11, 7, 2, 6):
+        seen.take([(0, state, 0, 0)])
+        said.append(seen.held)
+    assert said == [True, None, True, False]
