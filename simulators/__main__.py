@@ -40,7 +40,13 @@ def _arguments() -> argparse.ArgumentParser:
     add("--trust", type=Path, help="folder of trusted OPC UA client certificates (DER); default: all are accepted")
     add("--host", default="127.0.0.1")
     add("--devices", default=",".join(DEVICES), help="which to start, comma-separated")
-    add("--with", dest="extras", default="", metavar="NAME[,NAME]", help="extra devices to start; --list names them")
+    add(
+        "--with",
+        dest="extras",
+        default="",
+        metavar="NAME[,NAME]",
+        help="extra devices to start, or all; --list has them",
+    )
     add("--extras-port", type=int, default=BASE_PORT, help="base of the extra devices' ports (0: any free ones)")
     add("--proxy", action="store_true", help="a fault proxy before every device: its net_... faults")
     add("--list", action="store_true", help="print devices, tags and faults, then end")
@@ -63,7 +69,7 @@ def _options(given: argparse.Namespace) -> Options:
         oil_cel=given.oil_cel,
         tray_prefix=given.tray_prefix,
         devices=tuple(name for name in given.devices.split(",") if name),
-        extras=tuple(name for name in given.extras.split(",") if name),
+        extras=tuple(EXTRAS) if given.extras == "all" else tuple(name for name in given.extras.split(",") if name),
         extras_port=given.extras_port,
         proxy=given.proxy,
         ports={name: getattr(given, name) for name in DEVICES},

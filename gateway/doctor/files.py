@@ -26,6 +26,7 @@ _SLOW_MS: Final = 25.0
 _HALTING_MS: Final = 250.0
 _SOON_DAYS: Final = 30
 _OTHERS: Final = 0o077
+_CERTIFICATES: Final = (".der", ".pem", ".crt", ".cer")
 _SMALL: Final = 65536
 """Bytes of the largest file that is looked into for a certificate or key."""
 _FLEETING: Final = frozenset(("tmpfs", "ramfs", "overlay"))
@@ -150,10 +151,23 @@ async def certificates(area: str, model: BaseModel, world: World) -> list[Findin
     return await aside(lambda: list(_certificates(area, model, world.time_ns())))
 
 
+def _trusts_nobody(area: str, model: BaseModel) -> Iterator[Finding]:
+    """A server whose certificate is to be checked, and none that anybody has looked at yet."""
+    folder = getattr(getattr(model, "security", None), "trusted", None)
+    if folder is None or (folder.is_dir() and any(each.suffix in _CERTIFICATES for each in folder.rglob("*"))):
+        return
+    todo = (
+        f"ask it once: linegate browse {getattr(model, 'url', '')} --pki {folder.parent}; compare what it shows, "
+        "then: linegate opcua trust THUMBPRINT"
+    )
+    yield Finding("warn", area, f"no server is trusted yet in {folder}", todo)
+
+
 def _certificates(area: str, model: BaseModel, now_ns: int) -> Iterator[Finding]:
+    yield from _trusts_nobody(area, model)
     for path in dict.fromkeys(paths(model)):
         if path.is_dir():
-            files = sorted(each for each in path.rglob("*") if each.suffix in (".der", ".pem", ".crt", ".cer"))
+            files = sorted(each for each in path.rglob("*") if each.suffix in _CERTIFICATES)
             rejected = [each for each in files if each.parent.name == "rejected"]
             if rejected:
                 todo = f"compare it with the server's own display, then: linegate opcua trust {rejected[0].stem}"

@@ -24,6 +24,7 @@ from gateway.cli import app
 from gateway.doctor import files, machine, network
 from gateway.doctor.finding import Finding, Job, aside, examine
 from gateway.drivers.modbus import ModbusConfig
+from gateway.drivers.opcua import OpcUaConfig
 from gateway.drivers.replay import ReplayConfig
 from gateway.sinks.influx import InfluxConfig
 from gateway.sinks.mqtt import MqttConfig
@@ -371,3 +372,19 @@ def test_without_a_line_only_the_machine() -> None:
 
     assert found.exit_code == 0, found.output
     assert "sqlite" in found.output
+
+
+async def test_a_server_nobody_has_looked_at_is_told(tmp_path: Path) -> None:
+    """With a trust folder and nothing in it the first connect is refused: the doctor says so, and how it goes on."""
+    security = {"pki": str(tmp_path / "pki")}
+    tags = {"x": {"node": "i=2258"}}
+    device: dict[str, Any] = {"driver": "opcua", "url": "opc.tcp://10.0.0.9:4840", "security": security, "tags": tags}
+
+    (found,) = await files.certificates("device f", OpcUaConfig.model_validate(device), World())
+    assert found.level == "warn"
+    assert "linegate browse opc.tcp://10.0.0.9:4840 --pki" in found.todo
+
+    waived = {"policy": "None", "mode": "None", "waiver": "alone on its port"}
+    assert (
+        await files.certificates("device f", OpcUaConfig.model_validate({**device, "security": waived}), World()) == []
+    )
