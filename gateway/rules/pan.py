@@ -58,6 +58,7 @@ class Pan:
         self._until_ns: int | None = None
         self._patience_ns = 0
         self._unsettled_ns: int | None = None
+        self._unsettled_wall_ns: int | None = None
         self._told = False
 
     @property
@@ -75,7 +76,7 @@ class Pan:
                 person=self.take.person,
             )
         self.take, self._until_ns, self._patience_ns = take, now_ns + patience_ns, patience_ns
-        self._unsettled_ns, self._told = None, False
+        self._settled()
 
     def disarm(self, check: str) -> None:
         """Its check is no longer open."""
@@ -97,12 +98,13 @@ class Pan:
         self.take, self._until_ns, self._patience_ns = take, None, patience_ns
 
     def dump(self) -> Json:
-        return [self.free, self.fresh, self.empty, self.unknown]
+        return [self.free, self.fresh, self.empty, self.unknown, self._unsettled_wall_ns, self._told]
 
     def load(self, state: Json) -> None:
         """Also as it was kept before it knew of empty and unknown."""
         self.free, self.fresh, *more = state
-        self.empty, self.unknown = more or (False, False)
+        self.empty, self.unknown, self._unsettled_wall_ns, self._told = more or (False, False, None, False)
+        self._unsettled_ns = None
 
     def join(self, other: Pan) -> None:
         """Two that turn out to be one: the more careful word holds."""
@@ -125,7 +127,7 @@ class Pan:
         trouble = unusable(scan, self.position, strict=True)
         if trouble is not None:
             return self._unsettled(scan, now_ns, trouble)
-        self._unsettled_ns, self._told = None, False
+        self._settled()
         value = decimal(scan.values[self.position])
         assert value is not None
         if value < self.empty_below:
@@ -167,10 +169,12 @@ class Pan:
             self.empty = self.empty and value is not None and value < self.empty_below
         if value is not None and value < self.empty_below:  # a draught over an empty pan: what comes next is another
             self.free, self.unknown = True, False
-            self._unsettled_ns, self._told = None, False
+            self._settled()
             return NOTHING
         if self._unsettled_ns is None:
-            self._unsettled_ns = now_ns
+            since = self._unsettled_wall_ns
+            self._unsettled_ns = now_ns - (max(0, scan.time_ns - since) if since is not None else 0)
+            self._unsettled_wall_ns = scan.time_ns if since is None else since
         if self._told or now_ns - self._unsettled_ns < self._settle_ns:
             return NOTHING
         if value is None and self.take is None:
@@ -178,6 +182,10 @@ class Pan:
         self._told = True
         self._tell_of_unsettled()
         return (self._record(value, scan, trouble),)
+
+    def _settled(self) -> None:
+        self._unsettled_ns = self._unsettled_wall_ns = None
+        self._told = False
 
     def _out_of_sight(self) -> None:
         """The balance said nothing.  What lies there stays there, for all that is known."""
