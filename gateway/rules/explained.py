@@ -21,6 +21,7 @@ from gateway.rules.condition import ConditionConfig
 from gateway.rules.limit import LEAST_BAD_FOR_S, MISSED_PERIODS, LimitConfig
 from gateway.rules.match import MatchConfig
 from gateway.rules.sampling import SamplingConfig
+from gateway.rules.scale import TIMES
 from gateway.rules.spc.rule import SpcConfig
 from gateway.rules.stale import StaleConfig
 from gateway.units import duration_text
@@ -124,6 +125,13 @@ def _match(config: MatchConfig, context: RuleContext) -> Said:
     what = f"Each time {config.on} counts, the label must say: {wanted}. A label that does not say so {wrong}, at once."
     if config.unseen != "ignore":
         what += f" Labels that went by unread are {_WORDS[config.unseen]}."
+    if config.uids is not None:
+        own = "has one of its own, none twice" if config.uids.per == "unit" else "carries the package's"
+        issued = f", of {config.uids.first} to {config.uids.last}" if config.uids.first is not None else ""
+        what += f" Its UID in {config.uids.tag} is of a METRC tag's form; each label {own}{issued}."
+    if config.trend is not None:
+        beyond = _beyond(config.trend.window.low, config.trend.window.high, config.trend.window.unit)
+        what += f" The average of {config.trend.tag} (weight {config.trend.weight:g}) {beyond} is a warning (low)."
     if config.read is not None:
         what += f" A read of nothing ({config.read} is false) {_means(config.no_read, config, config.alarm)}."
     unread = wrong if config.bad_input is None else _means(config.bad_input, config, config.alarm)
@@ -154,6 +162,12 @@ def _sampling(config: SamplingConfig, context: RuleContext) -> Said:
         f"{_means(plan.indeterminate, config, config.alarm)}. After a recalibration the next "
         f"{context.verification_units} units are all checked."
     )
+    if plan.reweigh:
+        what += f" A sample may be weighed again, at most {plan.reweigh} in a check, with a reason."
+    if config.scale is not None:
+        spread, unit = config.scale.deviation(), config.scale.unit
+        what += f" The balance counts with a standard deviation of {_amount(spread, unit)}, and may judge from "
+        what += f"{_amount((TIMES * spread).normalize(), unit)} (USP <41>)."
     watched = [name for name in (config.count, config.running, config.tray) if name is not None]
     pan = f"a weight that is bad, or not stable within {duration_text(config.settle_s)}, is recorded and never judged; "
     dies = (pan if config.weight else "") + "the check stays open, and is missed in the end"
@@ -218,8 +232,8 @@ def _spc(config: SpcConfig, context: RuleContext) -> Said:
 EXPLAINED: Final[Mapping[type[RuleConfig], tuple[Callable[[Any, RuleContext], Said], frozenset[str]]]] = {
     LimitConfig: (_limit, frozenset(LimitConfig.model_fields)),
     StaleConfig: (_stale, frozenset(StaleConfig.model_fields)),
-    SamplingConfig: (_sampling, frozenset(SamplingConfig.model_fields) - {"scale"}),
-    MatchConfig: (_match, frozenset({"on", "expect", "alarm", "bad_input", "unseen", "read", "no_read"})),
+    SamplingConfig: (_sampling, frozenset(SamplingConfig.model_fields)),
+    MatchConfig: (_match, frozenset(MatchConfig.model_fields)),
     SpcConfig: (_spc, frozenset(SpcConfig.model_fields)),
     ConditionConfig: (_condition, frozenset(ConditionConfig.model_fields)),
 }
@@ -266,7 +280,8 @@ def _means(word: str, config: RuleConfig, priority: Priority) -> str:
 
 
 def _amount(value: Decimal | None, unit: str) -> str:
-    return f"{value}" if unit in ("1", "{count}") else f"{value} {unit}"
+    said = "none" if value is None else f"{value:f}"
+    return said if unit in ("1", "{count}") else f"{said} {unit}"
 
 
 def _beyond(low: Decimal | None, high: Decimal | None, unit: str) -> str:

@@ -17,6 +17,7 @@ from gateway.explain import explanation
 from gateway.rules.base import Judge, RuleConfig, RuleContext
 from gateway.rules.explained import EXPLAINED, Said, explained
 from gateway.rules.kinds import BUILT_IN
+from gateway.rules.match import MatchConfig
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden" / "explain_line.txt"
@@ -133,6 +134,38 @@ rules:
     assert "more/hot (time-above, min): how long oven/temperature was above 70 Cel in this batch." in text
     assert "older than 3s: a bad value with the input's name and reason." in text
     assert set(DERIVED) == {"expr", "rate", "unchanged", "time-above", "viscosity"}
+
+
+LABEL = MatchConfig.model_validate(
+    {
+        "on": "labeller/labels",
+        "expect": {"labeller/batch": "B-1", "labeller/offset": {"window": {"unit": "mm", "low": -1.5, "high": 1.5}}},
+        "halt": "labeller",
+        "bad_input": "alarm",
+        "uids": {"tag": "labeller/batch", "per": "unit"},
+        "trend": {"tag": "labeller/offset", "window": {"unit": "mm", "low": -1, "high": 1}},
+    }
+)
+
+
+def test_labels_in_sentences() -> None:
+    """What a label must say, its UID, its trend, what a wrong and an unreadable one mean."""
+    told = explained(LABEL, CONTEXT)
+
+    assert (
+        "labeller/batch = B-1; labeller/offset -1.5 to 1.5 mm. A label that does not say so halts labeller" in told.what
+    )
+    assert "Its UID in labeller/batch is of a METRC tag's form; each label has one of its own, none twice." in told.what
+    assert "labeller/offset (weight 0.2) below -1 mm or above 1 mm is a warning (low)." in told.what
+    assert told.dies.startswith("a field that cannot be read is an alarm (high);")
+
+
+def test_keys_no_sentence_speaks_of_are_told_as_they_were_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key that comes later is never left out of a review."""
+    say, spoken = EXPLAINED[MatchConfig]
+    monkeypatch.setattr("gateway.rules.explained.EXPLAINED", {MatchConfig: (say, spoken - {"trend"})})
+
+    assert "Also: trend {tag: labeller/offset, window: " in explained(LABEL, CONTEXT).what
 
 
 class Documented(RuleConfig):
