@@ -5,9 +5,9 @@ Worst case, from a physical change to the machine's own word that it stands:
     period + poll budget (timeout) of the slowest input  + the rule's own on-delay  + halt budget of the device held
 
 Where the input is polled and beaten, a beat may stand before the poll (its budget is the timeout, too).  A delay ends
-with a scan or with the line's tick.  A stale rule counts from the last good value: no period, no poll.  A machine held
-by a withheld heartbeat takes its controller's own time.  Waiting for disk or network is in no term: a halt never waits
-for either.  `make bench` measures beside this sum and fails where it is exceeded.
+with a scan or with the line's tick.  A stale rule counts from the last good value, which may be a poll old.  A machine
+held by a withheld heartbeat takes its controller's own time.  Waiting for disk or network is in no term: a halt never
+waits for either.  `make bench` measures beside this sum and fails where it is exceeded.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ def until_told(settings: Settings, name: str, config: RuleConfig) -> Row | None:
     slowest, device = max(measured, key=lambda pair: pair[1].period_s + pair[1].timeout_s + _beat_s(pair[1]))
     row = Row(name, slowest, "", device.period_s, device.timeout_s, 0.0, 0.0, config.deadline_s, _beat_s(device))
     if config.kind == "stale":
-        return replace(row, period_s=0.0, poll_s=0.0, beat_s=0.0, delay_s=_own(config, "after_s"), delay_is="silence")
+        return replace(row, period_s=0.0, beat_s=0.0, delay_s=_own(config, "after_s"), delay_is="silence")
     return replace(row, delay_s=_own(config, "on_delay_s"))
 
 
