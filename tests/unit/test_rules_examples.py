@@ -8,6 +8,7 @@ import pytest
 import yaml
 from rules_kit import CONTEXT, TAGSETS
 
+from gateway.rules.base import RuleConfig
 from gateway.rules.engine import Engine
 from gateway.rules.kinds import BUILT_IN
 
@@ -28,4 +29,5 @@ def test_an_example_builds_and_names_every_key(word: str) -> None:
     Engine({name: config.build(name, CONTEXT) for name, config in configs.items()}, TAGSETS.values())
     shown = {key for rule in document["rules"].values() for key in rule}
     keys = {field.alias or name for name, field in KINDS[word].model_fields.items()}
-    assert keys - shown <= {"deadline", "text", "halt"}
+    common = {field.alias or name for name, field in RuleConfig.model_fields.items()}
+    assert keys - shown <= common
