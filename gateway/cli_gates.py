@@ -50,6 +50,13 @@ def batch_override(batch: str, gate: str, reason: str, state: State = DEFAULT_ST
     _say(_client(state, who).command("gate.override", signed=True, **arguments))
 
 
+@batch_app.command("roll")
+def batch_roll(batch: str, roll: str, labels: str, lot: str = "", state: State = DEFAULT_STATE, who: Who = "") -> None:
+    """A roll of labels goes onto the applicator: its labels are issued, what is applied from now on is its."""
+    arguments: dict[str, Any] = {"batch": batch, "roll": roll, "labels": labels, "lot": lot}
+    _say(_client(state, who).command("label.roll", **arguments))
+
+
 @instruments_app.callback()
 def instruments(context: typer.Context, state: State = DEFAULT_STATE) -> None:
     """The register: due dates, last checks, what may not be used."""

@@ -136,6 +136,7 @@ def batch_enter(
     unit: str = "1",
     comment: str = "",
     corrects: str | None = None,
+    roll: Annotated[str, typer.Option(help="of labels: the roll they are of")] = "",
     state: State = DEFAULT_STATE,
     who: Who = "",
 ) -> None:
@@ -147,6 +148,7 @@ def batch_enter(
         "unit": unit,
         "comment": comment,
         "corrects": corrects,
+        "roll": roll,
     }
     _say(_client(state, who).command("batch.enter", **arguments))
 
@@ -158,9 +160,18 @@ def batch_complete(batch: str, state: State = DEFAULT_STATE, who: Who = "") -> N
 
 
 @batch_app.command("close")
-def batch_close(batch: str, disposition: str, reason: str = "", state: State = DEFAULT_STATE, who: Who = "") -> None:
+def batch_close(
+    batch: str,
+    disposition: str,
+    reason: str = "",
+    why: Annotated[list[str], typer.Option(help="FINDING=REASON, for a finding that needs its own")] = [],  # noqa: B006
+    state: State = DEFAULT_STATE,
+    who: Who = "",
+) -> None:
     """Disposition by QA: released, rejected or quarantined."""
-    _say(_client(state, who).command("batch.close", signed=True, batch=batch, disposition=disposition, reason=reason))
+    reasons = {finding: text for each in why for finding, _, text in [each.partition("=")]}
+    arguments: dict[str, Any] = {"batch": batch, "disposition": disposition, "reason": reason, "reasons": reasons}
+    _say(_client(state, who).command("batch.close", signed=True, **arguments))
 
 
 @batch_app.command("abort")

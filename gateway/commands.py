@@ -14,6 +14,7 @@ import structlog
 from pydantic import Field, ValidationError
 
 from gateway.alarms import Alarm
+from gateway.batch.counts import CountEntry
 from gateway.commands_checks import (
     AdjustedArguments,
     RepeatabilityArguments,
@@ -83,6 +84,17 @@ class EnterArguments(Frozen):
     unit: str
     comment: str = ""
     corrects: str | None = None
+    roll: str = ""
+    """Of labels: the roll they are of."""
+
+
+class RollArguments(Frozen):
+    batch: str
+    roll: str
+    labels: Exact
+    """How many are on it."""
+    lot: str = ""
+    """Of the order's label lots; not needed where it brings one."""
 
 
 class ScanArguments(Frozen):
@@ -108,6 +120,8 @@ class CloseArguments(Frozen):
     batch: str
     disposition: str
     reason: str = ""
+    reasons: dict[str, str] = Field(default_factory=dict)
+    """By a finding's id, where one word does not do for all: labels that do not reconcile."""
 
 
 class AbortArguments(Frozen):
@@ -221,7 +235,16 @@ async def instruments(desk: Desk, who: Principal, ask: NoArguments) -> Json:
 
 async def enter(desk: Desk, who: Principal, ask: EnterArguments) -> Json:
     """A count or quantity by a person; a correction supersedes, it never overwrites."""
-    return desk.run.enter(ask.batch, ask.name, ask.value, ask.unit, who, ask.comment, ask.corrects)
+    corrects = int(ask.corrects) if ask.corrects and ask.corrects.isdecimal() else None
+    if ask.corrects and corrects is None:
+        raise Refused("no_such_entry", f"{ask.corrects!r} is no entry; give its number")
+    entry = CountEntry(ask.name, ask.value, ask.unit, ask.comment, corrects, ask.roll)
+    return desk.gates.enter(ask.batch, entry, who)
+
+
+async def roll(desk: Desk, who: Principal, ask: RollArguments) -> Json:
+    """A roll of labels goes onto the applicator."""
+    return desk.gates.load_roll(ask.batch, ask.roll, ask.lot, ask.labels, who)
 
 
 async def scan(desk: Desk, who: Principal, ask: ScanArguments) -> Json:
@@ -230,12 +253,13 @@ async def scan(desk: Desk, who: Principal, ask: ScanArguments) -> Json:
 
 
 async def complete(desk: Desk, who: Principal, ask: BatchArguments) -> Json:
-    return desk.run.complete(ask.batch, who)
+    return desk.gates.complete(ask.batch, who)
 
 
 async def close(desk: Desk, who: Principal, ask: CloseArguments) -> Json:
     """Disposition: always a person's."""
-    return await desk.close(ask.batch, ask.disposition, ask.reason, who)
+    reasons = {**({"*": ask.reason} if ask.reason else {}), **ask.reasons}
+    return await desk.close(ask.batch, ask.disposition, reasons, who)
 
 
 async def abort(desk: Desk, who: Principal, ask: AbortArguments) -> Json:
@@ -340,6 +364,7 @@ COMMANDS: Final[Mapping[str, Command[Any]]] = {
         Command("instrument.check", InstrumentArguments, instrument, FLOOR | {"qa"}),
         Command("instrument.list", NoArguments, instruments, changes=False),
         Command("batch.enter", EnterArguments, enter, FLOOR | {"mes"}, BOTH),
+        Command("label.roll", RollArguments, roll, FLOOR),
         Command("batch.scan", ScanArguments, scan, FLOOR | {"qa"}),
         Command("batch.complete", BatchArguments, complete, frozenset({"operator", "supervisor"})),
         Command("batch.close", CloseArguments, close, frozenset({"qa"}), signed=True),

@@ -66,6 +66,7 @@ class Desk:
             line.latest,
             lambda: line.unrecorded,
             evidence.load_state("instrument"),
+            line.demand,
         )
         line.live.append(self.gates.watch)
         self._evidence = evidence
@@ -173,13 +174,13 @@ class Desk:
 
     # -- what takes longer -----------------------------------------------------------------------
 
-    async def close(self, batch: str, disposition: str, reason: str, who: Principal) -> Json:
+    async def close(self, batch: str, disposition: str, reasons: Mapping[str, str], who: Principal) -> Json:
         """Disposition, against the findings of the record as it stands."""
         await self.journal.durable()
         records = await self.records(batch)
         # 20,000 records take 0.14 s: not on the loop that judges
         found = await asyncio.get_running_loop().run_in_executor(self._workers, findings, records)
-        return self.run.close(batch, disposition, reason, found, who)
+        return self.run.close(batch, disposition, reasons, found, who)
 
     def now_ns(self) -> int:
         """Wall clock, Unix ns."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
-from decimal import Decimal
 from types import MappingProxyType
 from typing import Final
 
@@ -212,11 +211,9 @@ class Run:
         self._compile()
         return {"batch": number, "state": changed.state.value}
 
-    def enter(  # one count: batch, what, how much, who, why
-        self, number: str, name: str, value: Decimal, unit: str, who: Principal, comment: str, corrects: str | None
-    ) -> Json:
+    def enter(self, number: str, entry: CountEntry, who: Principal) -> Json:
+        """A count or quantity by a person."""
         batch = self.batch(number)
-        entry = CountEntry(name, value, unit, comment, int(corrects) if corrects else None)
         changed, drafts = lifecycle.entered(batch, self.recipe_of(number), entry, who, self._world.time_ns())
         self.put(changed, drafts)
         return dict(drafts[-1].body)
@@ -240,8 +237,10 @@ class Run:
                 self._journal.note("check.missed", body, batch=number)
         self._journal.board.set("checks", {})
 
-    def close(self, number: str, disposition: str, reason: str, found: Sequence[Finding], who: Principal) -> Json:
-        """QA's disposition, against what the record says is missing; one reason covers what was found."""
+    def close(  # the batch, the word on it, why, what was found, by whom
+        self, number: str, disposition: str, reasons: Mapping[str, str], found: Sequence[Finding], who: Principal
+    ) -> Json:
+        """QA's disposition, against what the record says is missing; `*` is the reason for what has none of its own."""
         batch = self.batch(number)
         changed, drafts = lifecycle.close(
             batch,
@@ -250,8 +249,8 @@ class Run:
             who,
             found,
             self._world.time_ns(),
-            reasons={"*": reason} if reason else {},
-            comment=reason,
+            reasons=reasons,
+            comment=reasons.get("*", ""),
         )
         self.put(changed, drafts)
         return dict(drafts[-1].body)

@@ -43,7 +43,9 @@ class Finding(msgspec.Struct, frozen=True):
         return {"id": self.id, "kind": self.kind, "text": self.text, "indexes": [str(one) for one in self.indexes]}
 
 
-_GRAVE: Final = frozenset({"check", "halt", "verification", "step", "count", "batch", "tray", "alarm"})
+_GRAVE: Final = frozenset(
+    {"check", "halt", "verification", "step", "count", "batch", "tray", "alarm", "gate", "setpoint", "label"}
+)
 
 
 def findings(records: Iterable[Payload]) -> list[Finding]:
@@ -57,6 +59,7 @@ def findings(records: Iterable[Payload]) -> list[Finding]:
         _alarms(log),
         _hidings(log),
         _steps(log),
+        _gates(log),
         _counts(log),
         _trays(log),
         _corrections(log),
@@ -177,6 +180,19 @@ def _steps(log: Log) -> Iterator[Finding]:
             for meaning, role in needed[len(have) :]:
                 text = f"{step['id']} ({step['text']}) is not signed as {meaning} by {role}"
                 yield Finding("step.unsigned", text, tuple(int(record["index"]) for record in have))
+
+
+def _gates(log: Log) -> Iterator[Finding]:
+    """Gates that were opened all the same, setpoints that were changed, labels and instruments that were off."""
+    for record in log.of("gate.overridden"):
+        body = record["body"]
+        who, why = body.get("full_name") or record["by"], "; ".join(body["problems"])
+        yield Finding("gate.overridden", f"{who} opened the gate {body['gate']} ({why}): {body['reason']}", _at(record))
+    for record in log.of("setpoint.changed", "label.held"):
+        yield Finding(record["kind"], record["body"]["text"], _at(record))
+    for record in log.of("instrument.checked"):
+        if not record["body"]["passed"]:
+            yield Finding("instrument.failed", record["body"]["text"], _at(record))
 
 
 def _counts(log: Log) -> Iterator[Finding]:

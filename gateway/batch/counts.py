@@ -102,6 +102,8 @@ class CountEntry(msgspec.Struct, frozen=True):
     comment: str = ""
     supersedes: int | None = None
     """The id of the entry it corrects; the comment is the reason then."""
+    roll: str = ""
+    """The roll it is about, where it is one roll's."""
     id: int = 0
     """Counted per batch from 1."""
     person: str = ""
@@ -179,6 +181,7 @@ def body(entry: CountEntry, entries: Iterable[CountEntry]) -> dict[str, Json]:
         "role": entry.role,
         "time": str(entry.time_ns),
         "comment": entry.comment,
+        **({"roll": entry.roll} if entry.roll else {}),
         "supersedes": None if corrected is None else str(corrected.id),
         "previous": None if corrected is None else str(corrected.value),
     }

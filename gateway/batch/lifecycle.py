@@ -18,7 +18,7 @@ from typing import Final
 
 import msgspec
 
-from gateway.batch import counts, gates, holds, trays
+from gateway.batch import counts, gates, holds, reconcile, rolls, trays
 from gateway.batch.acts import draft, in_state, missing_text, outcome, same_recipe
 from gateway.batch.complete import Finding
 from gateway.batch.counts import CountEntry, Counters, Meter
@@ -47,6 +47,7 @@ __all__ = [
     "dispose_tray",
     "entered",
     "from_json",
+    "load_roll",
     "missing_signatures",
     "open_gate",
     "planned",
@@ -160,6 +161,7 @@ def entered(batch: Batch, recipe: Recipe, entry: CountEntry, person: Principal, 
     """
     same_recipe(batch, recipe)
     in_state(batch, OPEN, f"entering {entry.quantity}")
+    rolls.check_entry(batch.tally.rolls, entry)
     role = counts.check(entry, batch.entries, person)
     made = msgspec.structs.replace(
         entry,
@@ -176,6 +178,28 @@ def entered(batch: Batch, recipe: Recipe, entry: CountEntry, person: Principal, 
     if batch.state is BatchState.COMPLETE:
         body |= outcome(after, recipe)
     return after, (draft(after, "batch.entered", body, person.name),)
+
+
+def load_roll(  # the order of all transitions: batch, recipe, what, who, when
+    batch: Batch, recipe: Recipe, roll: str, lot: str, issued: Decimal, person: Principal, now_ns: int
+) -> Change:
+    """A roll of labels goes onto the applicator: its labels are issued, and what is applied from now on is its.
+
+    Refused: wrong_state, bad_roll, roll_known, no_such_lot, and what `entered` refuses.
+    """
+    same_recipe(batch, recipe)
+    in_state(batch, OPEN[:3], "loading a roll")
+    known = batch.tally.rolls
+    lot = rolls.check(known, roll, lot, issued, batch.order.materials)
+    tally = batch.tally
+    new = rolls.Roll(roll, lot, issued, tally.labels.total, tally.labels_damaged.total, now_ns, person.name)
+    loaded = msgspec.structs.replace(batch, tally=msgspec.structs.replace(tally, rolls=rolls.changed(known, new)))
+    entry = CountEntry("labels_issued", issued, "{count}", f"roll {roll}", roll=roll)
+    after, drafts = entered(loaded, recipe, entry, person, now_ns)
+    body: dict[str, Json] = {"roll": roll, "lot": lot, "issued": str(issued), "applied_before": str(new.applied_at)}
+    body |= {"person": person.name, "full_name": person.full_name, "time": str(now_ns)}
+    body["replaces"] = known[-1].id if known else None
+    return after, (draft(after, "label.roll", body, person.name), *drafts)
 
 
 def suspect(batch: Batch, names: Sequence[str], why: str) -> Change:
@@ -252,6 +276,7 @@ def close(  # the order of all transitions: batch, recipe, what, who, when
         raise Refused("not_signed", f"batch {batch.number}: {missing_text(batch, recipe.before_close)}")
     holds.refuse_undecided(batch)
     known = {"*": reasons} if isinstance(reasons, str) else reasons
+    rolls.investigated(disposition, reconcile.equations(batch.tally, recipe), known)
     explained = [(each, _reason(each, known)) for each in findings]
     open_ones = [each for each, reason in explained if not reason]
     if open_ones:

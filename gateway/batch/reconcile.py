@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from gateway.batch.counts import QUANTITIES, CountEntry, Meter, in_force, total
+from gateway.batch.rolls import PREFIX, Roll
 from gateway.model import Json
 from gateway.recipe import Recipe
 
@@ -31,6 +32,7 @@ class Tally(msgspec.Struct, frozen=True):
     """Of the judged check weighings of the fill."""
     weight_n: int = 0
     entries: tuple[CountEntry, ...] = ()
+    rolls: tuple[Roll, ...] = ()
 
 
 class Input(msgspec.Struct, frozen=True):
@@ -61,7 +63,7 @@ class Equation(msgspec.Struct, frozen=True):
 
 def equations(tally: Tally, recipe: Recipe) -> tuple[Equation, ...]:
     """Labels (if the product has one), units, oil and yield."""
-    labels = (_labels(tally, recipe),) if recipe.label is not None else ()
+    labels = (_labels(tally, recipe), *by_roll(tally, recipe)) if recipe.label is not None else ()
     return (*labels, _units(tally, recipe), _oil(tally, recipe), _yield(tally, recipe))
 
 
@@ -125,6 +127,27 @@ def _labels(tally: Tally, recipe: Recipe) -> Equation:
     parts = (applied, *_spoilt_labels(tally), _entered(tally, "labels_returned"))
     text = "issued = applied + damaged + samples + destroyed + returned"
     return _balance("labels", text, issued, parts, recipe.reconcile.labels_percent)
+
+
+def by_roll(tally: Tally, recipe: Recipe) -> tuple[Equation, ...]:
+    """The same for each roll."""
+    return tuple(_roll(tally, roll, recipe.reconcile.labels_percent) for roll in tally.rolls)
+
+
+def _roll(tally: Tally, roll: Roll, limit: Decimal) -> Equation:
+    """What was returned of a roll must be said: only then is its count whole."""
+    mine = msgspec.structs.replace(tally, entries=tuple(one for one in tally.entries if one.roll == roll.id))
+    when = "while it was on the applicator"
+    applied = Input("applied", Decimal(roll.applied(tally.labels.total)), "{count}", f"labeller, labels applied {when}")
+    spoilt = Input(
+        "damaged by the labeller", Decimal(roll.damaged(tally.labels_damaged.total)), "{count}", f"labeller, {when}"
+    )
+    parts: tuple[Input, ...] = (applied if tally.labels.known else Input("applied", None, "{count}", "never seen"),)
+    parts += (spoilt,) if tally.labels_damaged.known else ()
+    parts += tuple(_entered(mine, f"labels_{part}") for part in ("damaged", "samples", "destroyed"))
+    parts += (_entered(mine, "labels_returned", needed=True),)
+    text = "issued = applied + damaged + samples + destroyed + returned"
+    return _balance(f"{PREFIX}{roll.id}", text, _entered(mine, "labels_issued", needed=True), parts, limit)
 
 
 def _spoilt_labels(tally: Tally) -> tuple[Input, ...]:

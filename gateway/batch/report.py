@@ -59,6 +59,8 @@ def render(data: ReportData) -> str:
         "halts": view.halts(log),
         "alarms": view.alarms(log),
         "trays": view.trays(log),
+        "gates": view.gates(log),
+        "label_proofs": view.proofs_of_label(log),
         "entries": log.of("batch.entered"),
         "outcome": log.outcome,
         "signatures": view.signatures(log),

@@ -208,6 +208,27 @@ def signatures(log: Log) -> list[Row]:
     return [{**row, "moment": moment(int(row["time"]))} for row in rows]
 
 
+def gates(log: Log) -> list[Row]:
+    """The gates as they stood at the start, and every start that was blocked before it."""
+    started = log.last("batch.started")
+    rows = [{**one, "index": started["index"]} for one in started["body"].get("gates", ())] if started else []
+    for record in log.of("gate.blocked"):
+        at = f"asked for by {record['by']} at {clock(int(record['time']))}"
+        more = {"state": "blocked", "evidence": [at], "index": record["index"]}
+        rows += [{**one, **more} for one in record["body"]["gates"]]
+    return rows
+
+
+def proofs_of_label(log: Log) -> list[Row]:
+    """What was read on the label that people approved."""
+    signed = [record for record in log.of("batch.signed") if record["body"].get("label")]
+    return [
+        {**field, "who": f"{record['body']['full_name']}, {record['body']['meaning']}", "index": record["index"]}
+        for record in signed
+        for field in record["body"]["label"]
+    ]
+
+
 def equipment(log: Log, devices: Mapping[str, Json]) -> list[Row]:
     """What each device said of itself, from the records of the batch and from what stood before it."""
     rows = {name: dict(known) | {"indexes": []} for name, known in devices.items()}

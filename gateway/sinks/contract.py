@@ -59,6 +59,8 @@ KINDS: Final[dict[str, str]] = {
     "process.adjusted": "a person recorded an adjustment at the line",
     "scale.repeatability": "the repeatability of a balance as weighings of one weight show it (USP <41>)",
     "material.scanned": "a code that was scanned, with the line of the order it matched, or why it did not",
+    "label.roll": "a roll of labels went onto the applicator: its lot, how many are on it, what it replaces",
+    "label.held": "labels do not reconcile: what holds the applicator, or the batch",
     "batch.entered": "a count or quantity that a person or the MES gave",
     "batch.completed": "production ended: counts, consumption, yield, waste, reconciliation",
     "batch.closed": "a person decided on it",

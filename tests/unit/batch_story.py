@@ -64,10 +64,12 @@ def recipe(**changes: Any) -> Recipe:
                 id="line-clearance",
                 text="Line cleared: nothing of the last batch remains, surfaces sanitized",
                 second_role="qa",
-                covers=("area-before",),
+                covers=("area-before", "sanitation"),
             ),
             Step(
-                id="setup", text="Filler set to 1.000 g, balance checked, lots scanned", covers=("components-verified",)
+                id="setup",
+                text="Filler set to 1.000 g, balance checked, lots scanned",
+                covers=("components-verified", "oil-release"),
             ),
             Step(id="label-proof", text="Label proof matches COA, batch and UID", role="qa", covers=("label-proof",)),
         ),

@@ -253,12 +253,13 @@ def test_a_gateway_that_is_gone_is_a_sentence(linegate: Cli, tmp_path: Path) -> 
         ("batch start B1", "batch.start", {"batch": "B1"}),
         ("batch complete B1", "batch.complete", {"batch": "B1"}),
         ("batch close B1 released --reason good", "batch.close",
-         {"batch": "B1", "disposition": "released", "reason": "good"}),
+         {"batch": "B1", "disposition": "released", "reason": "good", "reasons": {}}),
         ("batch abort B1 spilt", "batch.abort", {"batch": "B1", "reason": "spilt"}),
         ("batch tray B1 T1 rejected cold", "batch.tray",
          {"batch": "B1", "tray": "T1", "disposition": "rejected", "reason": "cold"}),
         ("batch enter B1 oil_remaining 12.5 --unit g", "batch.enter",
-         {"batch": "B1", "name": "oil_remaining", "value": "12.5", "unit": "g", "comment": "", "corrects": None}),
+         {"batch": "B1", "name": "oil_remaining", "value": "12.5", "unit": "g", "comment": "", "corrects": None,
+          "roll": ""}),
     ],
 )  # fmt: skip
 def test_each_command_asks_for_what_it_says(

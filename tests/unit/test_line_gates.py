@@ -1,0 +1,263 @@
+"""Gates at the line, on a virtual clock: shown, recorded where they block, overridden; setpoints watched in the run."""
+
+from __future__ import annotations
+
+import asyncio
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from line_kit import HOUSE, LINE, MES, OPERATOR, QA, RECIPE, SUPERVISOR, TECHNICIAN, Kit, _machines, order
+
+from gateway.config import check, load
+from gateway.errors import Refused
+
+pytestmark = pytest.mark.looptime(start=1000)
+
+GATES = """\
+gates:
+  setpoints: {override: [supervisor]}
+  instruments:
+  people:
+  label:
+setpoints: {filler/dose: {value: 1.000, unit: g, tolerance: 0.001}}
+before_start:
+  - {id: clearance, text: The line is clear, role: operator}
+  - {id: proof, text: The label is right, role: technician, second_role: qa, covers: [label-proof]}
+"""
+REGISTER = """\
+instruments:
+  balance:
+    kind: scale
+    serial: B1
+    due: 2099-12-31
+    device: balance
+    reading: balance/net
+    check: {standard: W-20, value: 20.000, unit: g, tolerance: 0.002}
+"""
+
+
+def written(folder: Path, register: str = REGISTER) -> Path:
+    (folder / "recipes").mkdir(parents=True, exist_ok=True)
+    lines = [line for line in RECIPE.splitlines() if not line.startswith("before_start")]
+    (folder / "recipes" / "cart.yaml").write_text("\n".join(lines) + "\n" + GATES)
+    (folder / "instruments.yaml").write_text(register)
+    line = LINE.replace("  counters:", "  instruments: instruments.yaml\n  counters:", 1)
+    line = line.replace("rejects: filler/rejects,", "rejects: filler/rejects, labels: filler/units,")
+    line = line.replace("      tray: {kind: text}", "      tray: {kind: text}\n      dose: {unit: g}")
+    (folder / "line.yaml").write_text(line)
+    return folder / "line.yaml"
+
+
+def kit_of(folder: Path) -> Kit:
+    log: list[str] = []
+    machines = _machines(log)
+    values = machines["filler"].values
+    label = values.pop("label")
+    values.update(dose=1.0, label=label)
+    return Kit(folder, machines=machines, settings=load(written(folder), house=HOUSE))
+
+
+async def refused(code: str, awaitable: Any) -> Refused:
+    with pytest.raises(Refused) as caught:
+        await awaitable
+    assert caught.value.code == code
+    return caught.value
+
+
+async def signed(kit: Kit) -> None:
+    for name, role in (("olga", "operator"), ("tom", "technician"), ("quinn", "qa"), ("sue", "supervisor")):
+        await kit.people.add(name, name, [role], "correct horse")
+    await kit.ask("batch.order", MES, order=order())
+    kit.filler["label"] = "B1"
+    await asyncio.sleep(0.5)
+    await kit.ask("batch.sign", OPERATOR, batch="B1", step="clearance")
+    await kit.ask("batch.sign", TECHNICIAN, batch="B1", step="proof")
+    await kit.ask("batch.sign", QA, batch="B1", step="proof")
+
+
+async def checked(kit: Kit, grams: str = "20.001") -> Any:
+    kit.balance["net"] = Decimal(grams)
+    await asyncio.sleep(0.5)
+    said = await kit.ask("instrument.check", TECHNICIAN, instrument="balance")
+    kit.balance["net"] = Decimal("0.000")
+    await asyncio.sleep(0.5)
+    return said
+
+
+async def test_a_start_that_is_blocked_is_seen_and_recorded(tmp_path: Path) -> None:
+    """The board shows what is in the way; asking all the same is a record; the daily check opens the gate."""
+    async with kit_of(tmp_path) as kit:
+        await signed(kit)
+        await asyncio.sleep(1.5)
+        shown = {gate["gate"]: gate["state"] for gate in kit.board.get("gates")["gates"]}
+        assert shown == {
+            "setpoints": "open", "instruments": "blocked", "people": "open", "label": "open", "evidence": "open",
+        }  # fmt: skip
+        told = await refused("gates_blocked", kit.ask("batch.start", OPERATOR, batch="B1"))
+        assert "balance was not checked yet" in str(told)
+        await asyncio.sleep(0.2)
+        assert kit.records("gate.blocked")[-1]["body"]["gates"][0]["gate"] == "instruments"
+
+        assert (await checked(kit))["passed"] is True
+        record = kit.records("instrument.checked")[-1]["body"]
+        assert (record["value"], record["source"], record["person"]) == ("20.001", "balance/net", "tom")
+        await kit.ask("batch.start", OPERATOR, batch="B1")
+        stood = {gate["gate"]: gate["evidence"] for gate in kit.records("batch.started")[-1]["body"]["gates"]}
+        assert "balance reads 20.001 g on W-20" in stood["instruments"][0]
+
+
+async def test_a_failed_check_is_an_alarm_and_outlives_the_process(tmp_path: Path) -> None:
+    """A digit too much: recorded, told, and shut after a kill -9 too, until one passes."""
+    async with kit_of(tmp_path) as first:
+        await signed(first)
+        assert (await checked(first, "20.003"))["passed"] is False
+        assert "instrument:balance" in first.line.alarms.standing
+        kit = await first.again()
+        await asyncio.sleep(2)
+        told = await refused("gates_blocked", kit.ask("batch.start", OPERATOR, batch="B1"))
+        assert "the last check failed" in str(told)
+        await checked(kit)
+        assert (await kit.ask("batch.gates", batch="B1"))["open"] is True
+
+
+async def test_an_unsteady_balance_is_not_checked(tmp_path: Path) -> None:
+    """What swings is no reading, what is silent neither."""
+    async with kit_of(tmp_path) as kit:
+        await signed(kit)
+        kit.balance.settled = False
+        await asyncio.sleep(0.5)
+        await refused("not_stable", kit.ask("instrument.check", TECHNICIAN, instrument="balance"))
+        kit.balance.settled, kit.balance["net"] = True, None
+        await asyncio.sleep(0.5)
+        await refused("not_stable", kit.ask("instrument.check", TECHNICIAN, instrument="balance"))
+        await refused("no_such_instrument", kit.ask("instrument.check", TECHNICIAN, instrument="ruler"))
+
+
+async def test_a_wrong_setpoint_is_overridden_with_a_reason(tmp_path: Path) -> None:
+    """By whom the recipe lets; another deviation shuts the gate again."""
+    async with kit_of(tmp_path) as kit:
+        await signed(kit)
+        await checked(kit)
+        kit.filler["dose"] = 0.98
+        await asyncio.sleep(0.5)
+        await refused("gates_blocked", kit.ask("batch.start", OPERATOR, batch="B1"))
+        ask = {"batch": "B1", "gate": "setpoints", "reason": "trial at 0.98 g"}
+        await refused("role_missing", kit.ask("gate.override", QA, **ask))
+        await kit.ask("gate.override", SUPERVISOR, **ask)
+        kit.filler["dose"] = 0.5
+        await asyncio.sleep(0.5)
+        await refused("gates_blocked", kit.ask("batch.start", OPERATOR, batch="B1"))
+        kit.filler["dose"] = 0.98
+        await asyncio.sleep(0.5)
+        await kit.ask("batch.start", OPERATOR, batch="B1")
+        assert kit.records("gate.overridden")[-1]["body"]["reason"] == "trial at 0.98 g"
+
+
+async def test_a_setpoint_that_is_changed_in_the_batch_is_told(tmp_path: Path) -> None:
+    """Old and new value in a record, an alarm while it is not the recipe's; also when we were dead."""
+    async with kit_of(tmp_path) as first:
+        await signed(first)
+        await checked(first)
+        await first.ask("batch.start", OPERATOR, batch="B1")
+        first.filler["dose"] = 1.05
+        await asyncio.sleep(0.5)
+        body = first.records("setpoint.changed")[-1]["body"]
+        assert (body["before"], body["after"], body["ok"]) == ("1", "1.05", False)
+        assert first.line.alarms.standing["setpoint:filler"].state == "unack"
+        first.filler["dose"] = 1.0
+        await asyncio.sleep(0.5)
+        assert first.line.alarms.standing["setpoint:filler"].state == "rtn_unack"
+        assert first.records("setpoint.changed")[-1]["body"]["ok"] is True
+
+        first.filler["dose"] = 1.0005
+        kit = await first.again()
+        await asyncio.sleep(2)
+        assert kit.records("setpoint.changed")[-1]["body"]["before"] == "1"
+        assert kit.records("setpoint.changed")[-1]["body"]["after"] == "1.0005"
+
+
+async def test_a_label_that_changed_after_its_approval_shuts_the_gate(tmp_path: Path) -> None:
+    """And a wrong one is approved by nobody."""
+    async with kit_of(tmp_path) as kit:
+        await signed(kit)
+        await checked(kit)
+        kit.filler["label"] = "OLD"
+        await asyncio.sleep(0.5)
+        told = await refused("gates_blocked", kit.ask("batch.start", OPERATOR, batch="B1"))
+        assert "filler/label reads 'OLD', expected 'B1'" in str(told)
+        record = kit.records("batch.signed")[-1]["body"]["label"][0]
+        assert (record["tag"], record["read"]) == ("filler/label", "'B1'")
+        await kit.ask("batch.order", MES, order=order("B2"))
+        await kit.ask("batch.sign", OPERATOR, batch="B2", step="clearance")
+        await refused("label_wrong", kit.ask("batch.sign", TECHNICIAN, batch="B2", step="proof"))
+
+
+async def test_a_register_that_changed_is_read_again(tmp_path: Path) -> None:
+    """A new due date needs no restart; a damaged register shuts the gate and says where."""
+    async with kit_of(tmp_path) as kit:
+        await signed(kit)
+        await checked(kit)
+        (tmp_path / "instruments.yaml").write_text(REGISTER.replace("2099-12-31", "2020-01-01"))
+        told = await refused("gates_blocked", kit.ask("batch.start", OPERATOR, batch="B1"))
+        assert "the calibration of balance (B1) ended on 2020-01-01" in str(told)
+        (tmp_path / "instruments.yaml").write_text("instruments: [")
+        told = await refused("gates_blocked", kit.ask("batch.start", OPERATOR, batch="B1"))
+        assert "instruments.yaml:" in str(told)
+        (tmp_path / "instruments.yaml").write_text(REGISTER)
+        assert (await kit.ask("instrument.list"))["instruments"][0]["usable"] is True
+        await kit.ask("batch.start", OPERATOR, batch="B1")
+
+
+async def test_a_roll_that_does_not_add_up_holds_the_applicator(tmp_path: Path) -> None:
+    """Ten labels of a roll are nowhere: the machine stands until somebody answered for it."""
+    async with kit_of(tmp_path) as kit:
+        await signed(kit)
+        await checked(kit)
+        await kit.ask("label.roll", OPERATOR, batch="B1", roll="R1", labels="100")
+        await kit.ask("batch.start", OPERATOR, batch="B1")
+        for _ in range(5):
+            kit.make(1)
+            await asyncio.sleep(0.3)
+        await refused("no_such_roll", _returned(kit, 90, "R9"))
+        assert not kit.filler.held
+        await _returned(kit, 85, "R1")
+        await asyncio.sleep(1)
+        assert kit.filler.held
+        (halt,) = kit.holds.standing.values()
+        assert "labels of roll R1: 10 of 100 not accounted for" in halt.text
+        assert kit.records("label.held")[-1]["body"]["holds"] == "applicator"
+
+        await _returned(kit, 10, "R1")
+        assert len(kit.records("label.held")) == 1
+
+
+async def _returned(kit: Kit, labels: int, roll: str) -> Any:
+    arguments = {"name": "labels_returned", "value": str(labels), "unit": "{count}", "roll": roll}
+    return await kit.ask("batch.enter", TECHNICIAN, batch="B1", **arguments)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("filler/dose: {value", "filler/dos: {value", "device filler has no tag 'dos'"),
+        ("unit: g, tolerance: 0.001", "unit: Cel, tolerance: 0.001", "filler/dose is in g, here it is meant in Cel"),
+        ("  instruments:\n", "  instruments: {needs: [pipette]}\n", "the register has no 'pipette'"),
+    ],
+)
+def test_check_says_what_a_gate_lacks(tmp_path: Path, old: str, new: str, told: str) -> None:
+    """At the recipe's own line, before anything runs."""
+    path = written(tmp_path)
+    recipe = tmp_path / "recipes" / "cart.yaml"
+    assert old in recipe.read_text()
+    recipe.write_text(recipe.read_text().replace(old, new))
+    problems = [str(each) for each in check(path, house=HOUSE).problems]
+    assert any(told in each and each.startswith("cart.yaml:") for each in problems), problems
+
+
+def test_check_says_what_the_register_lacks(tmp_path: Path) -> None:
+    """At the register's own line."""
+    path = written(tmp_path, REGISTER.replace("reading: balance/net", "reading: balance/gross"))
+    (problem,) = check(path, house=HOUSE).problems
+    assert str(problem) == "instruments.yaml:7:14: instruments.balance.reading: there is no tag 'balance/gross'"
