@@ -25,6 +25,8 @@ async def refused(code: str, awaitable: Any) -> Refused:
 async def finish(kit: Kit, batch: str = "B1") -> None:
     await kit.ask("batch.complete", OPERATOR, batch=batch)
     await kit.ask("batch.sign", QA, batch=batch, step="review")
+    for tray in kit.board.get("batch")["held"]:
+        await kit.ask("batch.tray", QA, batch=batch, tray=tray, disposition="rejected", reason="never checked")
     await kit.ask("batch.close", QA, batch=batch, disposition="released", reason="as it is")
 
 
