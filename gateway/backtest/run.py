@@ -106,7 +106,7 @@ def _play(
     if watch is not None:
         watch.begin(sum(source.values for source in sources))
     began_s = time.perf_counter()
-    for scan in _paced(_shown(flow, flow, watch), speed):
+    for scan in _paced(_shown(flow, flow, watch, TELL_EACH if speed is None else 1), speed):
         player.take(scan)
     story.end(flow.last_ns)
     if watch is not None:
@@ -140,12 +140,12 @@ def _lasts(settings: Settings, wish: Wish) -> dict[str, tuple[float, float]]:
     }
 
 
-def _shown(scans: Iterable[Scan], flow: Flow, watch: Watch | None) -> Iterator[Scan]:
+def _shown(scans: Iterable[Scan], flow: Flow, watch: Watch | None, each: int) -> Iterator[Scan]:
     if watch is None:
         yield from scans
         return
     for count, scan in enumerate(scans):
-        if not count % TELL_EACH:
+        if not count % each:
             watch.at(flow.values, scan.mono_ns)
         yield scan
 

@@ -77,7 +77,7 @@ def test_the_demonstration_line_to_the_letter() -> None:
         ("{kind: stale, input: oven, after: 5s, severity: warn}", "of whichever tag, for 5s is a warning (medium)."),
         (
             "{kind: stale, input: oven, after: 5s, halt: press}",
-            "5s silence + 100ms tick + 500ms halt = 5600ms from oven until press stands.",
+            "500ms poll + 5s silence + 100ms tick + 500ms halt = 6100ms from oven until press stands.",
         ),
         (
             "{kind: condition, input: oven/open, on_delay: 2s, off_delay: 1s, bad_input: warn}",
