@@ -86,7 +86,8 @@ def test_without_a_batch_the_devices_are_still_watched() -> None:
 def test_other_yaml_tools_may_rewrite_the_line(tmp_path: Path) -> None:
     """The demonstration line means the same in YAML 1.1: a tool that loads and dumps it changes nothing."""
     rewritten = tmp_path / "line.yaml"
-    (tmp_path / "recipes").symlink_to(ROOT / "config" / "recipes")
+    for beside in ("recipes", "instruments.yaml"):
+        (tmp_path / beside).symlink_to(ROOT / "config" / beside)
     rewritten.write_text(yaml.safe_dump(yaml.safe_load(LINE.read_text()), sort_keys=False))
 
     assert load(rewritten).hash == load(LINE).hash
