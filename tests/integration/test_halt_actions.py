@@ -15,6 +15,7 @@ import pytest
 
 from gateway.drivers.modbus import ModbusConfig
 from gateway.drivers.opcua import OpcUaConfig
+from gateway.drivers.opcua_link import Link
 from gateway.errors import NotHeld
 from gateway.model import HaltOrder, HaltProof, Scan, TagSet
 from gateway.station import Station
@@ -173,8 +174,18 @@ class Panelled(Filler):
         await self.link.show(self.link.node("Filler.Command.CntrlCmd"), int(Command.COMPLETE))
 
 
-async def test_the_request_comes_after_the_command_that_is_really_there(tmp_path: Path) -> None:
+async def test_the_request_comes_after_the_command_that_is_really_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A panel that puts another command into CntrlCmd between our two writes: no request carries that out for us."""
+    write = Link.write
+
+    async def and_the_panel_has_its_turn(link: Link, node: Any, value: Any, kind: Any) -> Any:
+        refusal = await write(link, node, value, kind)
+        await asyncio.sleep(0.2)
+        return refusal
+
+    monkeypatch.setattr(Link, "write", and_the_panel_has_its_turn)
     filler = Panelled(Plant(1), Place("127.0.0.1", 0, tmp_path))
     async with moving(filler):
         await filler.fault("unwatched", {})
