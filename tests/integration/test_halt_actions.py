@@ -190,6 +190,7 @@ async def test_the_request_comes_after_the_command_that_is_really_there(
     async with moving(filler):
         await filler.fault("unwatched", {})
         filler.machine.found(S.EXECUTE)
+        await filler.publish()
         async with config(filler, "tags", {"action": "hold"}, halt_budget="1s").connect("filler") as device:
             with pytest.raises(NotHeld, match=r"4 was written and 10 is there: somebody else commands, too"):
                 await device.halt(ORDER)
@@ -246,7 +247,7 @@ class WatchedPress(Press):
 def withheld(machine: Filler | WatchedPress) -> OpcUaConfig | ModbusConfig:
     times = {"period": "100ms", "timeout": "500ms", "halt_budget": "300ms", "beat": "200ms"}
     if isinstance(machine, Filler):
-        return config(machine, "tags", {"action": "withhold", "within": "2.5s"}, **times)
+        return config(machine, "tags", {"action": "withhold", "within": "4s"}, **times)
     return ModbusConfig.model_validate(
         {
             "driver": "modbus",
