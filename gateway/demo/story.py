@@ -316,7 +316,18 @@ What to try next
                 )
 
     def _release(self, device: str, reason: str, recalibration: str) -> None:
-        self._acknowledge_all("seen")
+        """What changed between look and word (one more label of the wrong roll) is looked at again."""
+        for left in reversed(range(5)):
+            try:
+                self._acknowledge_all("seen")
+                self._release_once(device, reason, recalibration)
+            except Refused as refusal:
+                if not left or refusal.code not in {"changed", "another_occurrence", "not_acknowledged"}:
+                    raise
+            else:
+                return
+
+    def _release_once(self, device: str, reason: str, recalibration: str) -> None:
         for halt in list((self._status().get("halts") or {}).values()):
             if halt["device"] == device:
                 self._people["tom"].command(

@@ -54,7 +54,7 @@ class Crew:
                 self.acknowledge(by)
                 self._release(device, reason, recalibration, by)
             except Refused as refusal:
-                if not left or refusal.code not in {"changed", "another_occurrence"}:
+                if not left or refusal.code not in {"changed", "another_occurrence", "not_acknowledged"}:
                     raise
             else:
                 return
