@@ -14,6 +14,7 @@ from gateway.cli_line import DEFAULT_STATE, State, Who, _client, _say
 from gateway.errors import LinegateError
 from gateway.model import Json
 from gateway.units import duration_s
+from gateway.world import World
 
 Reason = Annotated[str, typer.Option(help="why: it is recorded")]
 WINDOW: Final = timedelta(days=30)
@@ -72,7 +73,7 @@ def stats(
     state: State = DEFAULT_STATE,
 ) -> None:
     """The figures of ISA-18.2 over a window, from the records: of the running gateway, else of its evidence store."""
-    now = datetime.now(UTC)
+    now = datetime.fromtimestamp(World().time_ns() / 1e9, UTC)
     from_ns, to_ns = moment_ns(since, now, "--from"), moment_ns(until, now, "--to") if until else _ns(now)
     if to_ns <= from_ns:
         raise LinegateError("--to is not after --from: there is no window")

@@ -106,7 +106,7 @@ class Lights:
             yield self
         except DeviceError:
             raise
-        except BaseException:
+        except BaseException:  # boundary: cancelled or broken, the lamps go out, and whatever it was goes on
             await self._out()
             raise
         else:

@@ -122,7 +122,7 @@ class House:
         floor = Simulated(folder, line)
         try:
             floor.open()
-        except BaseException:
+        except BaseException:  # boundary: also of Ctrl-C nothing is left running, and it goes on
             floor.close()
             raise
         return floor

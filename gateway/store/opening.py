@@ -129,7 +129,7 @@ class _Opener:
             file.examine(signer.verifier, tip, whole=suspect.exists())
             suspect.unlink(missing_ok=True)
             return Opened(file, file.meta()["ledger_id"], signer)
-        except BaseException:
+        except BaseException:  # boundary: whatever it was goes on, but no connection stays behind
             file.db.abandon()
             raise
 

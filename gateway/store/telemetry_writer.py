@@ -89,7 +89,7 @@ class TelemetryWriter:
         try:
             file.newest = max((last for _, last in file.stored()), default=-1)
             file.confirmed(), file.unrooted(), file.sheds()  # what the start needs
-        except BaseException:
+        except BaseException:  # boundary: whatever it was goes on, but no connection stays behind
             file.db.abandon()
             raise
         return file

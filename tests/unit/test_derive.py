@@ -173,9 +173,13 @@ def test_a_truth_is_a_bool_tag() -> None:
 
 def test_a_value_that_cannot_be_computed_is_bad() -> None:
     """A division by zero is a fault of this moment, not the end of the gateway."""
-    found, fault = value(expr("q(1, 'K2') / (t - sp)"), scan(OIL, 0, 60.0, 140.0))
-    assert found is None or abs(float(found)) > 1e9  # 140 degF is 60 Cel to the last bit or one beside it
-    assert fault is None or "has no value" in fault.reason
+    inputs = {"a": "oil/t", "b": "visc/t"}
+    deriver = device(ExprConfig.model_validate({"expr": "q(1, 'K2') / (a - b)", "inputs": inputs, "unit": "K"}))
+    found, fault = value(deriver, scan(VISC, 0, 400.0, 60.0), scan(OIL, 0, 60.0))
+    assert found is None
+    assert fault is not None
+    assert "has no value here" in fault.reason
+    assert value(deriver, scan(OIL, 0.5, 62.0)) == (pytest.approx(0.5), None)
 
 
 def test_a_rate_is_the_slope_of_the_last_while() -> None:

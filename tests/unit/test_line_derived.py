@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -137,8 +136,3 @@ def test_the_worst_case_of_a_rule_on_a_derived_tag_is_that_of_what_it_is_made_fr
     (row,) = [row for row in check(line(tmp_path), house=HOUSE).table if row.rule == "too-hot"]
     assert row.measures == "oven"
     assert row.total_s == pytest.approx(0.25 + 0.2 + 1.0 + 0.1 + 0.2)
-
-
-def test_a_condition_does_not_look_at_numbers(tmp_path: Path) -> None:
-    """Settings that work are those that were tried."""
-    assert replace(load(line(tmp_path), house=HOUSE)).derived.keys() == {"oil", "again"}

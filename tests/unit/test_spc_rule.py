@@ -197,6 +197,28 @@ def test_a_chart_that_cannot_be_is_refused_with_the_reason(keys: dict[str, Any],
         chart(**keys)
 
 
+def test_a_phase_in_which_nothing_varied_is_watched_on() -> None:
+    """No defect in the whole phase draws no limits and breaks nothing; the first defect ends it."""
+    chart = Chart("p", named(["we1"]), phase=Phase("setup", 5))
+    assert [chart.add([0], 50).frozen for _ in range(9)] == [None] * 9
+    assert chart.add([1], 50).frozen == pytest.approx(1 / 250)
+    still = Chart("xbar-r", named(["we1"]), phase=Phase("setup", 3))
+    assert [still.add([1.0, 1.0]).frozen for _ in range(4)] == [None] * 4
+    assert still.add([1.0, 1.1]).frozen is not None
+
+
+def test_what_cannot_be_plotted_is_told_and_breaks_nothing() -> None:
+    """More defects than units: a warning that says so."""
+    plan = {**EVERY_100, "n": 5, "characteristics": [{**LEAKS, "accept": 9}]}
+    line = Line(fill=rule(plan), chart=SpcConfig.model_validate({"of": "fill", "chart": "p", "share": 0.05}))
+    line.filler()
+    line.run(10, per_s=10)
+    line.judge(Entry("value", "fill", "anna", characteristic="leaks", value=7))
+    ((severity, text),) = verdicts(line.found)
+    assert severity is Severity.WARNING
+    assert "cannot be plotted" in text
+
+
 @given(
     st.sampled_from(["i-mr", "ewma", "cusum", "xbar-r", "xbar-s"]),
     st.lists(st.lists(st.floats(0.9, 1.1), min_size=3, max_size=5), min_size=1, max_size=40),
@@ -213,10 +235,7 @@ def test_any_chart_goes_on_after_a_restart_as_if_nothing_had_been(kind: Any, gro
 
     whole, first, second = made(), made(), made()
     half = len(groups) // 2
-    try:
-        expected = [whole.add(group) for group in groups]
-    except ValueError:
-        return  # a phase I that does not vary
+    expected = [whole.add(group) for group in groups]
     assert [first.add(group) for group in groups[:half]] == expected[:half]
     second.load(json.loads(json.dumps(first.dump())))
     assert [second.add(group) for group in groups[half:]] == expected[half:]

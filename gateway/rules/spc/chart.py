@@ -118,14 +118,23 @@ class Chart:
     def _collect(self, group: list[float], n: int | None) -> Point:
         assert self._phase is not None
         self._collected.append([group[0], float(n or 0)] if self.kind == "p" else group)
-        frozen = self._found(self._phase) if len(self._collected) >= self._phase.points else None
-        if frozen is not None:
+        return Point(self._number, n or len(group), (), (), self._end_phase(self._phase))
+
+    def _end_phase(self, phase: Phase) -> Process | float | None:
+        """The limits, once there is enough; a process that did not vary (no defect at all) is watched on."""
+        if len(self._collected) < phase.points:
+            return None
+        try:
+            frozen = self._found(phase)
             self._freeze(frozen)
-            self._collected.clear()
-        return Point(self._number, n or len(group), (), (), frozen)
+        except ValueError:
+            del self._collected[: 1 - phase.points]
+            return None
+        self._collected.clear()
+        return frozen
 
     def _found(self, phase: Phase) -> Process | float:
-        """The limits that the phase gives.  ValueError: it does not vary."""
+        """The limits that the phase gives.  ValueError: it did not vary."""
         groups = self._collected
         if self.kind == "p":
             return lim.usual_share([int(group[0]) for group in groups], [int(group[1]) for group in groups])
@@ -138,12 +147,12 @@ class Chart:
         return lim.pooled([group for group in groups if len(group) > 1], phase.name)
 
     def _freeze(self, process: Process | float) -> None:
+        if isinstance(process, float):
+            lim.of_share(process, 1)  # ValueError: no chart can be drawn of it
         self.process = process
         if isinstance(process, Process):
             self._ewma = Ewma(self._ewma_terms, process) if self.kind == "ewma" else None
             self._cusum = Cusum(self._cusum_terms, process) if self.kind == "cusum" else None
-        else:
-            lim.of_share(process, 1)
 
     # -- phase II --------------------------------------------------------------------------------
 

@@ -242,7 +242,11 @@ class SpcJudge:
 
     def _add(self, group: list[float], n: int | None, source: str, sampled_ns: int) -> Sequence[Finding]:
         self.dirty = True
-        point = self._chart.add(group, n)
+        try:
+            point = self._chart.add(group, n)
+        except ValueError as error:  # seven defects counted in five units
+            what = f"{self._what()} at {source} cannot be plotted: {error}"
+            return (self._stand(Severity.WARNING, what, Point(0, 0, (), ()), sampled_ns),)
         if point.frozen is not None:
             return (self._frozen(point),)
         if point.signals:
