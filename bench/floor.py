@@ -17,7 +17,7 @@ Halt = Callable[[], Awaitable[object]]
 
 
 async def ours(port: int, regs: int, then: Callable[[Read, Halt], Awaitable[None]]) -> None:
-    from gateway.drivers.modbus import ModbusConfig
+    from gateway.drivers.modbus.kind import ModbusConfig
     from gateway.model import HaltOrder
 
     config = ModbusConfig.model_validate(

@@ -33,7 +33,7 @@ sys.path[:0] = [str(HERE.parent), str(HERE)]
 
 from yardstick import configure  # noqa: E402  # after the path to it
 
-from gateway.config import check  # noqa: E402  # after the path to it
+from gateway.config.reading import check  # noqa: E402  # after the path to it
 from gateway.demo.stage import Stage, free_port  # noqa: E402  # after the path to it
 
 DEVICES = 10

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gateway.commands import COMMANDS
+from gateway.commands.commands import COMMANDS
 from gateway.sinks.contract import Requests, asyncapi, markdown
 
 DOCS = Path(__file__).parent

@@ -19,17 +19,17 @@ import structlog
 
 from gateway import __version__
 from gateway.board import Board
-from gateway.commands import execute
-from gateway.config import Settings
+from gateway.commands.commands import execute
+from gateway.config.reading import Settings
 from gateway.desk import Desk
 from gateway.errors import LinegateError, Refused, StoreError
 from gateway.forwarder import Forwarder
 from gateway.journal import Journal
-from gateway.line import Line
-from gateway.line_batch import Run
-from gateway.line_halts import Holds
-from gateway.line_lamps import Lamps
-from gateway.line_notices import Notices
+from gateway.line.batch import Run
+from gateway.line.halts import Holds
+from gateway.line.lamps import Lamps
+from gateway.line.line import Line
+from gateway.line.notices import Notices
 from gateway.model import Identity, Json, Lane, Principal
 from gateway.people import People
 from gateway.recording import Pulse, Recording

@@ -15,13 +15,13 @@ import msgspec
 from gateway.alarms.stats import Tally, document
 from gateway.batch.complete import findings
 from gateway.batch.report import ReportData, render
-from gateway.config import Settings
+from gateway.config.reading import Settings
 from gateway.errors import Refused
 from gateway.journal import Journal
-from gateway.line import Line
-from gateway.line_batch import Run
-from gateway.line_gates import Gates
-from gateway.line_scans import Scans
+from gateway.line.batch import Run
+from gateway.line.gates import Gates
+from gateway.line.line import Line
+from gateway.line.scans import Scans
 from gateway.model import Identity, Json, Lane, Principal
 from gateway.people import People, Person
 from gateway.store.evidence import Evidence

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError
 
-from gateway import config_yaml
 from gateway.batch.instruments import Instrument
-from gateway.config_explain import explain
-from gateway.config_yaml import Document
+from gateway.config import yaml as config_yaml
+from gateway.config.explain import explain
+from gateway.config.yaml import Document
 from gateway.recipe import Frozen
 
 

@@ -12,7 +12,7 @@ from typing import Final
 
 import structlog
 
-from gateway.line import NO_RECORD, Line
+from gateway.line.line import NO_RECORD, Line
 from gateway.model import Priority, Severity, Verdict
 from gateway.store.commits import NOT_RECORDING
 from gateway.store.evidence import Evidence

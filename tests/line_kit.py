@@ -21,18 +21,18 @@ import msgspec
 from pydantic import Field
 
 from gateway.board import Board
-from gateway.commands import execute
-from gateway.config import House, Kinds, Settings, load
-from gateway.config_kinds import House as Builtin
+from gateway.commands.commands import execute
+from gateway.config.kinds import House as Builtin
+from gateway.config.reading import House, Kinds, Settings, load
 from gateway.desk import Desk
 from gateway.drivers.base import DriverConfig
 from gateway.errors import DeviceError, StoreError
 from gateway.journal import Journal
 from gateway.ledger.canonical import canonical
 from gateway.ledger.merkle import leaf_hash
-from gateway.line import Line
-from gateway.line_batch import Run
-from gateway.line_halts import Holds
+from gateway.line.batch import Run
+from gateway.line.halts import Holds
+from gateway.line.line import Line
 from gateway.model import Draft, Fault, Identity, Json, Lane, Principal, Quality, Reading, Record, Scan, TagSpec, Value
 from gateway.people import People
 from gateway.recipe import Frozen

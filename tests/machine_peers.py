@@ -9,8 +9,8 @@ from typing import Any
 
 from serial_peers import PtyLine, TcpLine
 
-from gateway.drivers.pump import PumpConfig
-from gateway.drivers.zebra import ZebraConfig
+from gateway.drivers.pump.kind import PumpConfig
+from gateway.drivers.zebra.kind import ZebraConfig
 
 
 def far_end(kind: str, hear: Callable[[bytes], list[bytes]], path: Path) -> TcpLine | PtyLine:

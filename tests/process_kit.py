@@ -17,7 +17,7 @@ from unittest.mock import patch
 
 from servers import free_port
 
-from gateway import cli
+from gateway.cli import main as cli
 from gateway.client import Client
 
 ROOT = Path(__file__).resolve().parents[1]

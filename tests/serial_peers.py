@@ -8,8 +8,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from gateway.drivers.balance import BalanceConfig
-from gateway.drivers.modbus import ModbusConfig
+from gateway.drivers.balance.kind import BalanceConfig
+from gateway.drivers.modbus.kind import ModbusConfig
 from gateway.testing.lines import Line, PtyLine, TcpLine
 
 __all__ = [

@@ -9,9 +9,9 @@ from typing import Final
 import msgspec
 
 from gateway.backtest.terms import Notes, Wish
-from gateway.config_derived import Virtual
-from gateway.config_model import RawRule, Settings, resolve_rule
-from gateway.config_patterns import members
+from gateway.config.derived import Virtual
+from gateway.config.model import RawRule, Settings, resolve_rule
+from gateway.config.patterns import members
 from gateway.derive.deriver import Deriver, watched
 from gateway.errors import ConfigError, LinegateError
 from gateway.model import Json

@@ -19,7 +19,7 @@ from gateway.backtest.stored import Stored
 from gateway.backtest.story import Story
 from gateway.backtest.table import open_table
 from gateway.backtest.terms import S_NS, Notes, Source, Wish
-from gateway.config_model import Settings
+from gateway.config.model import Settings
 from gateway.errors import LinegateError
 from gateway.model import Finding, Scan
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from gateway.backtest.terms import Notes, Tagsets, Wish
-from gateway.drivers.replay_rows import Column, FileError, Reader, Row, converter, open_rows
+from gateway.drivers.replay.rows import Column, FileError, Reader, Row, converter, open_rows
 from gateway.errors import LinegateError
 from gateway.model import NO_FAULTS, Fault, Quality, Scan, TagSet, Value
 

@@ -17,7 +17,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from gateway.commands import execute
+from gateway.commands.commands import execute
 from gateway.console.sessions import Sessions
 from gateway.desk import Desk
 from gateway.errors import Refused

@@ -9,7 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from gateway.alarms import HIDDEN
 from gateway.alarms.stats import DAY_NS
-from gateway.line_alarms import Alarms
+from gateway.line.alarms import Alarms
 from gateway.model import Priority
 
 

@@ -19,8 +19,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from gateway import config_yaml
 from gateway.client import Client
+from gateway.config import yaml as config_yaml
 from gateway.errors import LinegateError
 from gateway.model import Json
 

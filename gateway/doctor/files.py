@@ -216,7 +216,7 @@ def lasting(area: str, name: str, days: float, early: float = 0.0) -> Finding:
 
 async def configuration(path: Path) -> list[Finding]:
     """What `linegate check` says."""
-    from gateway.config import check  # noqa: PLC0415  # drivers and rules come with it
+    from gateway.config.reading import check  # noqa: PLC0415  # drivers and rules come with it
 
     try:
         report = await aside(lambda: check(path))

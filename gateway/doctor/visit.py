@@ -12,7 +12,7 @@ from gateway.errors import ConfigError
 from gateway.world import World
 
 if TYPE_CHECKING:
-    from gateway.config_model import Settings
+    from gateway.config.model import Settings
 
 
 def jobs(path: Path | None, world: World) -> list[Job]:
@@ -31,7 +31,7 @@ def jobs(path: Path | None, world: World) -> list[Job]:
 
 def _settings(path: Path) -> Settings | None:
     """None: the configuration's own check says why."""
-    from gateway.config import load  # noqa: PLC0415  # drivers and rules come with it
+    from gateway.config.reading import load  # noqa: PLC0415  # drivers and rules come with it
 
     try:
         return load(path)

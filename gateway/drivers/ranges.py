@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
-from gateway.drivers.profile import merge
+from gateway.drivers.profiles.profile import merge
 
 _RANGE: Final = re.compile(r"^([A-Za-z_][A-Za-z0-9_-]*)\[(\d{1,5})\.\.(\d{1,5})\]$")
 MOST: Final = 10_000

@@ -18,8 +18,8 @@ from typing import Any, Final
 
 from pydantic import Field, ValidationError
 
-from gateway import config_yaml
-from gateway.config_explain import explain, hint
+from gateway.config import yaml as config_yaml
+from gateway.config.explain import explain, hint
 from gateway.demo.stage import ROOT
 from gateway.errors import ConfigError, LinegateError, Problem
 from gateway.hil.matching import Word

@@ -74,6 +74,8 @@ class Outcome:
     """What is read after a failure."""
     line: str = ""
     """What it was played on."""
+    starved: str = ""
+    """It failed while the judge's own machine was denied processor time: how much.  Nothing is known of the line."""
 
     @property
     def ok(self) -> bool:

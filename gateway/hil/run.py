@@ -107,6 +107,8 @@ def _summary(outcomes: Sequence[Outcome]) -> None:
             highlight=False,
             markup=False,
         )
+        if outcome.starved:
+            console.print(f"  nothing is known of the line: {outcome.starved}", style="yellow", highlight=False)
         table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 2))
         for result in outcome.results:
             said = f": {result.said}" if result.said and not result.ok else ""

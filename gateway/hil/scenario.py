@@ -25,9 +25,9 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from gateway import config_yaml
-from gateway.config_explain import explain, hint
-from gateway.config_yaml import Document, Where
+from gateway.config import yaml as config_yaml
+from gateway.config.explain import explain, hint
+from gateway.config.yaml import Document, Where
 from gateway.errors import ConfigError, Problem
 from gateway.hil.matching import Word, names_in
 from gateway.hil.sights import BLIND, Sight

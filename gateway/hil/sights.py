@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from gateway.config_explain import hint
+from gateway.config.explain import hint
 from gateway.hil.matching import Match, Matcher, Word
 from gateway.model import Json
 from gateway.sinks.contract import KINDS

@@ -21,8 +21,8 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator
 
-from gateway import config_yaml
-from gateway.config_explain import explain
+from gateway.config import yaml as config_yaml
+from gateway.config.explain import explain
 from gateway.errors import ConfigError
 from gateway.hil.matching import Word
 from gateway.units import Duration

@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from gateway import cli
+from gateway.cli import main as cli
 from gateway.store.writer import Writer
 
 WRITERS: list[Writer] = []

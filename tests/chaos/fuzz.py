@@ -17,7 +17,7 @@ import yaml
 from asyncua import ua
 from asyncua.ua.ua_binary import struct_to_binary
 
-with atheris.instrument_imports(include=["gateway.drivers.wire", "gateway.drivers.profile_import"]):
+with atheris.instrument_imports(include=["gateway.drivers.wire", "gateway.drivers.profiles.map_import"]):
     from gateway.drivers.wire import (
         aandd,
         gs1,

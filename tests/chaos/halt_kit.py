@@ -11,10 +11,10 @@ from typing import Any, Final
 
 from line_kit import TECHNICIAN, Kit, KitConfig, Machine
 
-from gateway.config import load
-from gateway.config_kinds import House, Kinds
-from gateway.drivers.modbus import ModbusConfig
-from gateway.drivers.opcua import OpcUaConfig
+from gateway.config.kinds import House, Kinds
+from gateway.config.reading import load
+from gateway.drivers.modbus.kind import ModbusConfig
+from gateway.drivers.opcua.kind import OpcUaConfig
 from gateway.errors import Refused
 from gateway.halts import HaltState
 from simulators.device import Device

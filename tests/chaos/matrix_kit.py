@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from gateway.drivers.balance import BalanceConfig
+from gateway.drivers.balance.kind import BalanceConfig
 from gateway.drivers.base import DriverConfig
-from gateway.drivers.modbus import ModbusConfig
-from gateway.drivers.opcua import OpcUaConfig
+from gateway.drivers.modbus.kind import ModbusConfig
+from gateway.drivers.opcua.kind import OpcUaConfig
 from gateway.forwarder import Forwarder
 from gateway.model import HaltProof, Scan, TagSet
 from gateway.sinks.base import SinkConfig

@@ -14,7 +14,7 @@ import pytest
 
 from gateway.backtest.run import Result, play
 from gateway.backtest.terms import Wish
-from gateway.config import load
+from gateway.config.reading import load
 from gateway.model import Scan, TagSet, TagSpec
 from gateway.store.telemetry_file import TelemetryFile
 

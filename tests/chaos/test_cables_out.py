@@ -19,7 +19,7 @@ import pytest
 from line_kit import HOUSE, Kit, Machine
 from matrix_kit import PERIOD_S, Hall, Link
 
-from gateway.config import load
+from gateway.config.reading import load
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 

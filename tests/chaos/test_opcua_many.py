@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from asyncua import ua
 
-from gateway.drivers.opcua import OpcUaConfig
-from gateway.drivers.opcua_browse import VARIABLE, walk
-from gateway.drivers.opcua_connect import open_link
+from gateway.drivers.opcua.browse import VARIABLE, walk
+from gateway.drivers.opcua.connect import open_link
+from gateway.drivers.opcua.kind import OpcUaConfig
 from tests.opcua_peer import URI, Remote, peer
 
 MANY = 10_000

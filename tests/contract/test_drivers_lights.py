@@ -12,8 +12,8 @@ from driver_suite import DriverSuite
 from serial_peers import ModbusPeer
 
 from gateway.drivers.base import DriverConfig, Pattern, Showing, Sign
-from gateway.drivers.lights import LightsConfig
-from gateway.drivers.lights_device import Lights
+from gateway.drivers.lights.device import Lights
+from gateway.drivers.lights.kind import LightsConfig
 
 LAMPS = {"red": {"coil": 0}, "amber": {"register": 300, "bit": 3}, "green": {"coil": 2}}
 PATTERNS: list[Pattern] = [frozenset({Sign.NORMAL}), frozenset({Sign.HALT, Sign.ALARM, Sign.ALARM_NEW})]

@@ -9,7 +9,7 @@ import pytest
 from asyncua import ua
 from driver_suite import HaltSuite, beat_is_written
 
-from gateway.drivers.opcua import OpcUaConfig
+from gateway.drivers.opcua.kind import OpcUaConfig
 from tests.opcua_peer import URI, Cable, Remote
 from tests.opcua_peer import peer as running_peer
 

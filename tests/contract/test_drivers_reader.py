@@ -11,7 +11,7 @@ import pytest
 from driver_suite import DriverSuite
 from serial_peers import Line, PtyLine, TcpLine
 
-from gateway.drivers.reader import ReaderConfig
+from gateway.drivers.reader.kind import ReaderConfig
 
 FORM = {
     "prefix": "\x02",

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from gateway.drivers.balance import Balance, BalanceConfig
+from gateway.drivers.balance.kind import Balance, BalanceConfig
 from gateway.drivers.base import Tarable
 from gateway.errors import DeviceError, NotDone
 from gateway.model import Quality, Reading

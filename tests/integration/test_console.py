@@ -16,7 +16,7 @@ import httpx
 import pytest
 from line_kit import Kit, order
 
-from gateway.commands import COMMANDS
+from gateway.commands.commands import COMMANDS
 from gateway.console.api import LARGEST_BODY
 from gateway.console.server import listen, serve, write_token
 from gateway.console.sessions import AGE_S, IDLE_S, Sessions

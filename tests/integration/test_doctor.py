@@ -20,12 +20,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from typer.testing import CliRunner
 
-from gateway.cli import app
+from gateway.cli.main import app
 from gateway.doctor import files, machine, network
 from gateway.doctor.finding import Finding, Job, aside, examine
-from gateway.drivers.modbus import ModbusConfig
-from gateway.drivers.opcua import OpcUaConfig
-from gateway.drivers.replay import ReplayConfig
+from gateway.drivers.modbus.kind import ModbusConfig
+from gateway.drivers.opcua.kind import OpcUaConfig
+from gateway.drivers.replay.kind import ReplayConfig
 from gateway.sinks.influx import InfluxConfig
 from gateway.sinks.mqtt import MqttConfig
 from gateway.store.folder import Lock

@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import pytest
 
-from gateway.drivers.modbus import ModbusConfig
-from gateway.drivers.opcua import OpcUaConfig
-from gateway.drivers.opcua_link import Link
+from gateway.drivers.modbus.kind import ModbusConfig
+from gateway.drivers.opcua.kind import OpcUaConfig
+from gateway.drivers.opcua.link import Link
 from gateway.errors import NotHeld
 from gateway.model import HaltOrder, HaltProof, Scan, TagSet
 from gateway.station import Station

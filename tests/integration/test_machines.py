@@ -18,9 +18,9 @@ import yaml
 from pymodbus.client import AsyncModbusTcpClient
 
 from gateway.drivers.base import DriverConfig, Haltable
-from gateway.drivers.modbus import ModbusConfig
-from gateway.drivers.pump import PumpConfig
-from gateway.drivers.zebra import ZebraConfig
+from gateway.drivers.modbus.kind import ModbusConfig
+from gateway.drivers.pump.kind import PumpConfig
+from gateway.drivers.zebra.kind import ZebraConfig
 from gateway.errors import DeviceError
 from gateway.model import HaltOrder, HaltProof, Reading
 from simulators.device import Device

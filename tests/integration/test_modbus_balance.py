@@ -16,8 +16,8 @@ from pymodbus.server import ModbusSerialServer, ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 from serial_peers import PtyLine
 
-from gateway.drivers.balance import BalanceConfig
-from gateway.drivers.modbus import ModbusConfig
+from gateway.drivers.balance.kind import BalanceConfig
+from gateway.drivers.modbus.kind import ModbusConfig
 from gateway.errors import DeviceError
 from gateway.model import HaltOrder, Quality
 from simulators.balance import Balance as ScaleSim

@@ -18,8 +18,8 @@ import pytest
 from serial_peers import PtyLine
 from typer.testing import CliRunner
 
-from gateway.cli import app
-from gateway.drivers.modbus import ModbusConfig
+from gateway.cli.main import app
+from gateway.drivers.modbus.kind import ModbusConfig
 from gateway.errors import DeviceError
 from gateway.model import HaltOrder
 from simulators.plant import Plant

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from asyncua import ua
 
-from gateway.drivers.opcua import OpcUaConfig
+from gateway.drivers.opcua.kind import OpcUaConfig
 from gateway.errors import DeviceError, DeviceMisconfigured, NotHeld
 from gateway.model import HaltOrder, Quality
 from tests.opcua_peer import COMMANDS, LEAVES, TAKES, URI, Cable, Remote, free_port, kill, peer

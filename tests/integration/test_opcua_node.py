@@ -14,10 +14,10 @@ import yaml
 from asyncua import Client, ua
 from typer.testing import CliRunner
 
-from gateway.cli import app
-from gateway.drivers import opcua_browse
-from gateway.drivers.opcua import OpcUaConfig
-from gateway.drivers.opcua_security import ensure_certificate
+from gateway.cli.main import app
+from gateway.drivers.opcua import browse as opcua_browse
+from gateway.drivers.opcua.kind import OpcUaConfig
+from gateway.drivers.opcua.security import ensure_certificate
 from gateway.errors import DeviceError, DeviceMisconfigured, NotHeld
 from gateway.model import HaltOrder, Quality, Reading
 from tests.opcua_node import POLICIES, URI, NodePeer, node_peer

@@ -13,7 +13,7 @@ import pytest
 from asyncua.server.internal_session import InternalSession
 
 from gateway import station
-from gateway.drivers.opcua import OpcUaConfig
+from gateway.drivers.opcua.kind import OpcUaConfig
 from gateway.model import Scan, TagSet
 from gateway.station import Station
 from gateway.testing import RecordingLine

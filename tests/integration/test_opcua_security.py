@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from cryptography import x509
 
-from gateway.drivers.opcua import OpcUaConfig
-from gateway.drivers.opcua_security import ensure_certificate, thumbprint
+from gateway.drivers.opcua.kind import OpcUaConfig
+from gateway.drivers.opcua.security import ensure_certificate, thumbprint
 from gateway.errors import DeviceError, DeviceMisconfigured
 from gateway.model import HaltOrder
 from tests.opcua_peer import URI, Remote, peer

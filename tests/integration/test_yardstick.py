@@ -17,7 +17,7 @@ import paho.mqtt.client as paho
 import pytest
 from servers import mosquitto
 
-from gateway.config import load
+from gateway.config.reading import load
 
 BENCH = Path(__file__).resolve().parents[2] / "bench"
 sys.path.insert(0, str(BENCH))

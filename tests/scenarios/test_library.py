@@ -11,7 +11,7 @@ from gateway.hil.progress import measured
 from gateway.hil.results import Outcome
 from gateway.hil.scenario import Loaded, load_all
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]  # the first ones wait while their line is started
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # they wait for their turn, and for a machine that is not starved
 
 HERE = Path(__file__).parent
 LIBRARY = sorted(load_all([HERE]), key=lambda each: (str(each.line), -each.scenario.takes))
@@ -32,7 +32,8 @@ def told(outcome: Outcome) -> str:
         for each in outcome.results
     ]
     logs = [f"== {name} ==\n{text}" for name, text in outcome.logs.items()]
-    return "\n".join([f"{outcome.title} ({outcome.file}, {outcome.line})", *lines, *logs])
+    starved = [f"not judged: {outcome.starved}"] if outcome.starved else []
+    return "\n".join([f"{outcome.title} ({outcome.file}, {outcome.line})", *starved, *lines, *logs])
 
 
 @pytest.mark.parametrize("loaded", _listed())

@@ -8,7 +8,7 @@ from typing import Any
 
 from gateway.backtest.run import Result, play
 from gateway.backtest.terms import Wish
-from gateway.config import load
+from gateway.config.reading import load
 from gateway.model import Fault, Finding, Quality, Scan, TagSet, Value, Verdict
 from gateway.store.telemetry_file import TelemetryFile
 

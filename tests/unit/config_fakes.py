@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from gateway.config import House, Kinds
+from gateway.config.reading import House, Kinds
 from gateway.drivers.base import DriverConfig
 from gateway.model import TagSpec
 from gateway.recipe import Exact, Frozen, Plan, Window

@@ -11,9 +11,9 @@ import pytest
 from line_kit import HOUSE, LINE, OPERATOR, RECIPE, Kit
 from typer.testing import CliRunner
 
-from gateway.cli import app
-from gateway.cli_alarms import moment_ns
-from gateway.config import load
+from gateway.cli.alarms import moment_ns
+from gateway.cli.main import app
+from gateway.config.reading import load
 from gateway.console.metrics import AlarmMetrics
 from gateway.errors import ConfigError, LinegateError
 from gateway.model import Draft, Json, Lane

@@ -19,7 +19,7 @@ from gateway.backtest.player import GRID_NS, Player
 from gateway.backtest.ruleset import ruleset
 from gateway.backtest.run import play
 from gateway.backtest.terms import Notes, Wish
-from gateway.config import Settings, load
+from gateway.config.reading import Settings, load
 from gateway.model import Entry, Fault, Finding, Json, Quality, Scan, TagSet, Value, Verdict
 from gateway.rules.base import Closure
 from gateway.rules.engine import Engine

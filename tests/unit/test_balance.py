@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from serial_peers import SPEECH, BalancePeer
 
-from gateway.drivers.balance import GRAMS, BalanceConfig, converted, reading
+from gateway.drivers.balance.kind import GRAMS, BalanceConfig, converted, reading
 from gateway.drivers.wire.mt_sics import parse
 from gateway.errors import DeviceError, NotDone
 from gateway.model import Quality
@@ -271,7 +271,7 @@ async def test_tare_on_a_cut_line(peer: BalancePeer) -> None:
 async def test_tare_is_believed_only_when_it_shows(peer: BalancePeer) -> None:
     """A balance that says T S and goes on showing the load has not been tared."""
     peer.speech["T"] = "T S     1.0120 g"
-    async with peer.config(tare_budget="150ms").connect("balance") as device:
+    async with peer.config(tare_budget="600ms").connect("balance") as device:
         with pytest.raises(NotDone, match=r"tare is not seen .*1\.0120"):
             await device.tare()
         peer.net = "0.0001"

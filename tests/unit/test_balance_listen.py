@@ -17,9 +17,9 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from gateway.cli import app
-from gateway.drivers.balance import SCHEMES, BalanceConfig
-from gateway.drivers.balance_listen import QUESTIONS, opinions, settings, shown, verdict
+from gateway.cli.main import app
+from gateway.drivers.balance.kind import SCHEMES, BalanceConfig
+from gateway.drivers.balance.listen import QUESTIONS, opinions, settings, shown, verdict
 from gateway.drivers.transport import parse_url
 
 FOLDER = Path(__file__).parent.parent / "golden"

@@ -13,9 +13,10 @@ import structlog
 from store_kit import make_bundle, pack, unpack
 
 import gateway
-from gateway import cli, cli_line
+from gateway.cli import line as cli_line
+from gateway.cli import main as cli
 from gateway.client import Client
-from gateway.commands import COMMANDS
+from gateway.commands.commands import COMMANDS
 from gateway.errors import ConfigError, LinegateError, Problem, Refused
 
 GOOD = str(Path(__file__).parents[2] / "config" / "line.yaml")

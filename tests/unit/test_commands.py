@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from line_kit import MES, OPERATOR, QA, TECHNICIAN, Kit, order
 
-from gateway.commands import COMMANDS, execute
+from gateway.commands.commands import COMMANDS, execute
 from gateway.errors import Refused
 from gateway.model import Principal
 from gateway.people import ROLES

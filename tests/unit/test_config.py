@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from config_fakes import BASE, HOUSE, RECIPE, MachineConfig, SampleConfig, WithinConfig
 
-from gateway.config import Report, Settings, check, load, recipe_hash
+from gateway.config.reading import Report, Settings, check, load, recipe_hash
 from gateway.errors import ConfigError, Problem
 
 Write = Callable[..., Path]

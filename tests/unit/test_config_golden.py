@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gateway.config import House, check, load, recipe_hash, schema
+from gateway.config.reading import House, check, load, recipe_hash, schema
 from gateway.model import Json
 
 ROOT = Path(__file__).parents[2]

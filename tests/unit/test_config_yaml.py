@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway import config_yaml
-from gateway.config_yaml import Document, Written, parse
+from gateway.config import yaml as config_yaml
+from gateway.config.yaml import Document, Written, parse
 from gateway.units import duration_s
 
 LINE = Path("line.yaml")

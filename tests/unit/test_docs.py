@@ -19,8 +19,8 @@ import typer
 import yaml
 from typer.core import TyperGroup
 
-from gateway.cli import app
-from gateway.commands import COMMANDS
+from gateway.cli.main import app
+from gateway.commands.commands import COMMANDS
 from gateway.drivers.base import DriverConfig
 from tests.contract.driver_suite import DriverSuite
 from tests.serial_peers import TcpLine

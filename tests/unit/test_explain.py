@@ -10,9 +10,9 @@ from backtest_kit import line
 from rules_kit import CONTEXT
 from typer.testing import CliRunner
 
-from gateway.cli import app
-from gateway.config import load
-from gateway.config_derived import KINDS as DERIVED
+from gateway.cli.main import app
+from gateway.config.derived import KINDS as DERIVED
+from gateway.config.reading import load
 from gateway.explain import explanation
 from gateway.rules.base import Judge, RuleConfig, RuleContext
 from gateway.rules.explained import EXPLAINED, Said, explained

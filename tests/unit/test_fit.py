@@ -8,7 +8,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from gateway.cli import app
+from gateway.cli.main import app
 from gateway.derive.models import ZERO_CEL
 from gateway.derive.points import read_points
 from gateway.derive.viscosity import ViscosityConfig

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from gateway.drivers.base import Pattern, Sign
-from gateway.drivers.lights import LightsConfig
-from gateway.drivers.lights_device import Image, Lights, Way, image, runs, ways
+from gateway.drivers.lights.device import Image, Lights, Way, image, runs, ways
+from gateway.drivers.lights.kind import LightsConfig
 from gateway.drivers.wire import modbus as wire
 from gateway.errors import DeviceError, DeviceMisconfigured
 from gateway.model import Quality, Reading

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from line_kit import HOUSE, LINE, RECIPE, Kit
 
-from gateway.config import check, load
+from gateway.config.reading import check, load
 from gateway.model import Severity
 
 DERIVED = """\

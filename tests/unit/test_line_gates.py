@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from line_kit import HOUSE, LINE, MES, OPERATOR, QA, RECIPE, SUPERVISOR, TECHNICIAN, Kit, _machines, order
 
-from gateway.config import check, load
+from gateway.config.reading import check, load
 from gateway.errors import Refused
 
 pytestmark = pytest.mark.looptime(start=1000)

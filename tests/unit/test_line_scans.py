@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from line_kit import HOUSE, LINE, MES, OPERATOR, RECIPE, Disk, Kit, Machine, _machines, order
 
-from gateway.config import check, load
+from gateway.config.reading import check, load
 from gateway.errors import Refused
 
 pytestmark = pytest.mark.looptime(start=1000)

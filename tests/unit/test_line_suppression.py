@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from line_kit import HOUSE, LINE, OPERATOR, QA, RECIPE, STOPPED, TECHNICIAN, Kit
 
-from gateway.config import load
+from gateway.config.reading import load
 from gateway.errors import Refused
 from gateway.model import Principal, Priority, Severity, Verdict
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from gateway.drivers import modbus_bus
-from gateway.drivers.modbus import ModbusConfig
+from gateway.drivers.modbus import bus as modbus_bus
+from gateway.drivers.modbus.kind import ModbusConfig
 from gateway.drivers.transport import Stream, StreamUrl
 from gateway.drivers.wire import modbus as wire
 from gateway.errors import DeviceError

@@ -9,10 +9,10 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from gateway.config import check
-from gateway.drivers.modbus import ModbusConfig
-from gateway.drivers.modbus_plan import Block
-from gateway.drivers.profile import load_profile, merge, names
+from gateway.config.reading import check
+from gateway.drivers.modbus.kind import ModbusConfig
+from gateway.drivers.modbus.plan import Block
+from gateway.drivers.profiles.profile import load_profile, merge, names
 from gateway.model import TagSpec
 
 URL = "tcp://127.0.0.1:502"

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from gateway.cli import app
-from gateway.drivers.modbus_guess import base_of, interpretations, matches, tolerance_of
+from gateway.cli.main import app
+from gateway.drivers.modbus.guess import base_of, interpretations, matches, tolerance_of
 
 
 def words(data: bytes, at: int) -> dict[int, int]:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from gateway.drivers.modbus import ModbusConfig
-from gateway.drivers.modbus_layout import Layout
+from gateway.drivers.modbus.kind import ModbusConfig
+from gateway.drivers.modbus.layout import Layout
 from gateway.model import Quality, Reading
 
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from gateway.drivers.modbus_link import ModbusLink
+from gateway.drivers.modbus.link import ModbusLink
 from gateway.drivers.wire import modbus as wire
 from gateway.errors import DeviceError
 

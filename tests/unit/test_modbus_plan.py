@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.drivers.modbus_plan import Block, Limits, Span, cost, plan, split
+from gateway.drivers.modbus.plan import Block, Limits, Span, cost, plan, split
 
 
 @st.composite

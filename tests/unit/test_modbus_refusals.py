@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from serial_peers import Registers, TcpLine, TcpServant
 
-from gateway.drivers.modbus import ModbusConfig
-from gateway.drivers.modbus_device import ModbusDevice
+from gateway.drivers.modbus.device import ModbusDevice
+from gateway.drivers.modbus.kind import ModbusConfig
 from gateway.errors import DeviceError, DeviceMisconfigured, NotHeld
 from gateway.model import HaltOrder, Quality
 

@@ -12,9 +12,9 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from typer.testing import CliRunner
 
-from gateway.cli import app
-from gateway.drivers.opcua import OpcUaConfig
-from gateway.drivers.opcua_security import (
+from gateway.cli.main import app
+from gateway.drivers.opcua.kind import OpcUaConfig
+from gateway.drivers.opcua.security import (
     check_server,
     ensure_certificate,
     load,
@@ -24,7 +24,7 @@ from gateway.drivers.opcua_security import (
     thumbprint,
 )
 from gateway.errors import DeviceMisconfigured
-from gateway.line_notices import Notices
+from gateway.line.notices import Notices
 
 
 def test_own_certificate(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_what_has_ended_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     """After its end the sentence says so."""
     ensure_certificate(tmp_path, "urn:a", ["a"])
     later = now_utc() + timedelta(days=6 * 365)
-    monkeypatch.setattr("gateway.drivers.opcua_security.now_utc", lambda: later)
+    monkeypatch.setattr("gateway.drivers.opcua.security.now_utc", lambda: later)
 
     assert secured(tmp_path).notices()[0].startswith("our certificate ended on 20")
 

@@ -11,8 +11,8 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from gateway.drivers.opcua import OpcUaConfig
-from gateway.drivers.opcua_settings import deadband_of
+from gateway.drivers.opcua.kind import OpcUaConfig
+from gateway.drivers.opcua.settings import deadband_of
 
 OPEN = {"policy": "None", "mode": "None", "waiver": "bench without a network"}
 
@@ -161,5 +161,5 @@ def test_example_loads() -> None:
 
 def test_configuration_alone_loads_no_asyncua() -> None:
     """A line that uses no OPC UA does not pay for the library."""
-    code = "import sys, gateway.drivers.opcua; sys.exit('asyncua' in sys.modules)"
+    code = "import sys, gateway.drivers.opcua.kind; sys.exit('asyncua' in sys.modules)"
     assert run([sys.executable, "-c", code], check=False).returncode == 0

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from gateway.drivers.opcua_link import edge
+from gateway.drivers.opcua.link import edge
 from gateway.errors import DeviceError
 
 pytestmark = pytest.mark.looptime

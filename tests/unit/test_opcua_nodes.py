@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.drivers.opcua_nodes import NodeRef, parse
+from gateway.drivers.opcua.nodes import NodeRef, parse
 
 ALIASES = {"f": "urn:sim:filler", "b": "urn:b"}
 PACKML = "http://opcfoundation.org/UA/PackML/"

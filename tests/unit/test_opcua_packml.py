@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.drivers.opcua_packml import MOTIONS, NODE_STATES, Level, State, compose, level_state, state_of
+from gateway.drivers.opcua.packml import MOTIONS, NODE_STATES, Level, State, compose, level_state, state_of
 
 NODESET = {
     27: (15, "Resetting"),

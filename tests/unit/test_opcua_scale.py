@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.drivers.opcua_scale import PART_NAMES, Scale, ScaleTag
+from gateway.drivers.opcua.scale import PART_NAMES, Scale, ScaleTag
 from gateway.drivers.wire.opcua_publish import Engineering, Structure
 from gateway.model import Fault, Quality
 

@@ -6,9 +6,9 @@ from decimal import Decimal
 
 import pytest
 
-from gateway.drivers.opcua_compose import PackmlState
-from gateway.drivers.opcua_packml import MOTIONS, State
-from gateway.drivers.opcua_values import BACKLOG, Values
+from gateway.drivers.opcua.compose import PackmlState
+from gateway.drivers.opcua.packml import MOTIONS, State
+from gateway.drivers.opcua.values import BACKLOG, Values
 from gateway.drivers.wire.opcua_publish import Structure
 from gateway.model import Fault, Quality, TagSpec
 

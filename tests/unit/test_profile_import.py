@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from gateway.cli import app
-from gateway.config import check, load
-from gateway.drivers import profile_columns as columns
-from gateway.drivers.profile import load_profile, site
-from gateway.drivers.profile_import import import_map
+from gateway.cli.main import app
+from gateway.config.reading import check, load
+from gateway.drivers.profiles import columns
+from gateway.drivers.profiles.map_import import import_map
+from gateway.drivers.profiles.profile import load_profile, site
 from gateway.errors import ConfigError, Problem
 
 MAP = """\

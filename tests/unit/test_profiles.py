@@ -8,10 +8,10 @@ from typing import Any, get_args
 import pytest
 import yaml
 
-from gateway.drivers.balance import BalanceConfig
-from gateway.drivers.modbus import ModbusConfig
-from gateway.drivers.modbus_layout import Layout
-from gateway.drivers.profile import Basis, load_profile, merge, names, read_profile, site
+from gateway.drivers.balance.kind import BalanceConfig
+from gateway.drivers.modbus.kind import ModbusConfig
+from gateway.drivers.modbus.layout import Layout
+from gateway.drivers.profiles.profile import Basis, load_profile, merge, names, read_profile, site
 from gateway.drivers.transport import parse_url
 from gateway.drivers.wire import modbus as wire
 from gateway.model import Reading

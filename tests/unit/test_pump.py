@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from serial_peers import TcpLine
 
 from gateway.drivers.base import Haltable
-from gateway.drivers.pump import PumpConfig
+from gateway.drivers.pump.kind import PumpConfig
 from gateway.errors import DeviceError, NotHeld
 from gateway.model import HaltOrder, Quality
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from gateway.drivers.modbus import ModbusConfig
-from gateway.drivers.opcua import OpcUaConfig
+from gateway.drivers.modbus.kind import ModbusConfig
+from gateway.drivers.opcua.kind import OpcUaConfig
 from gateway.drivers.ranges import MOST, expand
 
 

@@ -15,9 +15,9 @@ import yaml
 from pydantic import ValidationError
 from serial_peers import PtyLine, TcpLine
 
-from gateway.config_model import ScanPoint
-from gateway.drivers.reader import ReaderConfig
-from gateway.drivers.reader_link import Reader
+from gateway.config.model import ScanPoint
+from gateway.drivers.reader.kind import ReaderConfig
+from gateway.drivers.reader.link import Reader
 from gateway.errors import DeviceError
 from gateway.model import Quality, Reading
 from gateway.rules.match import MatchConfig

@@ -22,11 +22,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from structlog.testing import capture_logs
 
-from gateway.config import check
-from gateway.drivers.replay import ReplayConfig
-from gateway.drivers.replay_device import Replay
-from gateway.drivers.replay_rows import Column, FileError, Reader, look, open_rows
-from gateway.drivers.replay_times import NoZoneError, Times
+from gateway.config.reading import check
+from gateway.drivers.replay.device import Replay
+from gateway.drivers.replay.kind import ReplayConfig
+from gateway.drivers.replay.rows import Column, FileError, Reader, look, open_rows
+from gateway.drivers.replay.times import NoZoneError, Times
 from gateway.errors import DeviceMisconfigured
 from gateway.model import Quality, Reading, TagSet
 from gateway.station import Station

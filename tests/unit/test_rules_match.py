@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 from rules_kit import CONTEXT, LABELLER, S, bad, scan
 
-from gateway.drivers.reader import ReaderConfig
+from gateway.drivers.reader.kind import ReaderConfig
 from gateway.model import Fault, Finding, Quality, Scan, Severity, TagSet, Value, Verdict
 from gateway.rules.base import RuleContext
 from gateway.rules.engine import Engine

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config import check, load
-from gateway.drivers.profile import read_profile
+from gateway.config.reading import check, load
+from gateway.drivers.profiles.profile import read_profile
 
 LINE = """\
 gateway: {id: gw, path: a/b}

@@ -11,7 +11,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.drivers.reader import ReaderConfig
+from gateway.drivers.reader.kind import ReaderConfig
 from gateway.drivers.wire.gs1 import GS, Gs1Error, check_digit, elements, iso_date
 from gateway.drivers.wire.reader_lines import Form, Framer, Read, parse
 

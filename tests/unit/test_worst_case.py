@@ -14,7 +14,7 @@ import line_kit
 import pytest
 from line_kit import HOUSE, Kit, KitDevice, Machine
 
-from gateway.config import check, load
+from gateway.config.reading import check, load
 from gateway.halts import HaltState
 from gateway.model import Reading
 

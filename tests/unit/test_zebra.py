@@ -14,7 +14,7 @@ from machine_peers import ZebraPeer
 from pydantic import ValidationError
 from serial_peers import TcpLine
 
-from gateway.drivers.zebra import ZebraConfig
+from gateway.drivers.zebra.kind import ZebraConfig
 from gateway.errors import DeviceError, NotHeld
 from gateway.model import HaltOrder, Quality, Reading
 

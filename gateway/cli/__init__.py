@@ -1,0 +1,1 @@
+"""The commands of a terminal.  The only place that prints or exits."""

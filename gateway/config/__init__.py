@@ -1,0 +1,1 @@
+"""From one YAML file and its recipes to settings that can work."""

@@ -1,0 +1,1 @@
+"""Balances in their dialects: MT-SICS, SBI, A&D, Ohaus."""

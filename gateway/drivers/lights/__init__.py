@@ -1,0 +1,1 @@
+"""Stack lights and horns on remote I/O."""

@@ -1,0 +1,332 @@
+"""An open Modbus connection: polls its plan, halts, beats.  What is read and written stands in its configuration."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final, Protocol
+
+import msgspec
+
+from gateway.drivers.base import attempt_s
+from gateway.drivers.modbus.layout import Channel, Held, Layout, Part, unpack_part
+from gateway.drivers.modbus.link import Asks
+from gateway.drivers.modbus.plan import Block, split
+from gateway.drivers.modbus.tags import HaltBy, Heartbeat, Write
+from gateway.drivers.modbus.wear import wear_of
+from gateway.drivers.wire import modbus as wire
+from gateway.errors import DeviceError, DeviceMisconfigured, NotHeld
+from gateway.model import HaltOrder, HaltProof, Reading
+
+Call = Callable[[wire.Request], Awaitable[bytes]]
+"""`Asks.call`, or `Asks.call_first`."""
+
+_FIRST_PAUSE_S: Final = 0.002
+_LONGEST_PAUSE_S: Final = 0.05
+_SEARCH_SHARE: Final = 0.5
+"""Part of a poll's budget that may go into finding a refused address; the rest is found in later polls."""
+_SEARCH_MOST: Final = 24
+"""Requests of one poll that may go into it."""
+_AGAIN_S: Final = 60.0
+"""How often one of the addresses that were refused is asked for again."""
+
+
+class Wanted(Protocol):
+    """What a device needs of its configuration."""
+
+    @property
+    def unit_id(self) -> int: ...
+    @property
+    def base(self) -> int: ...
+    @property
+    def timeout_s(self) -> float: ...
+    @property
+    def halt_budget_s(self) -> float: ...
+    @property
+    def names(self) -> tuple[str, ...]: ...
+    @property
+    def channels(self) -> tuple[Channel, ...]: ...
+    @property
+    def parts(self) -> tuple[Part, ...]: ...
+    @property
+    def held(self) -> Held | None: ...
+    @property
+    def proof(self) -> Channel | None: ...
+    @property
+    def halt(self) -> HaltBy | None: ...
+    @property
+    def heartbeat(self) -> Heartbeat | None: ...
+    def address(self) -> str: ...
+    def budget(self, span: range) -> int | None: ...
+
+
+class _Ready(msgspec.Struct, frozen=True):
+    """A plan, ready to be asked for: requests beside the parts they read."""
+
+    parts: tuple[Part, ...]
+    requests: tuple[wire.Request, ...]
+    layout: Layout
+
+
+class ModbusDevice:
+    """An open Modbus connection."""
+
+    def __init__(self, config: Wanted, link: Asks) -> None:
+        self.identity: Mapping[str, str] = {}
+        self._config = config
+        self._link = link
+        self._refused: dict[int, str] = {}
+        """Why these channels are not asked for."""
+        self._out: deque[Part] = deque()
+        """What was refused, to be tried again now and then."""
+        self._again_at = 0.0
+        self._ready = self._compile(config.parts)
+
+    async def poll(self) -> Reading:
+        ready, link = self._ready, self._link
+        answers: list[bytes | wire.Refusal] = []
+        refused = False
+        for request in ready.requests:
+            try:
+                answers.append(await link.call(request))
+            except wire.Refusal as refusal:
+                answers.append(refusal)
+                refused = True
+        if refused or self._refused:
+            return await self._damaged(answers)
+        return ready.layout.reading(answers, self._config.held)  # type: ignore[arg-type]  # no Refusal is among them
+
+    def _compile(self, parts: tuple[Part, ...]) -> _Ready:
+        requests = tuple(self._ask(part) for part in parts)
+        layout = Layout(self._config.channels, len(self._config.names), parts, self._link.framing.data_at)
+        return _Ready(parts, requests, layout)
+
+    def _ask(self, part: Part) -> wire.Request:
+        return wire.read(self._config.unit_id, part.table, part.block.start, part.block.count)
+
+    async def _damaged(self, answers: Sequence[bytes | wire.Refusal]) -> Reading:
+        """Some blocks were refused: find the address, keep the rest, and remember."""
+        found = await self._search(list(zip(self._ready.parts, answers, strict=True)))
+        found += await self._retried()
+        reasons = dict(self._refused)
+        for part, answer in found:
+            if isinstance(answer, wire.Refusal):
+                reasons.update(dict.fromkeys(part.block.members, self._reason(part, answer)))
+        kept = tuple((part, answer) for part, answer in found if not self._hopeless(part, answer))
+        for part, answer in found:
+            if self._hopeless(part, answer):
+                self._give_up(part, reasons)
+        self._nothing_left(found, reasons)
+        if tuple(part for part, _ in kept) != self._ready.parts:
+            self._ready = self._compile(tuple(part for part, _ in kept))
+        given = [None if isinstance(answer, wire.Refusal) else answer for _, answer in kept]
+        return self._ready.layout.damaged(given, reasons, self._config.held)
+
+    def _give_up(self, part: Part, reasons: Mapping[int, str]) -> None:
+        self._refused.update({member: reasons[member] for member in part.block.members})
+        self._out.append(part)
+        self._again_at = max(self._again_at, self._link.loop.time() + _AGAIN_S / len(self._out))
+
+    async def _retried(self) -> list[tuple[Part, bytes | wire.Refusal]]:
+        """One of the refused parts, where it is time: a device that was set up meanwhile has its tags again."""
+        now = self._link.loop.time()
+        if not self._out or now < self._again_at:
+            return []
+        self._again_at = now + _AGAIN_S / len(self._out)
+        part = self._out.popleft()
+        answer = await self._try(part)
+        if isinstance(answer, wire.Refusal):
+            self._out.append(part)
+            return []
+        for member in part.block.members:
+            del self._refused[member]
+        return [(part, answer)]
+
+    async def _search(self, todo: list[tuple[Part, bytes | wire.Refusal]]) -> list[tuple[Part, bytes | wire.Refusal]]:
+        """Split what was refused for its addresses until only the culprits are left, or the time is up."""
+        deadline = self._link.loop.time() + _SEARCH_SHARE * self._config.timeout_s
+        spans = [channel.span for channel in self._config.channels]
+        left = _SEARCH_MOST
+        found: list[tuple[Part, bytes | wire.Refusal]] = []
+        while todo:
+            part, answer = todo.pop(0)
+            smaller: tuple[Block, ...] = ()
+            if _blames_address(answer) and left > 0 and self._link.loop.time() < deadline:
+                smaller = split(part.block, spans)
+                left -= len(smaller)
+            if not smaller:
+                found.append((part, answer))
+            todo[:0] = [(piece, await self._try(piece)) for piece in (Part(part.table, block) for block in smaller)]
+        return found
+
+    async def _try(self, part: Part) -> bytes | wire.Refusal:
+        try:
+            return await self._link.call(self._ask(part))
+        except wire.Refusal as refusal:
+            return refusal
+
+    def _hopeless(self, part: Part, answer: bytes | wire.Refusal) -> bool:
+        """An atom that was refused for its address: not asked for again on this connection."""
+        return _blames_address(answer) and not split(part.block, [each.span for each in self._config.channels])
+
+    def _reason(self, part: Part, refusal: wire.Refusal) -> str:
+        where = wire.place(part.table, part.block.start, part.block.count)
+        return f"{self._link.where}: {where}: {refusal}"
+
+    def _nothing_left(self, found: Sequence[tuple[Part, bytes | wire.Refusal]], reasons: Mapping[int, str]) -> None:
+        """DeviceError where not one tag could be read."""
+        refusals = [answer for _, answer in found if isinstance(answer, wire.Refusal)]
+        if len(refusals) < len(found):
+            return
+        kind = DeviceMisconfigured if all(refusal.code in wire.NEVER for refusal in refusals) else DeviceError
+        raise kind(f"no tag can be read: {next(iter(reasons.values()))}")
+
+
+def _blames_address(answer: bytes | wire.Refusal) -> bool:
+    """02: no such address.  03: too much at once, or what some devices say for 02."""
+    return isinstance(answer, wire.Refusal) and answer.code in (2, 3)
+
+
+class _Put:
+    """One of the writes that are configured, with the count of what it wears."""
+
+    def __init__(self, config: Wanted, write: Write) -> None:
+        self.request: Final = write.request(config.unit_id, config.base)
+        span = write.span(config.base)
+        most = config.budget(span) if write.table == "holding" else None
+        self.wear: Final = wear_of((config.address(), span.start), most) if most is not None else None
+
+    async def send(self, link: Asks, call: Call) -> None:
+        """Whoever minds the budget asks `wear.spent` before."""
+        if self.wear is not None:
+            self.wear.wrote(link.where, self.request.text)
+        await _write(link, self.request, call)
+
+
+class _Halts(ModbusDevice):
+    """With a halt: a write, and another word of the machine that proves it."""
+
+    def __init__(self, config: Wanted, link: Asks) -> None:
+        super().__init__(config, link)
+        assert config.halt is not None
+        assert config.proof is not None
+        self._values = config.halt.confirm.values
+        self._always = config.halt.always
+        self._holding = False
+        """From the first attempt to halt until it is taken back."""
+        self._stop = _Put(config, config.halt.write) if config.halt.write else None
+        """None: our heartbeat is withheld, and the controller's own watch is waited for."""
+        self._release = _Put(config, config.halt.release) if config.halt.release else None
+        channel = config.proof
+        part = Part(channel.table, Block(channel.span.start, channel.span.count, (0,)))
+        self._channel = channel
+        self._ask_state = wire.read(config.unit_id, channel.table, channel.span.start, channel.span.count)
+        self._unpack_state = unpack_part(part, [channel], link.framing.data_at)
+
+    async def poll(self) -> Reading:
+        """While a halt stands, the machine's word on it belongs to every reading, polled or not."""
+        await self._repay()
+        reading = await super().poll()
+        if self._holding and self._config.held is None:
+            held, _ = await self._state(self._link.call)
+            return msgspec.structs.replace(reading, held=held)
+        return reading
+
+    async def halt(self, order: HaltOrder) -> HaltProof:
+        """See Haltable.  The state is read, the write sent (if there is one), and the state read until it says held."""
+        self._holding = True
+        if self._release is not None and self._release.wear is not None:
+            self._release.wear.owed = False
+        asked, state = "", "no answer yet"
+        try:
+            async with asyncio.timeout(attempt_s(self._config.halt_budget_s)):
+                held, state = await self._state(self._link.call_first)
+                if held and not self._always:
+                    return HaltProof(state, wrote=False)
+                asked = await self._ask_to_stand()
+                pause_s = _FIRST_PAUSE_S
+                while True:
+                    held, state = await self._state(self._link.call_first)
+                    if held:
+                        return HaltProof(state, wrote=self._stop is not None)
+                    await asyncio.sleep(pause_s)
+                    pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        except TimeoutError:
+            budget = f"{self._config.halt_budget_s:g} s"
+            if asked:
+                raise NotHeld(f"{self._link.where}: {asked}, but after {budget} {state}") from None
+            raise self._link.failure(f"halt {order.id}: no answer within {budget}; {state}") from None
+
+    async def _ask_to_stand(self) -> str:
+        """What was done, in words."""
+        if self._stop is None:
+            return "heartbeat withheld"
+        await self._stop.send(self._link, self._link.call_first)
+        return f"{self._stop.request.text} written"
+
+    async def withdraw(self) -> None:
+        """See Haltable.  Beyond its budget a register that wears is written later: said once, and then owed."""
+        release = self._release
+        if release is not None and release.wear is not None and release.wear.spent:
+            release.wear.owed = True
+            if not release.wear.told:
+                release.wear.told = True
+                raise release.wear.refusal(self._link.where, release.request.text)
+            return
+        if release is not None:
+            await release.send(self._link, self._link.call)
+        self._holding = False
+
+    async def _repay(self) -> None:
+        """Take back what could not be taken back in its time."""
+        release = self._release
+        if release is not None and release.wear is not None and release.wear.owed and not release.wear.spent:
+            await release.send(self._link, self._link.call)
+            self._holding = False
+
+    async def _state(self, call: Call) -> tuple[bool | None, str]:
+        """(does it stand still?, its own words).  An exception says nothing: no proof, and no reason not to write."""
+        try:
+            answer = await call(self._ask_state)
+        except wire.Refusal as refusal:
+            return None, f"{self._ask_state.text}: {refusal}"
+        value = self._channel.convert(self._unpack_state(answer)[0])
+        return value in self._values, f"{self._channel.name} ({self._ask_state.text}) = {value}"
+
+
+class _Beats(ModbusDevice):
+    """With a place for our heartbeat."""
+
+    async def beat(self, count: int) -> None:
+        """See Beating."""
+        config = self._config
+        assert config.heartbeat is not None
+        at = config.heartbeat.register_ - config.base
+        await _write(self._link, wire.write_register(config.unit_id, at, count & 0xFFFF), self._link.call)
+
+
+class _HaltsBeats(_Halts, _Beats):
+    """With both."""
+
+    async def beat(self, count: int) -> None:
+        """See Beating.  A beat that is withheld for a halt is not written, whoever asks for it."""
+        if not (self._holding and self._stop is None):
+            await super().beat(count)
+
+
+KINDS: Final[Mapping[tuple[bool, bool], type[ModbusDevice]]] = {
+    (False, False): ModbusDevice,
+    (True, False): _Halts,
+    (False, True): _Beats,
+    (True, True): _HaltsBeats,
+}
+
+
+async def _write(link: Asks, request: wire.Request, call: Call) -> None:
+    """Send a write and have it echoed.  DeviceError, or DeviceMisconfigured where it can never work."""
+    try:
+        await call(request)
+    except wire.Refusal as refusal:
+        kind = DeviceMisconfigured if refusal.code in wire.NEVER else DeviceError
+        raise kind(f"{link.where}: write of {request.text}: {refusal}") from refusal

@@ -1,0 +1,1 @@
+"""OPC UA: sessions, subscriptions and polls, PackML in both dialects, scales, trust."""

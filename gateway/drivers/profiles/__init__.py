@@ -1,0 +1,1 @@
+"""Known devices as YAML, how they are read, and how a site's own map becomes one."""

@@ -1,0 +1,1 @@
+"""Pumps that speak ASCII: dose, run, read-back."""

@@ -1,0 +1,1 @@
+"""Barcode and vision readers: lines over serial or TCP."""

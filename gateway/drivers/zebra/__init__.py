@@ -1,0 +1,1 @@
+"""Zebra print engines and their host status."""

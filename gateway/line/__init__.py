@@ -1,0 +1,1 @@
+"""The line: what is done with every value, command and tick."""

@@ -1,0 +1,52 @@
+"""What the machines say of their own counters: the newest good values, by their meaning."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from gateway.batch.counts import Counters
+from gateway.config.reading import Settings
+from gateway.model import Scan, Value
+
+
+class Counts:
+    """Counters, tray and position as configured in `gateway.counters`.
+
+    A bad value is never a count: then it is unknown.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._tags: dict[str, tuple[str, int]] = {}
+        self._seen: dict[str, Value] = {}
+        for role, name in settings.gateway.counters.items():
+            device, tag = name.split("/", 1)
+            self._tags[role] = (device, settings.tagsets[device].index[tag])
+        self.devices = frozenset(device for device, _ in self._tags.values())
+
+    def see(self, scan: Scan) -> None:
+        for role, (device, at) in self._tags.items():
+            if device == scan.tagset.device:
+                self._seen[role] = scan.values[at]
+
+    @property
+    def counters(self) -> Counters:
+        """None for what no machine says at this moment."""
+        return Counters(
+            units=self._integer("units"),
+            rejects=self._integer("rejects"),
+            labels=self._integer("labels"),
+            labels_damaged=self._integer("labels_damaged"),
+        )
+
+    @property
+    def tray(self) -> str | None:
+        tray = self._seen.get("tray")
+        return str(tray) if tray else None
+
+    @property
+    def position(self) -> int | None:
+        return self._integer("position")
+
+    def _integer(self, role: str) -> int | None:
+        value = self._seen.get(role)
+        return int(value) if isinstance(value, (int, float, Decimal)) else None

@@ -1,0 +1,377 @@
+"""The crossroads: a scan comes in, is judged, acted on, stored.  Synchronous, no queue, no wait.
+
+Station --scan--> Line.take -- engine.judge --> verdicts
+                    |  1. halts: the stations hear of them now
+                    |  2. alarms, checks, batch: changed, noted
+                    |  3. journal.commit: one transaction to the evidence store (never waited for)
+                    |  4. telemetry.put, live sinks
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
+from typing import Final, Protocol
+
+import structlog
+
+from gateway import halts
+from gateway.derive.deriver import Derived
+from gateway.halts import Halt, Needs
+from gateway.journal import Journal
+from gateway.line.acts import Acts
+from gateway.line.alarms import Alarms
+from gateway.line.batch import Run
+from gateway.line.checks import CheckBook
+from gateway.line.clock import ClockWatch
+from gateway.line.consumers import Consumers
+from gateway.line.halts import FOUND_HELD, Holds
+from gateway.line.suppression import Suppression
+from gateway.model import (
+    CheckChange,
+    Entry,
+    Finding,
+    HaltProof,
+    Json,
+    Noted,
+    Priority,
+    Scan,
+    Severity,
+    Tick,
+    Verdict,
+)
+from gateway.world import World
+
+log = structlog.get_logger()
+
+TICK_S: Final = 0.1
+TICK: Final = Tick()
+KEEP_RULES_TICKS: Final = 10
+"""Running time and counters of rules are kept once a second: a kill -9 costs no more of them."""
+NO_RECORD: Final = "no-record"
+"""The rule of a halt because nothing can be recorded."""
+HEAD_START_S: Final = 0.002
+"""The halt write goes out before anything is sealed: sealing and showing take some hundred microseconds."""
+
+
+class TelemetryPort(Protocol):
+    def put(self, scan: Scan) -> None: ...
+
+
+class Line:
+    """The only owner of the state of alarms, halts, checks and batch."""
+
+    def __init__(self, run: Run, holds: Holds, journal: Journal, telemetry: TelemetryPort, world: World) -> None:
+        self.run = run
+        self.holds = holds
+        self.checks = CheckBook(journal, run)
+        self.acts = Acts(journal, run, self.enter)
+        self.latest: dict[str, Scan] = {}
+        self.next_seq: Callable[[], int] = itertools.count(1).__next__
+        """Numbers scans, gateway-wide and without a gap."""
+        self.live: list[Callable[[Scan], None]] = []
+        """Sinks that take scans as they come."""
+        self.identities: dict[str, Mapping[str, str]] = {}
+        self.progress = 0
+        self.unrecorded = ""
+        """Why nothing can be recorded now; empty while all is well."""
+        self._journal = journal
+        self._telemetry = telemetry
+        self._world = world
+        self._clock = ClockWatch()
+        self._unnoted: list[tuple[Sequence[Finding], str]] = []
+        self._head_start = False
+        """A halt was ordered this very moment: nothing is sealed, stored or sent until the station had its turn."""
+        self._behind: list[Scan] = []
+        journal.before.append(self._note_findings)
+        self.alarms = Alarms(journal, world, lambda: run.running)
+        self.suppression = Suppression(run.rules, self.latest)
+        self.suppression.holds = self.alarms.holds
+        self.alarms.suppression = self.suppression
+        self.alarms.known = run.rules.__contains__
+        self.alarms.longest_shelf_s = run.rules.longest_shelf_s
+        self.consumers = Consumers(journal.board, self.alarms, self.commit)
+        journal.on_mended = partial(self.alarms.tell, "gateway:journal")
+        run.on_dropped = self._drop
+        holds.alarm = self.alarms.take
+
+    # -- the way of one reading ------------------------------------------------------------------
+
+    def take(self, scan: Scan, *, keep: bool = True) -> None:
+        """Judge, halt, note, keep.  Called by stations; returns at once."""
+        findings = self.run.engine.judge(scan, scan.mono_ns, scan.time_ns)
+        if findings:
+            self._act(findings, scan.time_ns, scan.mono_ns)
+        device = scan.tagset.device
+        self.latest[device] = scan
+        if scan.held is not None:
+            self._watch(scan, device)
+        if device in self.run.watched:
+            self.run.count(scan)
+        self.commit()
+        if keep:
+            self._behind.append(scan)
+            if not self._head_start:
+                self._pass_on()
+        deriver = self.run.rules.deriver
+        if deriver is not None:
+            for made in deriver.derive(scan):
+                self._take_derived(made, scan, keep=keep)
+
+    def _take_derived(self, made: Derived, source: Scan, *, keep: bool) -> None:
+        """What was computed goes the way of what was measured."""
+        seq = self.next_seq() if keep else 0
+        derived = Scan(made.tagset, seq, source.time_ns, source.mono_ns, made.values, made.faults)
+        self.take(derived, keep=keep)
+
+    def _pass_on(self) -> None:
+        """To the telemetry store and the live sinks, in order; what a halt held back goes behind it."""
+        for scan in self._behind:
+            self._telemetry.put(scan)
+            for offer in self.live:
+                offer(scan)
+        self._behind.clear()
+
+    def _watch(self, scan: Scan, device: str) -> None:
+        position = scan.tagset.index.get("state")
+        state = scan.values[position] if position is not None else None
+        self.holds.watch(device, bool(scan.held), state, self.run.producing, scan.mono_ns)
+
+    def _act(self, findings: Sequence[Finding], wall_ns: int, mono_ns: int, by: str = "gateway") -> None:
+        """Halts first: every station has its order, and its head start, before anything is noted."""
+        for finding in findings:
+            if isinstance(finding, Verdict) and finding.halts:
+                self.holds.demand(finding, self._needs(finding), self.run.running, wall_ns, mono_ns)
+                self._give_head_start()
+        self._unnoted.append((findings, by))
+
+    def _give_head_start(self) -> None:
+        if not self._head_start:
+            self._head_start = True
+            asyncio.get_running_loop().call_later(HEAD_START_S, self._catch_up)
+
+    def _catch_up(self) -> None:
+        """The station had its turn: note and commit what waited for it."""
+        self._head_start = False
+        self.commit()
+        self._pass_on()
+
+    def commit(self) -> None:
+        """Note and seal what happened; while a halt has its head start, `_catch_up` will."""
+        if not self._head_start:
+            self._journal.commit()
+
+    def _note_findings(self) -> None:
+        """Before a commit: what the findings since the last one mean: alarms, checks, weighings, rule states."""
+        if not self._unnoted:
+            return
+        unnoted, self._unnoted = self._unnoted, []
+        for findings, by in unnoted:
+            for finding in findings:
+                if isinstance(finding, Verdict):
+                    self._alarm(finding)
+                elif isinstance(finding, CheckChange):
+                    self.checks.changed(finding, by)
+                elif isinstance(finding, Noted):
+                    self._journal.note(finding.kind, dict(finding.body), batch=self.run.running)
+                else:
+                    self.checks.weighed(finding, by)
+        self._keep_rules()
+
+    def _keep_rules(self) -> None:
+        for rule, state in self.run.engine.changed().items():
+            self._journal.keep("rule", rule, state)
+        for device, state in self.run.rules.changed_derived().items():
+            self._journal.keep("derived", device, state)
+
+    def demand(self, verdict: Verdict) -> None:
+        """A halt for a cause of the gateway's own."""
+        mono_ns = int(asyncio.get_running_loop().time() * 1e9)
+        self._act((verdict,), self._world.time_ns(), mono_ns)
+
+    def _needs(self, verdict: Verdict) -> Needs:
+        if not verdict.fleeting or verdict.rule == NO_RECORD:
+            return Needs.CONDITION_GONE
+        return Needs.RECALIBRATION if self.run.rules.is_sampling(verdict.rule) else Needs.CORRECTION
+
+    # -- alarms ----------------------------------------------------------------------------------
+
+    def _alarm(self, verdict: Verdict) -> None:
+        if verdict.suspects:
+            self.run.suspect(verdict.suspects, verdict.text)
+        self.alarms.take(verdict)
+
+    def _drop(self, rules: Collection[str], batch: str) -> None:
+        """Their batch ended, and they judge no longer."""
+        self._note_findings()
+        self.alarms.drop(rules, f"batch {batch} ended; the rule judges no longer", batch)
+
+    def asked(self) -> Alarms:
+        """The alarms as they stand at this moment, for what a person wants of them."""
+        self._note_findings()
+        return self.alarms
+
+    # -- checks ----------------------------------------------------------------------------------
+
+    def enter(self, entry: Entry) -> None:
+        """A take, an entered value, a recalibration.  Refused by the rule if it does not fit."""
+        self._judge(entry)
+        self.commit()
+
+    def _judge(self, entry: Entry) -> None:
+        mono_ns = int(asyncio.get_running_loop().time() * 1e9)
+        wall_ns = self._world.time_ns()
+        findings = self.run.engine.judge(entry, mono_ns, wall_ns)
+        self._act(findings, wall_ns, mono_ns, by=entry.person)
+
+    async def settled(self) -> None:
+        """Wait out the head start of a halt that was just ordered."""
+        if self._head_start:
+            await asyncio.sleep(HEAD_START_S)
+
+    # -- halts: what stations say, what people release -------------------------------------------
+
+    def commanded(self, halt_id: str) -> None:
+        self.holds.commanded(halt_id, int(asyncio.get_running_loop().time() * 1e9))
+
+    def confirmed(self, halt_id: str, proof: HaltProof) -> None:
+        self._note_findings()
+        self.holds.confirmed(halt_id, proof)
+        self._journal.commit(urgent=True)
+
+    def not_held(self, halt_id: str, reason: str) -> None:
+        self.holds.not_held(halt_id, reason)
+        self.commit()
+
+    async def release(self, halt_id: str, seen: int, person: str, reason: str, recalibration: str) -> None:
+        """Guarded, recorded, then let go: the station hears of it only after the commit.
+
+        Raises Refused, and StoreError where it could not be recorded: then the latch stands.
+        """
+        self._note_findings()
+        asked = self.holds.standing.get(halt_id)
+        halt = halts.check_release(
+            asked,
+            seen,
+            reason,
+            condition_stands=self._stands(asked) if asked else "",
+            acknowledged=asked is not None and self.alarms.is_acknowledged(_alarm_of(asked)),
+            recalibration=recalibration,
+        )
+        if halt.needs is Needs.RECALIBRATION and self.run.rules.is_sampling(halt.rule):
+            self._judge(Entry("recalibrated", halt.rule, person, text=recalibration))
+            body = {"rule": halt.rule, "recalibration": recalibration, "halt": halt.id}
+            self._journal.note("verification.started", body, batch=halt.batch, by=person)
+        for rule in self.run.rules.sampling(halt.device):
+            if rule != halt.rule:  # its own goes on in verification
+                self._judge(Entry("released", rule, person, text=halt.id))
+        self.holds.release(halt, person, reason, recalibration)
+        committed = self._journal.commit(urgent=True)
+        assert committed is not None, "a release is a record"
+        # Not after the await: who asked may have gone away by then, and the machine must be let go all the same.
+        committed.add_done_callback(partial(self._released, halt))
+        await asyncio.shield(committed)
+
+    def _released(self, halt: Halt, committed: asyncio.Future[None]) -> None:
+        if committed.cancelled() or committed.exception() is not None:
+            self.holds.take_back(halt)
+        else:
+            self.holds.let_go(halt)
+        self._journal.commit()
+
+    def _stands(self, halt: Halt) -> str:
+        """The text of a condition that still holds; bad input counts as standing."""
+        if halt.rule == NO_RECORD:
+            return self.unrecorded
+        verdict = self.run.engine.current(halt.rule)
+        if verdict is None:
+            unknown = f"{halt.rule} has judged nothing since the start; wait for a good value"
+            return unknown if halt.rule in self.run.rules else ""
+        return verdict.text if verdict.severity is Severity.HALT else ""
+
+    # -- devices ---------------------------------------------------------------------------------
+
+    def connected(self, device: str, identity: Mapping[str, str]) -> None:
+        self.identities[device] = identity
+        self._link(device, "device.connected", f"{device} is connected", {"identity": dict(identity)})
+
+    def lost(self, device: str, reason: str) -> None:
+        self._link(device, "device.lost", f"{device} was lost: {reason}", {"reason": reason})
+
+    def _link(self, device: str, kind: str, text: str, more: Mapping[str, Json]) -> None:
+        up = kind == "device.connected"
+        self._journal.note(kind, {"device": device, "text": text, **more}, batch=self.run.running)
+        self.suppression.link(device, up=up)
+        priority = self.suppression.priority(device)
+        self.alarms.stand(f"link:{device}", "" if up else text, subject=device, priority=priority)
+        self.alarms.review()
+        shown = {"connected": up, "since": str(self._world.time_ns()), **more}
+        self._journal.board.set(f"devices/{device}", shown)
+        self.commit()
+
+    # -- the one timer ---------------------------------------------------------------------------
+
+    async def tick_for_ever(self) -> None:
+        """Staleness, delays, overdue checks and halts, clock steps."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(TICK_S)
+            self.tick(int(loop.time() * 1e9))
+
+    def tick(self, mono_ns: int) -> None:
+        """A tenth of a second went by."""
+        self.progress += 1
+        wall_ns = self._world.time_ns()
+        findings = self.run.engine.judge(TICK, mono_ns, wall_ns)
+        if findings:
+            self._act(findings, wall_ns, mono_ns)
+        self.holds.tick(mono_ns)
+        self.alarms.review()
+        self._watch_clock(mono_ns, wall_ns)
+        if self.progress % KEEP_RULES_TICKS == 0:
+            self._keep_rules()
+        self.commit()
+
+    def _watch_clock(self, mono_ns: int, wall_ns: int) -> None:
+        step = self._clock.step(mono_ns, wall_ns)
+        if step:
+            body: dict[str, Json] = {"step": str(step), "clock": self._world.clock()}
+            self._journal.note("clock.stepped", body, batch=self.run.running)
+            log.warning("the wall clock was stepped", step_s=step / 1e9)
+
+    # -- the last run ----------------------------------------------------------------------------
+
+    def restore(
+        self,
+        load: Callable[[str], Mapping[str, Json]],
+        latches: Mapping[str, Json],
+        known: Collection[str],
+        mono_ns: int,
+    ) -> None:
+        """What stood at the last stop stands again, latches first: no station starts before it knows its orders.
+
+        `load`: the state rows of a kind.  `latches`: the latch file, the second home of halts.  `known`: devices and
+        sinks there are; alarms of others are over.
+        """
+        self.alarms.restore(load("alarm"))
+        self.holds.restore(load("halt"), latches, mono_ns, load("released"))
+        self.run.rules.scales |= {device: (row[0], row[1]) for device, row in load("scale").items()}
+        self.run.restore()
+        for halt in self.holds.standing.values():
+            self._vouch(halt)
+        self.alarms.drop_unknown(lambda name: name in self.run.rules or name in known)
+        self.holds.show()
+        self.checks.show()
+
+    def _vouch(self, halt: Halt) -> None:
+        """A latch that comes back without its alarm (the ledger was lost) is acknowledged before it is released."""
+        name = _alarm_of(halt)
+        if name not in self.alarms:
+            self._alarm(Verdict(name, Severity.HALT, halt.device, halt.text, priority=Priority.HIGH, fleeting=True))
+
+
+def _alarm_of(halt: Halt) -> str:
+    """The alarm that goes with a halt."""
+    return f"{FOUND_HELD}:{halt.device}" if halt.rule == FOUND_HELD else halt.rule
