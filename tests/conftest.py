@@ -7,14 +7,26 @@ import inspect
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+import starved
 import structlog
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Every asynchronous test is watched for tasks it leaves pending."""
+    """Every test may be run again on a starved machine; an asynchronous one is watched for tasks it leaves pending."""
     for item in items:
+        starved.mark(item)
         if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
             item.fixturenames.append("no_task_left")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    starved.begin(item)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    starved.end(item)
 
 
 @pytest.fixture(autouse=True)

@@ -35,11 +35,11 @@ class Stall:
         return self.share >= STARVED_SHARE or self.longest_s >= FROZEN_S
 
     def __str__(self) -> str:
-        return f"{self.share:.0%} of this machine's processor time was taken away, longest freeze {self.longest_s:.2f} s"
+        return f"{self.share:.0%} of the processor's time was taken away, longest freeze {self.longest_s:.2f} s"
 
 
 class StallWatch:
-    """From `with` on; `stall` at any time."""
+    """From `start` on, or from `with`; `stall` at any time, the longest freeze until `close`."""
 
     def __init__(self, stat: Path = _STAT) -> None:
         self._stat = stat
@@ -48,14 +48,20 @@ class StallWatch:
         self._before = (0, 0)
         self._thread = threading.Thread(target=self._tick, name="stall watch", daemon=True)
 
-    def __enter__(self) -> Self:
+    def start(self) -> Self:
         self._before = _stolen(self._stat)
         self._thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         self._ended.set()
         self._thread.join()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @property
     def stall(self) -> Stall:

@@ -11,7 +11,10 @@ from gateway.hil.progress import measured
 from gateway.hil.results import Outcome
 from gateway.hil.scenario import Loaded, load_all
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # they wait for their turn, and for a machine that is not starved
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(1800),
+]  # they wait for their turn, and for a machine that is not starved
 
 HERE = Path(__file__).parent
 LIBRARY = sorted(load_all([HERE]), key=lambda each: (str(each.line), -each.scenario.takes))
