@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pwdlib.hashers.argon2 import Argon2Hasher
 
 from gateway.errors import Refused
 from gateway.people import ROLES, Attempts, People
@@ -107,8 +108,19 @@ async def test_real_hashes_hold(file: Path) -> None:
     await refused("bad_login", people.authenticate("ana", "wrong horse"))
     await refused("bad_login", people.authenticate("bob", GOOD))
     text = file.read_text()
-    assert "$argon2id$v=19$m=65536,t=3,p=1$" in text
+    assert "$argon2id$v=19$m=19456,t=2,p=1$" in text
     assert GOOD not in text
+    people.close()
+
+
+async def test_a_hash_of_another_cost_still_holds(file: Path) -> None:
+    """A people file of an earlier version, hashed at a higher cost, lets its people in."""
+    older = People.open(file, World(), hasher=Argon2Hasher(3, 65536, 1))
+    await older.add("ana", "Ana Alva", ["operator"], GOOD)
+    older.close()
+    people = People.open(file, World())
+
+    assert (await people.authenticate("ana", GOOD)).name == "ana"
     people.close()
 
 
