@@ -20,41 +20,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from simulators.arguments import arguments
 from simulators.catalogue import as_text, cable_faults, describe
 from simulators.device import UnknownError
-from simulators.extras import BASE_PORT, EXTRAS
-from simulators.line import DEVICES, PORTS, Line, Options
-
-CONTROL_PORT = 4800
-
-
-def _arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m simulators", description="The simulated line, for demo and tests.")
-    add = parser.add_argument
-    add("--seed", type=int, help="dice of the line; the same seed gives the same weights (default: drawn, printed)")
-    add("--speed", type=float, default=1.0, help="plant seconds in a second: how fast oil warms and cools")
-    add("--rate", type=float, default=5.0, help="units a second while the filler executes")
-    add("--oil-cel", type=float, default=50.0, help="temperature of the oil at the start, Cel")
-    add("--tray-prefix", default="L1", help="trays are called PREFIX-T001, PREFIX-T002, ...")
-    add("--run-dir", type=Path, help="where pty symlinks and certificates go (default: a new temporary folder)")
-    add("--trust", type=Path, help="folder of trusted OPC UA client certificates (DER); default: all are accepted")
-    add("--host", default="127.0.0.1")
-    add("--devices", default=",".join(DEVICES), help="which to start, comma-separated")
-    add(
-        "--with",
-        dest="extras",
-        default="",
-        metavar="NAME[,NAME]",
-        help="extra devices to start, or all; --list has them",
-    )
-    add("--extras-port", type=int, default=BASE_PORT, help="base of the extra devices' ports (0: any free ones)")
-    add("--proxy", action="store_true", help="a fault proxy before every device: its net_... faults")
-    add("--list", action="store_true", help="print devices, tags and faults, then end")
-    add("--control", type=int, default=CONTROL_PORT, help="port of the control (0: any free one)")
-    add("--balance-dialect", default="mt-sics", help="mt-sics, sbi, sbi-22, a-and-d or ohaus")
-    for name in DEVICES:
-        add(f"--{name}", type=int, default=PORTS[name], metavar="PORT", help=f"TCP port of the {name} (0: any free)")
-    return parser
+from simulators.extras import EXTRAS
+from simulators.line import DEVICES, Line, Options
 
 
 def _options(given: argparse.Namespace) -> Options:
@@ -132,7 +102,7 @@ async def _run(line: Line, ended: asyncio.Event, addresses: dict[str, Any]) -> N
 
 def main() -> int:
     """Start, serve, say what went wrong."""
-    given = _arguments().parse_args()
+    given = arguments().parse_args()
     logging.basicConfig(level=logging.CRITICAL)  # asyncua reports every cut connection as an error
     gc.disable()  # importing asyncua makes a million objects that stay: 0.6 s of the 1.6 s were the collector's
     try:

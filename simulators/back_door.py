@@ -18,6 +18,9 @@ Request = dict[str, Any]
 Answer = dict[str, Any]
 Verb = Callable[[Request], Awaitable[Answer]]
 _LONGEST_LINE: Final = 1 << 20
+_COLDEST_CEL: Final = 0.0
+_HOTTEST_CEL: Final = 400.0
+"""Further out the model of the oil says nothing, and a typing error is likelier than an oven."""
 
 
 class Floor(Protocol):
@@ -138,7 +141,31 @@ class BackDoor:
 
 
 def positive(value: object) -> float:
-    number = float(str(value))
+    """A number above zero that a line could have; ValueError with a sentence."""
+    number = _number(value)
     if not 0 < number < 1e6:
-        raise ValueError(f"{number:g} is not a positive number a line could have")
+        raise ValueError(f"{value} is not a positive number a line could have")
     return number
+
+
+def temperature(value: object) -> float:
+    """Degrees Celsius that oil could have; ValueError with a sentence."""
+    number = _number(value)
+    if not _COLDEST_CEL <= number <= _HOTTEST_CEL:
+        raise ValueError(f"{value} is not a temperature of oil, {_COLDEST_CEL:g} to {_HOTTEST_CEL:g} Cel")
+    return number
+
+
+def fraction(value: object) -> float:
+    """A part of the whole, 0 to 1; ValueError with a sentence."""
+    number = _number(value)
+    if not 0 <= number <= 1:
+        raise ValueError(f"{value} is not a part of the whole, 0 to 1")
+    return number
+
+
+def _number(value: object) -> float:
+    try:
+        return float(str(value))
+    except ValueError:
+        raise ValueError(f"{value!r} is not a number") from None

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 
-from simulators.back_door import Answer, BackDoor, Request, Verb, positive
+from simulators.back_door import Answer, BackDoor, Request, Verb, fraction, positive, temperature
 from simulators.labelling import Print
 from simulators.line import Line
 
@@ -74,14 +74,14 @@ class Control(BackDoor):
 
     async def _heater(self, request: Request) -> Answer:
         """{setpoint_cel}."""
-        self._line.plant.oil.setpoint_cel = float(request["setpoint_cel"])
+        self._line.plant.oil.setpoint_cel = temperature(request["setpoint_cel"])
         return {}
 
     async def _oil(self, request: Request) -> Answer:
         """{cel} and {terpene}: change the oil itself."""
         oil = self._line.plant.oil
-        oil.temperature_cel = float(request.get("cel", oil.temperature_cel))
-        oil.terpene = float(request.get("terpene", oil.terpene))
+        oil.temperature_cel = temperature(request.get("cel", oil.temperature_cel))
+        oil.terpene = fraction(request.get("terpene", oil.terpene))
         return {"viscosity_mpas": oil.viscosity_mpas}
 
     async def _speed(self, request: Request) -> Answer:

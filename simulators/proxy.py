@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from simulators.back_door import BackDoor
-from simulators.cable import Proxy, PtyProxy, TcpProxy
+from simulators.cable import Proxy, TcpProxy
+from simulators.cable_pty import PtyProxy
 from simulators.device import Device, UnknownError
 
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Protocol
 
-from simulators.cable import Proxy, PtyProxy, TcpProxy
+from simulators.cable import Proxy, TcpProxy
+from simulators.cable_pty import PtyProxy
 from simulators.link import Link, PtyDoor
 
 

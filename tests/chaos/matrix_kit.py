@@ -22,7 +22,8 @@ from gateway.sinks.mqtt import MqttConfig
 from gateway.station import Station
 from gateway.world import World
 from simulators.balance import Balance
-from simulators.cable import Proxy, PtyProxy, TcpProxy
+from simulators.cable import Proxy, TcpProxy
+from simulators.cable_pty import PtyProxy
 from simulators.device import Device
 from simulators.filler import Filler
 from simulators.opcua_server import Place

@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from simulators.cable import PtyProxy, TcpProxy
+from simulators.cable import TcpProxy
+from simulators.cable_pty import PtyProxy
 from simulators.client import Client, ControlError
 from simulators.proxy import parse_before
 

@@ -416,6 +416,20 @@ def test_a_port_in_use_is_said_in_a_sentence(tmp_path: Path) -> None:
     assert "Traceback" not in run.stderr
 
 
+def test_a_killed_simulate_leaves_nothing_behind(tmp_path: Path) -> None:
+    """`linegate simulate` is the line itself: kill -9 ends all of it, and its ports are free again."""
+    command = [sys.executable, "-m", "gateway.cli", "simulate", "--devices=balance", "--control=0", "--balance=0"]
+    with subprocess.Popen([*command, f"--run-dir={tmp_path}"], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        ready = json.loads(process.stdout.readline())
+        address = _host_port(ready["addresses"]["control"])
+        socket.create_connection(address, 5).close()
+        process.kill()
+        process.wait(10)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(address, 5)
+
+
 def test_control_says_no_with_a_reason(line: Client) -> None:
     """A wrong verb raises with the control's own sentence."""
     with pytest.raises(ControlError, match="no verb"):
