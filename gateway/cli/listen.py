@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _SHOWN: Final = 48
 """Bytes of one line that are shown."""
+_LONGEST_S: Final = 86_400.0
 
 
 def add_to(app: typer.Typer) -> None:
@@ -41,6 +42,8 @@ def listen(
         port = parse_url(url, SCHEMES)
     except ValueError as error:
         raise LinegateError(str(error)) from None
+    if not seconds < _LONGEST_S:  # nan too
+        raise LinegateError(f"--seconds {seconds:g}: write a number below {_LONGEST_S:g}")
     if scan and not port.serial:
         raise LinegateError(f"{url}: a TCP port has no baud rate to try; leave --scan away")
     raise typer.Exit(_scan(port, seconds, ask=ask) if scan else _live(port, seconds, ask=ask))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated, Self
+from math import inf
+from typing import TYPE_CHECKING, Annotated, Final, Self
 
 import typer
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 probe_app = typer.Typer(no_args_is_help=True, help="Look into a device whose map is not known yet; reads only.")
+_LONGEST_S: Final = 60.0
 _WINDOW = 6
 """Registers before and after the address of a manual that are looked at."""
 
@@ -49,6 +51,8 @@ def modbus(
     """
     if table not in ("holding", "input"):
         raise LinegateError(f"--table is holding or input, not {table!r}")
+    if not 0 < timeout <= _LONGEST_S:
+        raise LinegateError(f"--timeout {timeout:g}: write seconds above 0, at most {_LONGEST_S:g}")
     try:
         if units:
             asyncio.run(_units(url, _numbers(units), table, timeout))
@@ -67,11 +71,13 @@ def _numbers(text: str) -> list[int]:
     found: list[int] = []
     for piece in text.split(","):
         low, _, high = piece.partition("-")
-        if not low.strip().isdecimal() or not (high or low).strip().isdecimal():
+        if not piece.isascii() or not low.strip().isdecimal() or not (high or low).strip().isdecimal():
             raise ValueError(f"--units {text}: write numbers like 1-247 or 1,2,5-9")
+        if max(int(low), int(high or low)) > 255:
+            raise ValueError(f"--units {text}: units go from 1 to 247 (255 behind a TCP port)")
         found += range(int(low), int(high or low) + 1)
-    if not found or max(found) > 255:
-        raise ValueError(f"--units {text}: units go from 1 to 247 (255 behind a TCP port)")
+    if not found:
+        raise ValueError(f"--units {text}: the smaller number goes first, like 1-247")
     return found
 
 
@@ -153,6 +159,8 @@ def _show(
             near = tolerance if tolerance is not None else tolerance_of(expect)
         except ValueError:
             raise ValueError(f"--expect {expect}: write a number like 86.4") from None
+        if not 0 <= near < inf:
+            raise ValueError(f"--tolerance {near:g}: write a number, 0 or above")
         _found(console, words, table, float(expect), near, manual)
     else:
         _raw(console, words)

@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 
 from gateway.drivers.profiles.profile import merge
 
-_RANGE: Final = re.compile(r"^([A-Za-z_][A-Za-z0-9_-]*)\[(\d{1,5})\.\.(\d{1,5})\]$")
+_RANGE: Final = re.compile(r"^([A-Za-z_][A-Za-z0-9_-]*)\[([0-9]{1,5})\.\.([0-9]{1,5})\]$")
 MOST: Final = 10_000
 
 

@@ -111,7 +111,13 @@ def _parse_serial(text: str, netloc: str, path: str, query: str) -> StreamUrl:
         "rtscts": False,
     }
     for name, value in parse_qsl(query, keep_blank_values=True):
-        if name == "baudrate" and value.isdecimal() and len(value) < 10 and 0 < int(value) <= FASTEST:
+        if (
+            name == "baudrate"
+            and value.isascii()
+            and value.isdecimal()
+            and len(value) < 10
+            and 0 < int(value) <= FASTEST
+        ):
             settings[name] = int(value)
         elif name in _OPTIONS and value in _OPTIONS[name]:
             settings[name] = _OPTIONS[name][value]

@@ -126,6 +126,17 @@ def test_a_map_that_begins_at_1_is_doubted() -> None:
         ("name,address\na,70000\n", ["map.csv:2:2: a: '70000' is not an address"]),
         ('name,address\n"a,1\n', ["map.csv:2:1: file: is not CSV"]),
         ("name,address\na,1,2,3\n", ["map.csv:2:3: line: has 4 cells, the headers are 2"]),
+        (
+            "name,address\na,\u0664\u0660\n",
+            ["map.csv:2:2: a: '\u0664\u0660' has '\u0664' (arabic-indic digit four); write"],
+        ),
+        ("name,address\na,0x\uff11\n", ["map.csv:2:2: a: '0x\uff11' has '\uff11' (fullwidth digit one)"]),
+        ("name,address,scale\na,1,\u0660.1\n", ["map.csv:2:3: a: '\u0660.1' has '\u0660'"]),
+        ("name,address,scale\na,1,10\u00b2\n", ["map.csv:2:3: a: '10\u00b2' has '\u00b2' (superscript two)"]),
+        ("name,address,scale\na,1,1_0\n", ["map.csv:2:3: a: '1_0' is not a number; write it without underscores"]),
+        ("name,address,bit\na,1,\u0967\n", ["map.csv:2:3: a: '\u0967' has '\u0967' (devanagari digit one)"]),
+        ("name,address,type\na,1,string[\u0661\u0666]\n", ["map.csv:2:3: a: 'string[\u0661\u0666]' has '\u0661'"]),
+        ("name,address\nzone\u0661,1\n", ["map.csv:2:1: zone\u0661: 'zone\u0661' has '\u0661'"]),
         ("name,address\n--,1\n", ["map.csv:2:1: --: '--' has no letter or digit"]),
     ],
 )

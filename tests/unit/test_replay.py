@@ -25,11 +25,11 @@ from structlog.testing import capture_logs
 from gateway.config.reading import check
 from gateway.drivers.replay.device import Replay
 from gateway.drivers.replay.kind import ReplayConfig
-from gateway.drivers.replay.rows import Column, FileError, Reader, look, open_rows
+from gateway.drivers.replay.rows import Column, FileError, Reader, converter, look, open_rows
 from gateway.drivers.replay.times import NoZoneError, Times
 from gateway.errors import DeviceMisconfigured
 from gateway.model import Quality, Reading, TagSet
-from gateway.station import Station
+from gateway.station.station import Station
 from gateway.testing import RecordingLine, VirtualWorld
 
 GOOD = """\
@@ -88,6 +88,13 @@ async def test_rows_become_readings(tmp_path: Path) -> None:
     assert third.values[0] is None
     assert third.faults[0].quality is Quality.BAD
     assert third.faults[0].reason == "the file has 'oops'"
+
+
+@pytest.mark.parametrize("kind", ["number", "decimal"])
+@pytest.mark.parametrize("cell", ["1_000", "\u0661\u0662", "12 g", "nan", "inf"])
+def test_what_no_logger_writes_is_no_number(kind: str, cell: str) -> None:
+    """Python reads underscores, infinities and other scripts' digits as numbers; a cell of a file is none then."""
+    assert converter(kind)(cell) is None
 
 
 async def test_disorder_is_skipped_counted_and_told(tmp_path: Path) -> None:

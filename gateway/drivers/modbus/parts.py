@@ -48,7 +48,8 @@ def planned(channels: Sequence[Channel], caps: Caps) -> tuple[Part, ...]:
 def address_span(text: str | int, base: int = 0) -> Span:
     """`300` or `512-519` -> addresses as they stand on the wire."""
     first, _, last = str(text).partition("-")
-    if not first.strip().isdecimal() or not (last or first).strip().isdecimal() or int(last or first) < int(first):
+    whole = str(text).isascii() and first.strip().isdecimal() and (last or first).strip().isdecimal()
+    if not whole or int(last or first) < int(first):
         raise ValueError(f"{text!r} is not an address like 300 or a range like 512-519")
     return Span(int(first) - base, int(last or first) - int(first) + 1)
 

@@ -6,6 +6,7 @@ Each reader takes one cell and gives what a Modbus tag wants; ValueError says wh
 from __future__ import annotations
 
 import re
+import unicodedata
 from math import isfinite
 from typing import Final
 
@@ -61,6 +62,14 @@ _MODICON: Final = {"0": "coil", "1": "discrete", "3": "input", "4": "holding"}
 def bare(text: str) -> str:
     """Lower case, without what stands between words and in brackets."""
     return re.sub(r"[\s._\-/°]+", "", re.sub(r"[(\[{].*?[)\]}]", "", text.strip().lower()))
+
+
+def only_our_digits(text: str) -> None:
+    """ValueError where a cell has digits of another script, or raised ones: nobody here can tell what they were."""
+    for character in text:
+        if character.isdigit() and not character.isascii():
+            name = unicodedata.name(character, "a digit of another script").lower()
+            raise ValueError(f"{text!r} has {character!r} ({name}); write numbers with the digits 0 to 9")
 
 
 def header(text: str) -> str | None:
@@ -135,6 +144,8 @@ def order(text: str, head: str = "") -> tuple[str, str]:
 def number(text: str) -> float:
     """`0.1`, `0,1`, `/10`, `1/10`, `10^-1` -> the factor."""
     plain = text.strip().lower().replace(" ", "")
+    if "_" in plain:
+        raise ValueError(f"{text!r} is not a number; write it without underscores")
     if re.fullmatch(r"[x*\u00d7]\d+", plain):
         raise ValueError(f"{text!r} may mean that the device multiplied or that you should; write 0.1 or 10")
     if re.fullmatch(r"-?[1-9]\d{0,2},\d{3}", plain):

@@ -25,6 +25,8 @@ Base = Literal["auto", "0", "1", "modicon"]
 _DELIMITERS: Final = (",", ";", "\t", "|")
 _PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*$")
 _WORDS: Final = frozenset(("y", "n", "yes", "no", "on", "off", "true", "false", "null"))
+_WORDED: Final = frozenset(("unit", "text"))
+"""Columns in which m² may stand."""
 _ANYWHERE: Final = "tcp://127.0.0.1:502"
 """An address, so that the map can be validated."""
 
@@ -187,6 +189,8 @@ def _tag(table: _Table, row: _Row, counting: str) -> tuple[str, dict[str, Any]] 
         if meaning not in row.cells:
             continue
         try:
+            if meaning not in _WORDED:
+                columns.only_our_digits(row.cells[meaning])
             if meaning == "name":
                 name = columns.tag_name(row.cells["name"])
             else:

@@ -321,10 +321,19 @@ def _number(cell: Any) -> Value:
         value = float(cell)
     except (TypeError, ValueError):
         return None
+    if isinstance(cell, str) and not _as_written(cell):
+        return None
     return value if isfinite(value) else None
 
 
+def _as_written(cell: str) -> bool:
+    """Python takes 1_000 and digits of other scripts for numbers; no logger writes so, and a lot number may."""
+    return cell.isascii() and "_" not in cell
+
+
 def _decimal(cell: Any) -> Value:
+    if isinstance(cell, str) and not _as_written(cell):
+        return None
     try:
         value = Decimal(str(cell))
     except InvalidOperation:
