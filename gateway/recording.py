@@ -38,7 +38,8 @@ class Pulse:
         self._answered = True
         self._looks = 0
         """How often it was looked for in vain: a process that was stopped counts no time."""
-        self._stuck = False
+        self._stuck: bool | None = None
+        """None: not judged yet.  What another run left standing is over with the first answer."""
 
     async def run(self) -> None:
         """For ever."""
@@ -57,13 +58,13 @@ class Pulse:
         stuck = self._looks >= STUCK_LOOKS
         if stuck == self._stuck:
             return
-        self._stuck = stuck
+        before, self._stuck = self._stuck, stuck
         text = (
             f"the store's thread has not answered for {LOOK_S * STUCK_LOOKS:g} s: nothing is recorded" if stuck else ""
         )
         if stuck:
             log.error("store hangs", next="no heartbeats" if self._hold else "an alarm; the line runs on")
-        else:
+        elif before:
             log.info("store answers again")
         self._mute(stuck and self._hold)
         self._line.alarms.stand("gateway:store-thread", text, priority=Priority.CRITICAL)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Final, Protocol
 
+import msgspec
 import structlog
 
 from gateway import alarms
@@ -36,6 +37,10 @@ class SuppressionPort(Protocol):
     def changed(self) -> bool: ...
 
 
+def _always(_: str) -> bool:
+    return True
+
+
 class Alarms:
     """Owner of every alarm."""
 
@@ -47,6 +52,9 @@ class Alarms:
         self.longest_shelf_s = LONGEST_SHELF_S
         self.known: Callable[[str], bool] = lambda _: False
         """Is there a rule of this name?"""
+        self.owners: dict[str, Callable[[str], bool]] = {"gateway": _always, "task": _always, "scan": _always}
+        """Word before the colon -> is there still what stands behind it?  Whoever raises such alarms ends them, too;
+        of words that are not here, it is a device or a sink."""
         self.suppression: SuppressionPort | None = None
         self.meter = Meter()
         self._past: dict[str, Alarm] = {}
@@ -60,8 +68,18 @@ class Alarms:
     def restore(self, rows: Mapping[str, Json]) -> None:
         """Those of the last run."""
         for rule, row in rows.items():
-            self._place(rule, alarms.from_json(row))
+            self._place(rule, self._read(rule, row))
         self._changed = True
+
+    def _read(self, rule: str, row: Json) -> Alarm:
+        """A row that is no alarm stands by its name: a person looks what it was."""
+        try:
+            return alarms.from_json(row)
+        except msgspec.ValidationError as error:
+            log.exception("stored alarm cannot be read", alarm=rule, next="it stands by its name")
+            text = f"the alarm {rule} was stored damaged ({error}); its past is only in the records"
+            told = Verdict(rule, Severity.ALARM, rule, text, priority=Priority.HIGH, fleeting=True)
+            return alarms.raised(None, told, self._world.time_ns())
 
     # -- verdicts ------------------------------------------------------------------------------------
 
@@ -118,10 +136,14 @@ class Alarms:
     def drop_unknown(self, known: Callable[[str], bool]) -> None:
         """After a restart: alarms of rules, devices and sinks that are not there any more.
 
-        `known` is asked for a rule's name, or for what stands behind the colon in a name of ours.
+        `known` is asked for a rule's name, or for the device or sink behind the colon in a name of ours.
         """
-        gone = [name for name in {**self.standing, **self.hidden} if not known(name.partition(OURS)[2] or name)]
+        gone = [name for name in {**self.standing, **self.hidden} if not self._owned(name, known)]
         self.drop(gone, "nothing by this name is configured, or judges, any more")
+
+    def _owned(self, name: str, known: Callable[[str], bool]) -> bool:
+        word, colon, rest = name.partition(OURS)
+        return self.owners.get(word, known)(rest) if colon else known(name)
 
     # -- logic: what suppresses, and the end of a shelf ----------------------------------------------
 
@@ -214,6 +236,10 @@ class Alarms:
         """True also where nothing stands."""
         alarm = self.standing.get(rule) or self.hidden.get(rule)
         return alarm is None or alarms.is_acknowledged(alarm)
+
+    def names(self) -> list[str]:
+        """Of those that stand, shown or not."""
+        return [*self.standing, *self.hidden]
 
     def holds(self, rule: str) -> bool:
         """Does its condition hold, shown or not?"""

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from gateway.batch import gates, instruments, lifecycle, reconcile, rolls
+from gateway.batch import gates, instruments, lifecycle
 from gateway.batch.counts import CountEntry
 from gateway.batch.gates import Facts, Field, Gate, Seen
 from gateway.batch.instruments import Checked, Standing
@@ -23,6 +23,7 @@ from gateway.journal import Journal
 from gateway.line.alarms import Alarms
 from gateway.line.batch import Run
 from gateway.line.labels import Labels
+from gateway.line.rolls import Rolls
 from gateway.model import Json, Principal, Priority, Quality, Scan, Severity, Verdict
 from gateway.people import People
 from gateway.recipe import Recipe
@@ -57,10 +58,9 @@ class Gates:
         self._latest, self._unrecorded = latest, unrecorded
         self._checks = {name: msgspec.convert(row, Checked, strict=False) for name, row in checks.items()}
         """The last daily check of each instrument."""
-        self._held: tuple[str, ...] = ()
-        """What was told of labels that do not reconcile."""
-        self._demand = demand
+        self._rolls = Rolls(run, alarms, journal, self.labels.applicators, demand)
         self._looked_ns = 0
+        alarms.owners["instrument"] = self._is_registered
         self.register.look()
 
     # -- what stands -----------------------------------------------------------------------------
@@ -168,55 +168,35 @@ class Gates:
         self._look()
         return {"instrument": name, "passed": made.passed, "text": instruments.said(made)}
 
+    def _is_registered(self, name: str) -> bool:
+        """Can it be checked again?  While the register cannot be read nobody knows."""
+        known = (name in (key, entry.device) for key, entry in self.register.entries.items())
+        return bool(self.register.trouble) or any(known)
+
     # -- labels ----------------------------------------------------------------------------------
 
     def enter(self, number: str, entry: CountEntry, who: Principal) -> Json:
         """A count by a person; labels that do not reconcile then hold applicator or batch."""
+        self._rolls.recall(number)
         answer = self._run.enter(number, entry, who)
-        self._reconciled(number)
+        self._rolls.reconciled(number)
         return answer
 
     def load_roll(self, number: str, roll: str, lot: str, labels: Decimal, who: Principal) -> Json:
         """A roll of labels goes onto the applicator."""
+        self._rolls.recall(number)
         batch, recipe = self._run.batch(number), self._run.recipe_of(number)
         changed, drafts = lifecycle.load_roll(batch, recipe, roll, lot, labels, who, self._world.time_ns())
         self._run.put(changed, drafts)
-        self._reconciled(number)
+        self._rolls.reconciled(number)
         return dict(drafts[0].body)
 
     def complete(self, number: str, who: Principal) -> Json:
         """Counting ends; what does not reconcile is said at once."""
+        self._rolls.recall(number)
         answer = self._run.complete(number, who)
-        self._reconciled(number)
+        self._rolls.reconciled(number)
         return answer
-
-    def _reconciled(self, number: str) -> None:
-        """Rolls that are off hold the applicator; once the batch is complete, labels that are off hold the batch."""
-        batch, recipe = self._run.batch(number), self._run.recipe_of(number)
-        found = reconcile.equations(batch.tally, recipe)
-        complete = batch.state is BatchState.COMPLETE
-        wrong = [one for one in (rolls.unreconciled(found) if complete else rolls.off(found)) if not one.missing]
-        texts = [f"{one.name}: {one.difference} of {one.left} not accounted for" for one in wrong]
-        said, self._held = self._held, tuple(texts)
-        if said == self._held:
-            return
-        devices = self.labels.applicators(number) or ("labels",)
-        for device in devices:
-            self._hold_labels(device, "; ".join(texts), hold=not complete and batch.state is BatchState.RUNNING)
-        if texts:
-            body: dict[str, Json] = {"text": "; ".join(texts), "equations": [one.name for one in wrong]}
-            held = "batch" if complete else "applicator"
-            self._journal.note("label.held", {**body, "holds": held}, batch=number)
-
-    def _hold_labels(self, device: str, text: str, *, hold: bool) -> None:
-        name = f"roll:{device}"
-        if text and hold and device != "labels":
-            told = f"{text}. Count again, correct what is wrong, or release with the outcome"
-            self._demand(
-                Verdict(name, Severity.HALT, device, told, priority=Priority.HIGH, halts=(device,), fleeting=True)
-            )
-        else:
-            self._alarms.stand(name, text, subject=device)
 
     def _reading(self, name: str, tag: str | None) -> tuple[Decimal, str, str]:
         """What the instrument shows now: stable, fresh, a number.  Refused: no_reading, not_stable."""
@@ -320,6 +300,7 @@ class Gates:
 
     def _look(self) -> None:
         """On the board: the gates of the batch that waits, or of the one that runs."""
+        self._rolls.end()
         waiting = [batch for batch in self._run.batches.values() if batch.state in WAITING]
         batch = self._run.current or (waiting[-1] if waiting else None)
         if batch is None or batch.state not in (*WAITING, BatchState.RUNNING):

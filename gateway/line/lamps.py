@@ -12,7 +12,7 @@ from gateway.line.alarms import Alarms
 from gateway.line.batch import Run
 from gateway.line.halts import Holds
 from gateway.model import CheckState, Priority, Quality, Scan
-from gateway.station import AWAY
+from gateway.station.away import AWAY
 
 TOPICS: Final = frozenset({"alarms", "halts", "checks", "batch"})
 """Of the board: what the signs are made of."""
@@ -68,7 +68,7 @@ class Lamps:
         if set(reasons) == {AWAY}:
             return  # that is the link's alarm
         text = "; ".join(reasons)
-        if self._dark.get(device, "") != text:
+        if self._dark.get(device) != text:  # the first time also where all is well: another run may have told of it
             self._dark[device] = text
             self._alarms.stand(f"lamp:{device}", text, subject=device, priority=Priority.MEDIUM)
             self._commit()

@@ -117,6 +117,30 @@ async def test_alarms_of_what_is_not_there_any_more_are_over_after_a_restart(tmp
         }
 
 
+async def test_alarms_of_the_gateway_itself_stand_until_their_owner_ends_them(tmp_path: Path) -> None:
+    """A restart is no proof that a latch file can be written again, or that the store's thread answers."""
+    async with Kit(tmp_path) as first:
+        first.line.alarms.stand("gateway:latches", "the latch file cannot be written")
+        first.line.alarms.acknowledge("gateway:latches", 1, "olga", "")
+        first.line.alarms.tell("scan:person", "a wrong lot")
+        await first.journal.durable()
+        kit = await first.again()
+
+        assert (state(kit, "gateway:latches"), state(kit, "scan:person")) == (("acked", 1), ("rtn_unack", 1))
+
+
+async def test_an_alarm_that_cannot_be_read_stands_by_its_name(tmp_path: Path) -> None:
+    """Of a damaged row, or of a later version's: the start goes on, and a person looks."""
+    async with Kit(tmp_path) as first:
+        first.line.alarms.tell("hot", "it was hot")
+        await first.journal.durable()
+        first.disk.rows["alarm", "hot"] = b'{"rule": "hot", "state": "unheard-of"}'
+        kit = await first.again()
+
+        assert kit.line.alarms.standing["hot"].state == "rtn_unack"
+        assert "stored damaged" in kit.line.alarms.standing["hot"].text
+
+
 async def test_the_board_is_whole_after_a_restart(tmp_path: Path) -> None:
     """What stood is shown again at once, and what does not stand any more is shown as nothing."""
     async with Kit(tmp_path) as first:

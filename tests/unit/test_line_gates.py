@@ -50,13 +50,13 @@ def written(folder: Path, register: str = REGISTER) -> Path:
     return folder / "line.yaml"
 
 
-def kit_of(folder: Path) -> Kit:
+def kit_of(folder: Path, settings: Any = None) -> Kit:
     log: list[str] = []
     machines = _machines(log)
     values = machines["filler"].values
     label = values.pop("label")
     values.update(dose=1.0, label=label)
-    return Kit(folder, machines=machines, settings=load(written(folder), house=HOUSE))
+    return Kit(folder, machines=machines, settings=settings or load(written(folder), house=HOUSE))
 
 
 async def refused(code: str, awaitable: Any) -> Refused:
@@ -120,6 +120,48 @@ async def test_a_failed_check_is_an_alarm_and_outlives_the_process(tmp_path: Pat
         assert "the last check failed" in str(told)
         await checked(kit)
         assert (await kit.ask("batch.gates", batch="B1"))["open"] is True
+
+
+CALLIPER = (
+    REGISTER
+    + """\
+  calliper: {kind: caliper, serial: C1, due: 2099-12-31, check: {standard: block, value: 10, unit: mm, tolerance: 1}}
+"""
+)
+
+
+async def _calliper(kit: Kit, shown: str) -> Any:
+    return await kit.ask("instrument.check", TECHNICIAN, instrument="calliper", value=shown, unit="mm")
+
+
+async def test_an_instrument_without_a_link_keeps_its_alarm_over_a_restart(tmp_path: Path) -> None:
+    """A calliper that failed, seen by a person and still wrong, is no device: it stands until one passes."""
+    settings = load(written(tmp_path, CALLIPER), house=HOUSE)
+    async with kit_of(tmp_path, settings) as first:
+        await signed(first)
+        assert (await _calliper(first, "12"))["passed"] is False
+        await first.ask("alarm.acknowledge", TECHNICIAN, alarm="instrument:calliper", occurrence=1)
+        kit = await first.again()
+        await asyncio.sleep(2)
+        assert kit.line.alarms.standing["instrument:calliper"].state == "acked"
+        await _calliper(kit, "10")
+        assert "instrument:calliper" not in kit.line.alarms.standing
+
+
+async def test_an_instrument_that_left_the_register_holds_no_alarm_up(tmp_path: Path) -> None:
+    """Nobody could ever check it again; a register that cannot be read clears nothing."""
+    settings = load(written(tmp_path, CALLIPER), house=HOUSE)
+    async with kit_of(tmp_path, settings) as first:
+        await signed(first)
+        await _calliper(first, "12")
+        (tmp_path / "instruments.yaml").write_text("instruments: [")
+        kit = await first.again()
+        await asyncio.sleep(0.5)
+        assert kit.line.alarms.standing["instrument:calliper"].state == "unack"
+        (tmp_path / "instruments.yaml").write_text(REGISTER)
+        last = await kit.again()
+        await asyncio.sleep(0.5)
+        assert last.line.alarms.standing["instrument:calliper"].state == "rtn_unack"
 
 
 async def test_an_unsteady_balance_is_not_checked(tmp_path: Path) -> None:
@@ -231,6 +273,57 @@ async def test_a_roll_that_does_not_add_up_holds_the_applicator(tmp_path: Path) 
 
         await _returned(kit, 10, "R1")
         assert len(kit.records("label.held")) == 1
+
+
+async def _short_roll(kit: Kit) -> None:
+    """A batch that ends with ten labels of its roll nowhere."""
+    await signed(kit)
+    await checked(kit)
+    await kit.ask("label.roll", OPERATOR, batch="B1", roll="R1", labels="100")
+    await kit.ask("batch.start", OPERATOR, batch="B1")
+    for _ in range(5):
+        kit.make(1)
+        await asyncio.sleep(0.3)
+    await _returned(kit, 85, "R1")
+    await asyncio.sleep(1)
+
+
+async def test_a_roll_that_was_answered_for_does_not_hold_again_after_a_restart(tmp_path: Path) -> None:
+    """Released with its outcome: the next count of anything is no second halt for the same labels."""
+    async with kit_of(tmp_path) as first:
+        await _short_roll(first)
+        alarm = first.line.alarms.standing["roll:filler"]
+        await first.ask("alarm.acknowledge", TECHNICIAN, alarm="roll:filler", occurrence=alarm.occurrence)
+        (halt,) = first.holds.standing.values()
+        asked = {"halt": halt.id, "version": halt.version, "reason": "ten labels burnt, found in the bin"}
+        await first.ask("halt.release", SUPERVISOR, **asked)
+        kit = await first.again()
+        await asyncio.sleep(1)
+        arguments = {"name": "oil_charged", "value": "1", "unit": "g"}
+        await kit.ask("batch.enter", TECHNICIAN, batch="B1", **arguments)
+        await asyncio.sleep(1)
+        assert not kit.holds.standing
+
+
+async def test_labels_that_hold_a_batch_stand_over_a_restart_and_end_with_it(tmp_path: Path) -> None:
+    """An alarm until the batch is off the line; then nothing holds it up."""
+    async with kit_of(tmp_path) as first:
+        await _short_roll(first)
+        await first.ask("batch.complete", SUPERVISOR, batch="B1")
+        assert first.line.alarms.standing["roll:filler"].state == "unack"
+        await first.ask("alarm.acknowledge", TECHNICIAN, alarm="roll:filler", occurrence=2)
+        kit = await first.again()
+        await asyncio.sleep(1.5)
+        assert kit.line.alarms.standing["roll:filler"].state == "acked"
+
+        (halt,) = kit.holds.standing.values()
+        asked = {"halt": halt.id, "version": halt.version, "reason": "counted again"}
+        await kit.ask("halt.release", SUPERVISOR, **asked)
+        await kit.ask("batch.sign", QA, batch="B1", step="review")
+        reasons = {"*": "seen"}
+        await kit.ask("batch.close", QA, batch="B1", disposition="rejected", reasons=reasons)
+        await asyncio.sleep(2)
+        assert "roll:filler" not in kit.line.alarms.standing
 
 
 async def _returned(kit: Kit, labels: int, roll: str) -> Any:
