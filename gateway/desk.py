@@ -15,6 +15,8 @@ import msgspec
 from gateway.alarms.stats import Tally, document
 from gateway.batch.complete import findings
 from gateway.batch.report import ReportData, render
+from gateway.capability import Charts, capabilities
+from gateway.config.model import RawRule
 from gateway.config.reading import Settings
 from gateway.errors import Refused
 from gateway.journal import Journal
@@ -217,12 +219,32 @@ class Desk:
         folder = Path(self.settings.gateway.state_dir) / "batches" / folder_of(batch)
         await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
         records = await self.records(batch)
-        data = ReportData(records, await self._series(batch, records), recipe, self._proof())
+        series, able = await self._series(batch, records), await self._capability(records)
+        data = ReportData(records, series, recipe, self._proof(), capability=able)
         html: str = await asyncio.get_running_loop().run_in_executor(self._workers, render, data)
         report, bundle = folder / "report.html", folder / "evidence.zip"
         await asyncio.to_thread(report.write_text, html, encoding="utf-8")
         await self._evidence.export_bundle(batch, bundle, {"report.html": html.encode()})
         return {"report": str(report), "bundle": str(bundle)}
+
+    async def capability(self, batch: str) -> Json:
+        """What the checks of a batch, done or not, say of the process; the values themselves are in the report.
+
+        Refused: no_such_batch.
+        """
+        self.run.batch(batch)
+        await self.journal.durable()
+        found = await self._capability(await self.records(batch))
+        for row in found["variables"]:
+            del row["each"]
+        return {"batch": batch, **found}
+
+    async def _capability(self, records: list[dict[str, Json]]) -> Json:
+        return await asyncio.get_running_loop().run_in_executor(self._workers, capabilities, records, self._charts())
+
+    def _charts(self) -> Charts:
+        rules = self.settings.rules.values()
+        return {rule.name: (rule.data["of"], rule.data.get("characteristic")) for rule in rules if _follows(rule)}
 
     async def _series(self, batch: str, records: list[dict[str, Json]]) -> Mapping[str, list[tuple[int, float | None]]]:
         """The plotted tags over the batch's time."""
@@ -241,6 +263,11 @@ class Desk:
                 for name, config in self.settings.devices.items()
             },
         }
+
+
+def _follows(rule: RawRule) -> bool:
+    """Is it a control chart over the checks of another rule?"""
+    return rule.kind == "spc" and isinstance(rule.data.get("of"), str)
 
 
 def folder_of(batch: str) -> str:

@@ -42,6 +42,9 @@ class ReportData(msgspec.Struct, frozen=True):
     """ledger, size, checkpoint (the signed note), gateway; `devices`: name -> {identity, address} where known."""
     windows: Mapping[str, str] = {}
     """tag -> name of the recipe's window; without it, the window whose name holds the tag's last word."""
+    capability: Mapping[str, Json] = {}
+    """`variables` and `attributes`, a row of text for each characteristic of each rule (docs/spc.md); made by a caller
+    who knows how to judge a process."""
 
 
 def render(data: ReportData) -> str:

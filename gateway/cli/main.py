@@ -28,6 +28,7 @@ if sys.argv[1:2] != ["run"]:  # the gateway itself starts without what only its 
     from gateway.cli import (
         alarms,
         browse,
+        capability,
         checks,
         doctor,
         faults,
@@ -45,6 +46,7 @@ if sys.argv[1:2] != ["run"]:  # the gateway itself starts without what only its 
     for topic in (browse, checks, doctor, fit, gates, hil, line, listen, opcua, probe, profile, replay, faults):
         topic.add_to(app)
     alarms.add_to(line.alarms_app)
+    capability.add_to(line.batch_app)
 
 ConfigPath = Annotated[Path, typer.Argument(help="the line's YAML file")]
 

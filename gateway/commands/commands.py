@@ -348,6 +348,12 @@ async def report(desk: Desk, who: Principal, ask: BatchArguments) -> Json:
     return await desk.export(ask.batch)
 
 
+async def capability(desk: Desk, who: Principal, ask: BatchArguments) -> Json:
+    """What the checks of a batch say of the process: Cp, Cpk, Pp, Ppk, or why not."""
+    del who
+    return await desk.capability(ask.batch)
+
+
 async def status(desk: Desk, who: Principal, ask: NoArguments) -> Json:
     del who, ask
     return desk.status()
@@ -371,6 +377,7 @@ COMMANDS: Final[Mapping[str, Command[Any]]] = {
         Command("batch.abort", AbortArguments, abort, frozenset({"supervisor", "qa"}), signed=True),
         Command("batch.tray", TrayArguments, tray, frozenset({"supervisor", "qa"}), signed=True),
         Command("batch.report", BatchArguments, report),
+        Command("batch.capability", BatchArguments, capability, changes=False),
         Command("check.take", TakeArguments, take, FLOOR),
         Command("check.reweigh", ReweighArguments, reweigh, FLOOR),
         Command("process.adjusted", AdjustedArguments, adjusted, FLOOR),

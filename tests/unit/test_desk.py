@@ -77,6 +77,26 @@ async def test_the_line_at_a_glance(tmp_path: Path) -> None:
         json.dumps(status)
 
 
+async def test_capability_of_a_running_batch(tmp_path: Path) -> None:
+    """Asked while it runs: what was judged so far, and why there are no figures yet; an unknown batch is refused."""
+    async with Kit(tmp_path) as kit:
+        await kit.begin()
+        kit.make(10)
+        await asyncio.sleep(0.5)
+        await kit.ask("check.take", rule="weight")
+        await kit.weigh("1.010")
+        await asyncio.sleep(0.3)
+        found = await kit.ask("batch.capability", NOBODY, batch="B1")
+
+        (row,) = found["variables"]
+        assert (row["characteristic"], row["values"], row["mean"], row["cp"]) == ("weight", "1", "1.0100", None)
+        assert row["no_cp"] == "too few subgroups: 1 of 20"
+        assert "each" not in row
+        with pytest.raises(Refused) as refused:
+            await kit.ask("batch.capability", NOBODY, batch="B9")
+        assert refused.value.code == "no_such_batch"
+
+
 def test_a_folder_is_called_as_its_batch() -> None:
     """Where the number is plain; else it is escaped."""
     assert [folder_of(name) for name in ("B-2026-001", "B 7", "a/b", "..", ".", "../../etc", "ä")] == [
