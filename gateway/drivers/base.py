@@ -40,7 +40,8 @@ class Haltable(Protocol):
     async def halt(self, order: HaltOrder) -> HaltProof:
         """Make the machine stand still and return only once the machine's own state says so.  Idempotent.
 
-        First reads the state: held already -> nothing is written.  NotHeld: written, but the state does not say so
+        Held already -> nothing is written: the state is read first, but where the last poll since the last attempt
+        showed that it moves: then the write goes out at once.  NotHeld: written, but the state does not say so
         within the driver's `halt_budget_s`.  DeviceError: the link failed.  Never starts anything.
         """
         ...

@@ -215,6 +215,8 @@ class _Halts(ModbusDevice):
         self._always = config.halt.always
         self._holding = False
         """From the first attempt to halt until it is taken back."""
+        self._moves = False
+        """A poll came since the last attempt to halt, and did not say that the machine stands."""
         self._stop = _Put(config, config.halt.write) if config.halt.write else None
         """None: our heartbeat is withheld, and the controller's own watch is waited for."""
         self._release = _Put(config, config.halt.release) if config.halt.release else None
@@ -230,20 +232,27 @@ class _Halts(ModbusDevice):
         reading = await super().poll()
         if self._holding and self._config.held is None:
             held, _ = await self._state(self._link.call)
-            return msgspec.structs.replace(reading, held=held)
+            reading = msgspec.structs.replace(reading, held=held)
+        self._moves = reading.held is not True
         return reading
 
     async def halt(self, order: HaltOrder) -> HaltProof:
-        """See Haltable.  The state is read, the write sent (if there is one), and the state read until it says held."""
+        """See Haltable.  The write (if there is one) is sent, and the state read until it says held.
+
+        The state is read before, too, where the last poll said held or there was none since the last attempt, and where
+        writing wears: a write may be too many then.
+        """
+        at_once, self._moves = self._moves and self._stop is not None and self._stop.wear is None, False
         self._holding = True
         if self._release is not None and self._release.wear is not None:
             self._release.wear.owed = False
         asked, state = "", "no answer yet"
         try:
             async with asyncio.timeout(attempt_s(self._config.halt_budget_s)):
-                held, state = await self._state(self._link.call_first)
-                if held and not self._always:
-                    return HaltProof(state, wrote=False)
+                if not at_once:
+                    held, state = await self._state(self._link.call_first)
+                    if held and not self._always:
+                        return HaltProof(state, wrote=False)
                 asked = await self._ask_to_stand()
                 pause_s = _FIRST_PAUSE_S
                 while True:

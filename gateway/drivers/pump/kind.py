@@ -115,10 +115,13 @@ class Pump:
         self._link = link
         self._stood_at: int | None = None
         """The tacho of the last poll, where the pump said stopped then."""
+        self._runs = False
+        """A poll came since the last attempt to halt, and said running."""
 
     async def poll(self) -> Reading:
         line = await self._link.status()
         status = _ours(line, self._config.number)
+        self._runs = not isinstance(status, str) and status.running
         if isinstance(status, str):
             faults = dict.fromkeys(range(len(self._config.tags())), Fault(Quality.BAD, status))
             return Reading((None,) * len(faults), faults=faults, raw=line.raw)
@@ -145,18 +148,19 @@ class Pump:
         return not (status.running or turned)
 
     async def halt(self, order: HaltOrder) -> HaltProof:
-        """See Haltable.  The pump is looked at, told to stop, and looked at until it says that it stands."""
+        """See Haltable.  The pump is told to stop, and looked at until it says that it stands.
+
+        It is looked at before, too, where the last poll did not say running: a status takes 60 ms at 9600 baud.
+        """
         budget_s = self._config.halt_budget_s
+        at_once, self._runs = self._runs, False
         state = "no answer"
         try:
             async with asyncio.timeout(attempt_s(budget_s)):
-                try:
-                    async with asyncio.timeout(_LOOK_SHARE * budget_s):
-                        stands, state = await self._look()
-                        if stands:
-                            return HaltProof(state, wrote=False)
-                except TimeoutError:  # it said nothing: no proof, and no reason not to stop it
-                    state = "no answer"
+                if not at_once:
+                    stands, state = await self._look_first(_LOOK_SHARE * budget_s)
+                    if stands:
+                        return HaltProof(state, wrote=False)
                 await self._link.stop()
                 while True:
                     if await self._link.running():
@@ -169,6 +173,14 @@ class Pump:
         except TimeoutError:
             text = f"halt {order.id}: ST sent, but after {budget_s:g} s: {state}"
             raise NotHeld(f"{self._link.where}: {text}") from None
+
+    async def _look_first(self, within_s: float) -> tuple[bool, str]:
+        """As `_look`; one that says nothing gives no proof, and no reason not to stop it."""
+        try:
+            async with asyncio.timeout(within_s):
+                return await self._look()
+        except TimeoutError:
+            return False, "no answer"
 
     async def _look(self) -> tuple[bool, str]:
         """(does it stand still?, its own words).  Stopped is believed when the tacho stands too."""

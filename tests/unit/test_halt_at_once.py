@@ -1,0 +1,148 @@
+"""A halt is written at once where the last poll showed the machine moving; else the machine is looked at first."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from machine_peers import PumpPeer
+from serial_peers import Registers, TcpLine, TcpServant
+
+from gateway.drivers.modbus.kind import ModbusConfig
+from gateway.errors import NotHeld
+from gateway.model import HaltOrder
+
+ORDER = HaltOrder(id="press:rule", device="press", rule="rule", text="", requested_ns=1)
+COMMAND, STATE, RUNS, STANDS = 4, 9, 6, 11
+
+
+class Watched(Registers):
+    """Remembers reads of the state and writes of the command in their order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+        self.put("holding", COMMAND, 0)
+        self.put("holding", STATE, RUNS)
+        self.on_write = self.obey
+
+    def obey(self, table: str, address: int, value: int) -> None:
+        del table
+        self.seen.append("write")
+        if address == COMMAND and value == 1:
+            self.put("holding", STATE, STANDS)
+
+    def _read(self, function: int, address: int, count: int) -> bytes:
+        if address <= STATE < address + count:
+            self.seen.append("look")
+        return super()._read(function, address, count)
+
+
+@pytest.fixture
+async def line() -> AsyncIterator[tuple[Watched, TcpLine]]:
+    registers = Watched()
+    line = TcpLine(TcpServant(registers).hear)
+    await line.heal()
+    yield registers, line
+    await line.cut()
+
+
+def config(line: TcpLine, polled: bool = True, **given: Any) -> ModbusConfig:
+    halt = {
+        "write": {"register": COMMAND, "value": 1},
+        "confirm": {"tag": "state", "equals": STANDS},
+        "release": {"register": COMMAND, "value": 0},
+    }
+    tags = {"command": {"address": COMMAND}, "state": {"address": STATE, "polled": polled}}
+    return ModbusConfig.model_validate({"url": f"tcp://{line.address}", "tags": tags, "halt": halt, **given})
+
+
+@pytest.mark.parametrize("polled", [True, False])
+async def test_the_write_goes_out_at_once(line: tuple[Watched, TcpLine], *, polled: bool) -> None:
+    """After a poll that did not say held nothing is asked before the write; the proof is read after it."""
+    registers, tcp = line
+    async with config(tcp, polled).connect("press") as device:
+        await device.poll()
+        registers.seen.clear()
+        proof = await device.halt(ORDER)
+
+    assert registers.seen == ["write", "look"]
+    assert proof.wrote
+
+
+async def test_a_machine_that_stands_is_not_written_to(line: tuple[Watched, TcpLine]) -> None:
+    """Where the last poll said held the machine is asked, and nothing is written."""
+    registers, tcp = line
+    registers.put("holding", STATE, STANDS)
+    async with config(tcp).connect("press") as device:
+        await device.poll()
+        proof = await device.halt(ORDER)
+
+    assert not proof.wrote
+    assert registers.writes == []
+
+
+async def test_before_the_first_poll_the_machine_is_asked(line: tuple[Watched, TcpLine]) -> None:
+    """A latch that is asserted again on a new connection looks first: what stands is not written to."""
+    registers, tcp = line
+    async with config(tcp).connect("press") as device:
+        await device.halt(ORDER)
+
+    assert registers.seen == ["look", "write", "look"]
+
+
+async def test_the_next_attempt_looks_first(line: tuple[Watched, TcpLine]) -> None:
+    """A machine that obeys late is not told twice: an attempt straight after another asks it."""
+    registers, tcp = line
+    registers.on_write = lambda *_: registers.seen.append("write")
+    async with config(tcp, halt_budget="60ms").connect("press") as device:
+        await device.poll()
+        with pytest.raises(NotHeld):
+            await device.halt(ORDER)
+        registers.put("holding", STATE, STANDS)
+        registers.seen.clear()
+        proof = await device.halt(ORDER)
+
+    assert "write" not in registers.seen
+    assert not proof.wrote
+
+
+async def test_a_register_that_wears_is_not_written_for_nothing(line: tuple[Watched, TcpLine]) -> None:
+    """Where each write costs some of its life the machine is looked at first, always."""
+    registers, tcp = line
+    async with config(tcp, wearing=[COMMAND]).connect("press") as device:
+        await device.poll()
+        registers.put("holding", STATE, STANDS)  # somebody stopped it since
+        proof = await device.halt(ORDER)
+
+    assert not proof.wrote
+    assert registers.writes == []
+
+
+async def test_a_machine_that_only_took_the_write_is_not_held(line: tuple[Watched, TcpLine]) -> None:
+    """The write that went out at once proves nothing: without the machine's own word it is NotHeld."""
+    registers, tcp = line
+    registers.on_write = lambda *_: None
+    async with config(tcp, halt_budget="60ms").connect("press") as device:
+        await device.poll()
+        with pytest.raises(NotHeld, match=r"press .*written, but after 0\.06 s state .* = 6"):
+            await device.halt(ORDER)
+
+
+async def test_a_running_pump_is_stopped_at_once(tmp_path: Path) -> None:
+    """Stop is the first thing said to a pump that said running; one that stood is only looked at."""
+    peer = PumpPeer("tcp", tmp_path / "port")
+    await peer.heal()
+    async with peer.config().connect("pump") as device:
+        await device.poll()
+        peer.asked.clear()
+        assert (await device.halt(ORDER)).wrote
+        first = peer.asked[0]
+        await device.poll()
+        assert not (await device.halt(ORDER)).wrote
+    await peer.cut()
+
+    assert first == "3ST"
+    assert peer.writes == ["3ST"]
