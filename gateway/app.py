@@ -34,7 +34,7 @@ from gateway.model import Identity, Json, Lane, Principal
 from gateway.people import People
 from gateway.recording import Pulse, Recording
 from gateway.sinks.base import SinkPorts
-from gateway.station import CONNECT_S, LONGEST_S, Station
+from gateway.station.station import BACK_OFF, CONNECT_S, Station
 from gateway.store.evidence import Evidence
 from gateway.store.latches import LatchFile
 from gateway.store.telemetry import Telemetry
@@ -260,7 +260,7 @@ class Gateway:
 
     def _patience(self) -> dict[str, float]:
         """A station may be away for its longest back-off, and waits for its slot."""
-        away_s = LONGEST_S + CONNECT_S
+        away_s = BACK_OFF.longest_s + CONNECT_S
         return {
             f"station {name}": away_s + config.period_s + config.timeout_s + config.halt_budget_s
             for name, config in self.settings.devices.items()

@@ -36,7 +36,7 @@ from gateway.line.line import Line
 from gateway.model import Draft, Fault, Identity, Json, Lane, Principal, Quality, Reading, Record, Scan, TagSpec, Value
 from gateway.people import People
 from gateway.recipe import Frozen
-from gateway.station import Station
+from gateway.station.station import Station
 from gateway.store.evidence import Sealed
 from gateway.testing import FakeDevice, FakeMachine, VirtualWorld
 

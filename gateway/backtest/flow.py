@@ -15,7 +15,7 @@ from typing import Final
 from gateway.backtest.terms import S_NS, Notes, Source, stamp
 from gateway.drivers.base import DriverConfig
 from gateway.model import Scan, TagSet
-from gateway.station import KEEP_MISSED_S
+from gateway.station.away import KEEP_MISSED_S
 
 LOOK_AT: Final = 5000
 """Scans from which a device's step is found."""

@@ -58,6 +58,8 @@ class FakeMachine:
         self.withdrawn = 0
         self.beats: list[int] = []
         self.connects = 0
+        self.knocks = 0
+        """Connections that were asked for, made or not."""
         self.polls = 0
         self.writes: list[str] = []
         """What was written, in order: halt, beat, withdraw, show."""
@@ -129,6 +131,7 @@ class FakeConfig(DriverConfig):
 
     @asynccontextmanager
     async def connect(self, name: str) -> AsyncIterator[FakeDevice]:
+        self.machine.knocks += 1
         if not self.machine.link:
             raise DeviceError(f"{name}: the fake link is down")
         self.machine.connects += 1

@@ -19,7 +19,7 @@ from gateway.model import HaltProof, Scan, TagSet
 from gateway.sinks.base import SinkConfig
 from gateway.sinks.influx import InfluxConfig
 from gateway.sinks.mqtt import MqttConfig
-from gateway.station import Station
+from gateway.station.station import Station
 from gateway.world import World
 from simulators.balance import Balance
 from simulators.cable import Proxy, TcpProxy

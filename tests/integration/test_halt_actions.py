@@ -18,7 +18,7 @@ from gateway.drivers.opcua.kind import OpcUaConfig
 from gateway.drivers.opcua.link import Link
 from gateway.errors import NotHeld
 from gateway.model import HaltOrder, HaltProof, Scan, TagSet
-from gateway.station import Station
+from gateway.station.station import Station
 from gateway.world import World
 from simulators.device import Device
 from simulators.filler import Filler

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from asyncua.server.internal_session import InternalSession
 
-from gateway import station
 from gateway.drivers.opcua.kind import OpcUaConfig
 from gateway.model import Scan, TagSet
-from gateway.station import Station
+from gateway.station.presence import BackOff
+from gateway.station.station import Station
 from gateway.testing import RecordingLine
 from gateway.world import World
 from tests.opcua_peer import URI, Peer, Remote, free_port, kill
@@ -51,7 +51,7 @@ class Doorkeeper:
 
 @asynccontextmanager
 async def running(port: int, line: RecordingLine) -> AsyncIterator[Station]:
-    """The station of one device at this port, as the gateway runs it."""
+    """The station of one device at this port; its back-off is short: this is about sessions, not about waiting."""
     config = OpcUaConfig.model_validate(
         {
             "driver": "opcua",
@@ -63,7 +63,8 @@ async def running(port: int, line: RecordingLine) -> AsyncIterator[Station]:
         }
     )
     numbers = iter(range(1, 1 << 40))
-    made = Station("filler", config, TagSet("filler", config.tags()), line, World(1), lambda: next(numbers))
+    tagset, back_off = TagSet("filler", config.tags()), BackOff(0.05, 0.2)
+    made = Station("filler", config, tagset, line, World(1), lambda: next(numbers), back_off)
     task = asyncio.create_task(made.run())
     try:
         yield made
@@ -93,9 +94,6 @@ async def seen(line: RecordingLine, value: float, within_s: float) -> None:
 
 @pytest.fixture
 def doorkeeper(monkeypatch: pytest.MonkeyPatch) -> Doorkeeper:
-    """The back-off is cut short: these tests are about sessions, not about waiting."""
-    monkeypatch.setattr(station, "SHORTEST_S", 0.05)
-    monkeypatch.setattr(station, "LONGEST_S", 0.2)
     keeper = Doorkeeper()
     keeper.watch(monkeypatch)
     return keeper

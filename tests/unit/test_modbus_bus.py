@@ -17,7 +17,7 @@ from gateway.drivers.transport import Stream, StreamUrl
 from gateway.drivers.wire import modbus as wire
 from gateway.errors import DeviceError
 from gateway.model import HaltOrder, TagSet
-from gateway.station import Station
+from gateway.station.station import Station
 from gateway.testing import RecordingLine, VirtualWorld
 
 ANSWER_S = 0.02

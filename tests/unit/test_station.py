@@ -11,7 +11,7 @@ import pytest
 
 from gateway.errors import NotHeld
 from gateway.model import HaltOrder, Quality, TagSet
-from gateway.station import CONNECT_S, LONGEST_S, SHORTEST_S, Station
+from gateway.station.station import BACK_OFF, CONNECT_S, Station
 from gateway.testing import FakeConfig, FakeDevice, FakeMachine, RecordingLine, VirtualWorld
 
 pytestmark = pytest.mark.looptime(start=1000)
@@ -87,11 +87,11 @@ async def test_the_wake_up_is_spent_and_the_order_stays() -> None:
         tries = line.scans[before:]
         machine.link = True
         back_at = asyncio.get_running_loop().time()
-        await asyncio.sleep(SHORTEST_S + 0.01)
+        await asyncio.sleep(BACK_OFF.shortest_s + 0.01)
 
     assert len(tries) < 15
     assert machine.halts
-    assert machine.halts[0][0] - back_at <= SHORTEST_S
+    assert machine.halts[0][0] - back_at <= BACK_OFF.shortest_s
 
 
 async def test_a_lying_controller_is_tried_again_and_never_confirmed() -> None:
@@ -191,7 +191,7 @@ async def test_back_off_is_capped_and_never_gives_up() -> None:
     async with living(station):
         await asyncio.sleep(3600)
         machine.link = True
-        await asyncio.sleep(LONGEST_S + 0.1)
+        await asyncio.sleep(BACK_OFF.longest_s + 0.1)
 
     assert machine.connects == 1
 
@@ -205,7 +205,7 @@ async def test_a_bridge_that_connects_for_a_dead_device_is_not_told_again_and_ag
         await asyncio.sleep(3600)
         told = [what for what, _ in line.events]
         machine.answers = True
-        await asyncio.sleep(CONNECT_S + LONGEST_S)
+        await asyncio.sleep(CONNECT_S + BACK_OFF.longest_s)
 
     assert told in (["connected", "lost"], ["connected", "lost", "connected", "lost"])
     assert [what for what, _ in line.events] == [*told, "connected"]

@@ -12,7 +12,7 @@ from test_station import ORDER, living, made
 
 from gateway.drivers.base import Pattern, Sign
 from gateway.model import Reading, TagSet
-from gateway.station import SHORTEST_S, Station
+from gateway.station.station import BACK_OFF, Station
 from gateway.testing import FakeConfig, FakeDevice, FakeMachine, RecordingLine, VirtualWorld
 
 pytestmark = pytest.mark.looptime(start=1000)
@@ -102,9 +102,9 @@ async def test_lights_that_are_back_show_the_newest() -> None:
 
 async def test_lights_that_are_away_are_not_hammered() -> None:
     """Alarms that come and go do not make a station connect more often than its back-off says."""
-    machine, tries = FakeMachine({"x": 1.0}), []
+    tries = []
     for restless in (False, True):
-        line = RecordingLine()
+        machine, line = FakeMachine({"x": 1.0}), RecordingLine()
         station = made(machine, line)
         machine.link = False
         async with living(station):
@@ -112,7 +112,7 @@ async def test_lights_that_are_away_are_not_hammered() -> None:
                 if restless:
                     station.show(RED if second % 2 else GREEN)
                 await asyncio.sleep(0.2)
-            tries.append(station._failures)
+        tries.append(machine.knocks)
 
     assert tries[0] == tries[1]
 
@@ -127,7 +127,7 @@ async def test_a_silent_lamp_is_a_lost_device() -> None:
         station.show(RED)
         await asyncio.sleep(0.501)
         machine.answers = True
-        await asyncio.sleep(3 * SHORTEST_S)
+        await asyncio.sleep(3 * BACK_OFF.shortest_s)
 
     assert [what for what, _ in line.events] == ["connected", "lost", "connected"]
     assert [pattern for _, pattern in machine.shown] == [RED]

@@ -1,0 +1,110 @@
+"""Halts: what was ordered and how far it is.  What stands here goes before any other read or write."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from gateway.drivers.base import Device, DriverConfig, Haltable
+from gateway.errors import DeviceError, NotHeld
+from gateway.halts import TRIES
+from gateway.model import HaltOrder
+from gateway.station.attention import EARLY_S, NEVER
+from gateway.station.port import LinePort
+
+GRACE_S: Final = 0.1
+"""So much longer than its budget a halt may take: a driver's own NotHeld keeps the link, a time-out costs it."""
+SLOW_S: Final = 1.0
+"""Between two attempts once the first few did not help."""
+
+
+class _Standing:
+    """An order until it is released: confirmed or to be tried again at `next_try` (loop time)."""
+
+    __slots__ = ("confirmed", "next_try", "order", "tries")
+
+    def __init__(self, order: HaltOrder) -> None:
+        self.order = order
+        self.confirmed = False
+        self.next_try = 0.0
+        self.tries = 0
+
+
+class Orders:
+    """Of one device."""
+
+    def __init__(self, name: str, config: DriverConfig, line: LinePort) -> None:
+        self._name = name
+        self._config = config
+        self._line = line
+        self._standing: dict[str, _Standing] = {}
+        self._withdraw = False
+
+    def __bool__(self) -> bool:
+        return bool(self._standing)
+
+    def latch(self, order: HaltOrder) -> None:
+        self._standing[order.id] = _Standing(order)
+
+    def drop(self, halt_id: str) -> bool:
+        """Forget it.  True: that was the last one, and our hold output is to be withdrawn."""
+        if self._standing.pop(halt_id, None) is None or self._standing:
+            return False
+        self._withdraw = True
+        return True
+
+    def assert_again(self) -> None:
+        """Whatever happened while it was away: the machine says it again."""
+        for standing in self._standing.values():
+            standing.confirmed = False
+            standing.next_try = 0.0
+
+    def next_try(self) -> float:
+        """Loop time; NEVER where nothing is to be tried."""
+        waiting = [standing.next_try for standing in self._standing.values() if not standing.confirmed]
+        return min(waiting, default=NEVER)
+
+    async def obey(self, device: Device) -> None:
+        """Every standing order that is not confirmed."""
+        if self._withdraw and not self._standing:
+            await self._take_back(device)
+        now = asyncio.get_running_loop().time()
+        for standing in list(self._standing.values()):
+            if not standing.confirmed and standing.next_try - now < EARLY_S:
+                await self._attempt(device, standing)
+
+    async def _attempt(self, device: Device, standing: _Standing) -> None:
+        loop = asyncio.get_running_loop()
+        order = standing.order
+        standing.tries += 1
+        standing.next_try = loop.time() + (0.0 if standing.tries < TRIES else SLOW_S)
+        if not isinstance(device, Haltable):
+            standing.next_try = loop.time() + SLOW_S
+            self._line.not_held(order.id, f"{self._name} has no way to be held")
+            return
+        self._line.commanded(order.id)
+        try:
+            async with asyncio.timeout(self._config.halt_budget_s + GRACE_S):
+                proof = await device.halt(order)
+        except TimeoutError:
+            self._line.not_held(order.id, f"no read-back within {self._config.halt_budget_s:g} s")
+            raise DeviceError(f"{self._config.address()} did not answer to a halt") from None
+        except NotHeld as error:
+            self._line.not_held(order.id, str(error))
+        except DeviceError as error:
+            self._line.not_held(order.id, str(error))
+            raise
+        else:
+            if self._standing.get(order.id) is standing:
+                standing.confirmed = True
+                self._line.confirmed(order.id, proof)
+
+    async def _take_back(self, device: Device) -> None:
+        budget_s = self._config.halt_budget_s
+        if isinstance(device, Haltable):
+            try:
+                async with asyncio.timeout(budget_s):
+                    await device.withdraw()
+            except TimeoutError:
+                raise DeviceError(f"{self._config.address()} did not answer within {budget_s:g} s") from None
+        self._withdraw = False

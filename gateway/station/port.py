@@ -1,0 +1,19 @@
+"""What a station needs of the line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from gateway.model import HaltProof, Scan
+
+
+class LinePort(Protocol):
+    """All of it is synchronous and never waits."""
+
+    def take(self, scan: Scan, *, keep: bool = True) -> None: ...
+    def connected(self, device: str, identity: Mapping[str, str]) -> None: ...
+    def lost(self, device: str, reason: str) -> None: ...
+    def commanded(self, halt_id: str) -> None: ...
+    def confirmed(self, halt_id: str, proof: HaltProof) -> None: ...
+    def not_held(self, halt_id: str, reason: str) -> None: ...
