@@ -96,6 +96,7 @@ def _sentences(settings: Settings, rule: RawRule, config: RuleConfig, recipe: Re
     for text in _reactions(settings, rule, config, recipe):
         yield f"Reaction at worst: {text}"
     yield f"If its input dies: {said.dies}"
+    yield from _design(config)
     if config.needs_batch:
         yield "Judges only while a batch runs."
     if config.text:
@@ -107,6 +108,17 @@ def _matches(settings: Settings, config: RuleConfig) -> Iterator[str]:
     if found is not None:
         more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
         yield f"A rule for each of {len(found)}: {', '.join(found[:_SHOWN])}{more}."
+
+
+def _design(config: RuleConfig) -> Iterator[str]:
+    """What its alarm's design hides, and keeps; a halt is never hidden."""
+    if config.suppressed_by:
+        yield f"Its alarm is recorded and not shown while {listed(config.suppressed_by, 'or')} stands."
+    if config.suppressed_unless:
+        states = listed([str(each) for each in config.suppressed_unless_states], "or")
+        yield f"Its alarm is recorded and not shown unless {config.suppressed_unless} is true, or {states}."
+    if config.latched:
+        yield "Its alarm stays until it is reset."
 
 
 def _reactions(settings: Settings, rule: RawRule, config: RuleConfig, recipe: Recipe | None) -> Iterator[str]:

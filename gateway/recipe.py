@@ -154,7 +154,7 @@ class Recipe(Frozen):
     def _plain_gates(cls, gates: Any) -> Any:
         """`clock:` alone is `clock: {}`; a list of names is a mapping of them."""
         if isinstance(gates, (list, tuple)):
-            return {name: {} for name in gates}
+            return {name: {} for name in gates} if all(isinstance(name, str) for name in gates) else gates
         return {name: rule or {} for name, rule in gates.items()} if isinstance(gates, dict) else gates
 
     @model_validator(mode="after")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -28,6 +29,11 @@ class Technician(threading.Thread):
         """The plant counts units since it began, the batch from its own start."""
         self._person, self._sim, self._say, self._pause_s = person, sim, say, pause_s
         self._leave = threading.Event()
+        self._extra: deque[str] = deque()
+
+    def weigh_one(self, rule: str) -> None:
+        """Asked for: one unit more, of the newest, beside what the plan asks for."""
+        self._extra.append(rule)
 
     def leave(self) -> None:
         self._leave.set()
@@ -44,6 +50,9 @@ class Technician(threading.Thread):
                 time.sleep(0.5)
 
     def _look(self) -> None:
+        if self._extra:
+            self._on_request(self._extra[0])
+            self._extra.popleft()
         for check in (self._person.status().get("checks") or {}).values():
             if self._leave.is_set() or not self.at_work.is_set():
                 return
@@ -60,6 +69,22 @@ class Technician(threading.Thread):
                 else:
                     self._enter(check["id"], asked["name"], asked["unit"])
         self.done.append(check["id"])
+
+    def _on_request(self, rule: str) -> None:
+        """The newest unit, whatever the plan says; an open check of the rule takes it as one of its own."""
+        unit = int(self._person.status()["batch"]["units"])
+        try:
+            self._sim("remove")
+            self._person.command("check.take", rule=rule, unit_no=unit)
+            time.sleep(0.3)
+            self._sim("place", unit=unit + self.base)
+            wait_until(f"{rule}: unit {unit} is weighed", lambda: not self._is_open(rule), WEIGH_WITHIN_S)
+        finally:
+            self._sim("remove")
+
+    def _is_open(self, rule: str) -> bool:
+        """Is there a check of this rule that is not judged yet?"""
+        return any(each["rule"] == rule for each in (self._person.status().get("checks") or {}).values())
 
     def _weigh(self, check: str, rule: str) -> bool:
         """The newest cartridge not yet weighed goes onto the pan; true once its weight is bound."""

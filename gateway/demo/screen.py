@@ -127,6 +127,7 @@ class Rich:
         for tag in (
             "reservoir/temperature",
             "viscometer/viscosity",
+            "oil/viscosity_62",
             "balance/net",
             "filler/state",
             "filler/units",

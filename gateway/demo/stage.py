@@ -108,7 +108,9 @@ class Stage:
         self.sim = Simulators(self.ports["control"])
         self.plant: dict[str, Any] = {}
         self.parts: dict[str, subprocess.Popen[bytes]] = {}
-        self._seed, self._speed, self._rate = seed, speed, rate
+        self.speed = speed
+        """Plant seconds in a second, at the start."""
+        self._seed, self._rate = seed, rate
         self._change: Callable[[dict[str, Any]], None] = lambda _: None
 
     # -- setting up ------------------------------------------------------------------------------
@@ -167,7 +169,7 @@ class Stage:
 
     def start_simulators(self, *more: str) -> None:
         """The simulated line; returns when every device listens."""
-        arguments = [sys.executable, "-m", "simulators", "--seed", str(self._seed), "--speed", str(self._speed)]
+        arguments = [sys.executable, "-m", "simulators", "--seed", str(self._seed), "--speed", str(self.speed)]
         arguments += ["--rate", str(self._rate), "--run-dir", str(self.folder / "sim")]
         for name in ("control", "balance", "filler", "labeller", "reservoir", "viscometer"):
             arguments += [f"--{name}", str(self.ports[name])]

@@ -106,17 +106,20 @@ def write_recipe(folder: Path, name: str, of: str, change: Mapping[str, Json]) -
 
 def strangers(loaded: Loaded) -> Iterator[Problem]:
     """Devices and tags that a scenario names and its line has not, with their places in the scenario's file."""
-    known = _devices(load(loaded.line))
+    line = _document(load(loaded.line))
+    known = line.get("devices", {})
+    tagged = {**known, **line.get("derived", {})}
     document = config_yaml.read(loaded.path)
     for where, value in document.scalars(("steps",)):
         if where[-1] == "device" and where[-2] in ("fault", "heal", "key") and value not in known:
             yield document.problem(where, f"the line has no device {value!r}{hint(value, known)}")
-        if where[-1] in ("tag", "telemetry") and str(value).partition("/")[0] not in known:
+        if where[-1] in ("tag", "telemetry") and str(value).partition("/")[0] not in tagged:
             device = str(value).partition("/")[0]
-            yield document.problem(where, f"{value!r} is no tag of the line: no device {device!r}{hint(device, known)}")
+            yield document.problem(
+                where, f"{value!r} is no tag of the line: no device {device!r}{hint(device, tagged)}"
+            )
 
 
-def _devices(line: LineFile) -> dict[str, Any]:
-    """The devices of its configuration, by name."""
-    document = config_yaml.read(line.config or ROOT / "config" / "line.yaml").data
-    return dict(merged(document, line.change).get("devices", {}))
+def _document(line: LineFile) -> dict[str, Any]:
+    """Its configuration, changed."""
+    return dict(merged(config_yaml.read(line.config or ROOT / "config" / "line.yaml").data, line.change))

@@ -79,7 +79,7 @@ def test_without_a_batch_the_devices_are_still_watched() -> None:
     """Before the first batch the rules that need none judge: a silent device is seen, and a frozen one."""
     rules = load(LINE).build_rules(None, None)
 
-    assert Counter(rule.kind for rule in rules.values()) == {"stale": 5, "limit": 2}
+    assert Counter(rule.kind for rule in rules.values()) == {"stale": 5, "limit": 2, "spc": 2}
     assert {name for name, rule in rules.items() if rule.kind == "limit"} == {"filler-frozen", "labeller-frozen"}
 
 
