@@ -11,6 +11,7 @@ import asyncio
 import errno
 import importlib
 import os
+import re
 import socket
 import stat
 from collections.abc import AsyncIterator, Mapping
@@ -32,6 +33,7 @@ _OPTIONS: Final[dict[str, dict[str, Any]]] = {
     "xonxoff": _FLAGS,
     "rtscts": _FLAGS,
 }
+_BAUD: Final = re.compile(r"[0-9]{1,9}")
 FASTEST: Final = 4_000_000
 """The highest baud rate that serial ports are set to."""
 _CLOSE_TIMEOUT_S: Final = 1.0
@@ -111,13 +113,7 @@ def _parse_serial(text: str, netloc: str, path: str, query: str) -> StreamUrl:
         "rtscts": False,
     }
     for name, value in parse_qsl(query, keep_blank_values=True):
-        if (
-            name == "baudrate"
-            and value.isascii()
-            and value.isdecimal()
-            and len(value) < 10
-            and 0 < int(value) <= FASTEST
-        ):
+        if name == "baudrate" and _BAUD.fullmatch(value) and 0 < int(value) <= FASTEST:
             settings[name] = int(value)
         elif name in _OPTIONS and value in _OPTIONS[name]:
             settings[name] = _OPTIONS[name][value]
@@ -239,13 +235,18 @@ def _reason(error: OSError) -> str:
 
 
 async def _open_tcp(url: StreamUrl, stream: Stream) -> None:
-    transport, _ = await stream.loop.create_connection(lambda: _Door(stream), url.host, url.port)
+    transport, _ = await stream.loop.create_connection(lambda: Door(stream), url.host, url.port)
     sock = transport.get_extra_info("socket")
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, max(_LEAST_BUFFER, int(stream.most_per_s * _WINDOW_S)))
+    narrow(sock, stream)
     _keep_alive(sock)
 
 
-class _Door(asyncio.Protocol):
+def narrow(sock: socket.socket, stream: Stream) -> None:
+    """Let no more wait in the kernel than the stream takes in one window: a flood comes in small pieces."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, max(_LEAST_BUFFER, int(stream.most_per_s * _WINDOW_S)))
+
+
+class Door(asyncio.Protocol):
     """Lets in what a device can mean, and keeps a flood outside: TCP makes whoever floods us wait."""
 
     def __init__(self, stream: Stream) -> None:

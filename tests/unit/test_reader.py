@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -272,6 +273,75 @@ async def test_a_flood_harms_nobody(noise: bytes) -> None:
     assert longest < 0.2
     assert waiting <= 64
     assert rest <= 1024
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "tcp+listen"])
+@pytest.mark.parametrize("noise", [b"\xff" * 65536, b"A\r" * 32768, b"\r\n" * 32768])
+async def test_a_flood_waits_at_the_door(scheme: str, noise: bytes) -> None:
+    """Whoever speaks without end, called by us or calling, is heard at a reader's pace: TCP makes it wait."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        if scheme == "tcp":
+            flood = asyncio.create_task(asyncio.to_thread(_flood, taken, noise))
+            sent = await _heard(made(f"tcp://127.0.0.1:{port}"))
+            assert await flood < 4_000_000  # what the kernel holds, besides what was taken
+            assert sent < 500_000
+            return
+    config = made(f"tcp+listen://127.0.0.1:{port}")
+    flood = asyncio.create_task(asyncio.to_thread(_flood, port, noise))
+    assert await _heard(config) < 500_000
+    assert await flood < 4_000_000
+
+
+def _flood(where: socket.socket | int, noise: bytes) -> int:
+    """Bytes that could be sent until the other side had enough."""
+    if isinstance(where, int):
+        until = time.monotonic() + 5
+        while True:
+            try:
+                speaker = socket.create_connection(("127.0.0.1", where), 5)
+                break
+            except ConnectionRefusedError:
+                assert time.monotonic() < until
+    else:
+        speaker, _ = where.accept()
+    sent = 0
+    with speaker:
+        try:
+            while True:
+                sent += speaker.send(noise)
+        except OSError:
+            return sent
+
+
+async def _heard(config: ReaderConfig) -> int:
+    """Bytes taken in about half a second."""
+    async with config.connect("scanner") as reader:
+        link, taken, loop = reader._link, 0, asyncio.get_running_loop()
+        hear = link.framer.feed
+
+        def counted(data: bytes, most: int | None = None) -> Any:
+            nonlocal taken
+            taken += len(data)
+            return hear(data, most)
+
+        async with asyncio.timeout(5):
+            await link.up.wait()
+        link.framer.feed = counted  # type: ignore[method-assign]
+        end = loop.time() + 0.5
+        while loop.time() < end:
+            await reader.poll()
+        return taken
+
+
+async def test_more_lines_at_once_than_anybody_takes_are_counted_not_read() -> None:
+    """A flood of short lines costs no more than the queue is long; what was not looked at is lost, and said so."""
+    async with connected(queue=10) as (_, reader, config):
+        reader._link.data_received(b"A\r" * 50_000)
+        found = shown(config, await reader.poll())
+
+    assert found["lost"] == 49_990
+    assert found["count"] == 49_991
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,16 @@ def _compiles(text: str) -> str:
     return text
 
 
+def _bounded(pattern: str, longest: int) -> None:
+    """Here, not above: only lines whose readers have a pattern pay for the look at it."""
+    from gateway.drivers.reader.pattern import bounded  # noqa: PLC0415
+
+    try:
+        bounded(pattern, longest)
+    except ValueError as error:
+        raise ValueError(f"pattern {error}") from None
+
+
 class ReaderConfig(DriverConfig):
     """A barcode or vision reader."""
 
@@ -93,6 +103,8 @@ class ReaderConfig(DriverConfig):
 
     @model_validator(mode="after")
     def _fits(self) -> ReaderConfig:
+        if self.pattern:
+            _bounded(self.pattern, self.longest)
         if self.pattern and (self.fields or self.separator):
             raise ValueError("give either a pattern or separator and fields")
         if bool(self.fields) != bool(self.separator):

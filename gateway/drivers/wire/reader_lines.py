@@ -100,6 +100,8 @@ class Framer:
         self.form = form
         self.beats = 0
         """Heartbeat lines heard."""
+        self.skipped = 0
+        """Lines that came in a flood and were not looked at."""
         self.torn = False
         """Set by the caller: the first line began before it was listened to."""
         self._ends = re.compile(re.escape(form.terminator) if form.terminator else rb"[\r\n]")
@@ -107,11 +109,19 @@ class Framer:
         self._rest = b""
         self._skipping = False
 
-    def feed(self, data: bytes) -> list[Frame]:
-        """The lines that are whole now; a half one is kept, one without end comes out as noise, once."""
+    def feed(self, data: bytes, most: int | None = None) -> list[Frame]:
+        """The lines that are whole now; a half one is kept, one without end comes out as noise, once.
+
+        Of more than `most` lines at once only the newest are looked at: who can take no more loses no time on them.
+        """
         *lines, rest = self._ends.split(self._rest + data)
         if self._skipping:
             lines, rest = self._skip(lines, rest)
+        lines = list(filter(None, lines))
+        if most is not None and len(lines) > most:
+            self.skipped += len(lines) - most
+            self.torn = False
+            lines = lines[-most:]
         frames = [frame for line in lines for frame in self._frames(line)]
         if len(rest) > self.form.longest:
             frames.append((rest[:_SHOWN], f"no line end within {self.form.longest} bytes"))
