@@ -1,4 +1,4 @@
-"""What people may ask about checks beyond a take and a value: weigh again, an adjustment, the scale's repeatability."""
+"""What people may ask about checks: a take, a value, weigh again, an adjustment, the scale's repeatability."""
 
 from __future__ import annotations
 
@@ -19,6 +19,14 @@ class TakeArguments(Frozen):
     """The tracked cartridge or group, where a tare is taken off."""
     stage: str = Field("", pattern="^(tare)?$")
     """`tare`: the empty one."""
+
+
+class ValueArguments(Frozen):
+    check: str
+    characteristic: str
+    value: str
+    unit: str = "1"
+    unit_no: int | None = None
 
 
 class ReweighArguments(Frozen):
@@ -59,6 +67,24 @@ async def take(desk: Desk, who: Principal, ask: TakeArguments) -> Json:
     )
     desk.line.enter(entry)
     return {"armed": ask.rule}
+
+
+async def value(desk: Desk, who: Principal, ask: ValueArguments) -> Json:
+    """An entered value of a check's characteristic."""
+    rule = ask.check.split("#", maxsplit=1)[0]
+    desk.line.enter(
+        Entry(
+            "value",
+            rule,
+            who.name,
+            check=ask.check,
+            characteristic=ask.characteristic,
+            value=ask.value,
+            unit=ask.unit,
+            unit_no=ask.unit_no,
+        )
+    )
+    return {"check": ask.check}
 
 
 async def reweigh(desk: Desk, who: Principal, ask: ReweighArguments) -> Json:
