@@ -90,6 +90,10 @@ class Group(Protocol):
 
     def tick(self, now_ns: int, wall_ns: int) -> Sequence[Finding]: ...
 
+    def stirred(self) -> bool:
+        """May a member have become dirty since this was last asked?  False: none is asked."""
+        ...
+
 
 @runtime_checkable
 class Grouping(Protocol):

@@ -273,7 +273,10 @@ class LimitJudge:
         if standing is not None and self._condition() == (standing.severity, standing.limit):
             return NOTHING
         self._standing = self._verdict(now_ns, sampled_ns)
-        self.dirty = self.dirty or self._dumped or self._ladder.at is not CALM
+        if self._dumped or self._ladder.at is not CALM:
+            self.dirty = True
+            if self._group is not None:
+                self._group.stir()
         return (self._standing,)
 
     def _condition(self) -> tuple[Severity, Number | None]:

@@ -42,6 +42,7 @@ class LimitGroup:
         self._all_quiet = False
         self._turned = True
         """A judge turned quiet or from quiet: the ranges are to be drawn anew.  Not now: a halt may be on its way."""
+        self._stirred = True
 
     def scan(self, scan: Scan, now_ns: int) -> Sequence[Finding]:
         values = scan.values
@@ -119,6 +120,14 @@ class LimitGroup:
     def loosen(self) -> None:
         """A judge turned from quiet outside of a scan."""
         self._turned = True
+
+    def stir(self) -> None:
+        """A judge has become dirty."""
+        self._stirred = True
+
+    def stirred(self) -> bool:
+        stirred, self._stirred = self._stirred, False
+        return stirred
 
     def _draw(self) -> None:
         """The ranges in which nothing can happen, those of many together."""

@@ -316,6 +316,10 @@ class PanGroup:
                 found = (*found, *new)
         return found
 
+    def stirred(self) -> bool:
+        """They are few."""
+        return True
+
 
 def _spec(place: tuple[TagSet, int] | None) -> TagSpec | None:
     return None if place is None else place[0].specs[place[1]]
