@@ -25,9 +25,9 @@ Exact = Annotated[Decimal, BeforeValidator(_exact, json_schema_input_type=float 
 
 
 class Frozen(BaseModel):
-    """Immutable, and an unknown key is an error."""
+    """Immutable, and an unknown key is an error.  Its validator is built when first used: most lines use few."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, defer_build=True)
 
 
 class Window(Frozen):

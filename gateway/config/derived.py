@@ -13,10 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from pydantic import ValidationError
 
 from gateway.config.explain import explain, hint
+from gateway.config.kinds import Kinds
 from gateway.config.yaml import Document, Where
 from gateway.derive.base import DerivedConfig
 from gateway.derive.deriver import Deriver, VirtualDevice, Watched, watched
@@ -24,7 +26,7 @@ from gateway.derive.kinds import BUILT_IN
 from gateway.errors import Problem
 from gateway.model import Json, TagSet
 
-KINDS: Mapping[str, type[DerivedConfig]] = {str(kind.model_fields["kind"].default): kind for kind in BUILT_IN}
+KINDS: Final[Kinds[DerivedConfig]] = Kinds("kind", built_in=BUILT_IN)
 
 Say = Callable[..., None]
 """`say(where, message, key=False)`."""
@@ -99,10 +101,10 @@ class Reading:
 
     def _tag(self, where: Where, data: Json, say: Say) -> DerivedConfig | None:
         word = data.get("kind") if isinstance(data, dict) else None
-        model = KINDS.get(str(word))
+        model = KINDS.find(str(word))
         if model is None:
             place = (*where, "kind") if word is not None else where
-            say(place, f"there is no derived kind {word!r}{hint(word or '', KINDS)}", key=word is None)
+            say(place, f"there is no derived kind {word!r}{hint(word or '', KINDS.names())}", key=word is None)
             return None
         try:
             return model.model_validate(data)

@@ -1,10 +1,11 @@
-"""Which words may stand as `driver:` and `kind:`: the built-in tuples, then the entry points of third parties.
+"""Which words may stand as `driver:` and `kind:`: the built-in tables, then the entry points of third parties.
 
-Entry points are imported only when a file names them: a line that uses one driver does not pay for the others.
+A kind is imported when a file names it, built-in or not: a line that uses one driver does not pay for the others.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import metadata
@@ -28,26 +29,35 @@ class Kinds(Generic[M]):
 
     key: str
     """The key that names the kind: `driver` or `kind`."""
-    built_in: tuple[type[M], ...]
+    own: tuple[type[M], ...] = ()
+    """Models that are at hand."""
     group: str = ""
     """Entry point group of third parties."""
+    built_in: Mapping[str, str] = field(default_factory=dict)
+    """Word -> where its model stands, `module:class`."""
 
     @cached_property
-    def models(self) -> dict[str, type[M]]:
-        return {word: model for model in self.built_in for word in _words(model, self.key)}
+    def _at_hand(self) -> dict[str, type[M]]:
+        return {word: model for model in self.own for word in _words(model, self.key)}
+
+    @cached_property
+    def _ours(self) -> dict[str, metadata.EntryPoint]:
+        return {word: metadata.EntryPoint(word, place, "") for word, place in self.built_in.items()}
 
     @cached_property
     def _others(self) -> dict[str, metadata.EntryPoint]:
         return {entry.name: entry for entry in metadata.entry_points(group=self.group)} if self.group else {}
 
     def names(self) -> set[str]:
-        return {*self.models, *self._others}
+        return {*self._at_hand, *self._ours, *self._others}
 
     def find(self, word: str) -> type[M] | None:
         """None if there is no such kind.  ValueError if its package cannot be imported."""
-        if word in self.models or word not in self._others:
-            return self.models.get(word)
-        entry = self._others[word]
+        if word in self._at_hand:
+            return self._at_hand[word]
+        entry = self._ours.get(word) or self._others.get(word)
+        if entry is None:
+            return None
         try:
             model: type[M] = entry.load()
         except (ImportError, AttributeError) as error:
@@ -57,7 +67,9 @@ class Kinds(Generic[M]):
         return model
 
     def all(self) -> tuple[type[M], ...]:
-        return (*self.built_in, *(model for name in sorted(self._others) if (model := self.find(name)) is not None))
+        """Every model there is, imported."""
+        words = dict.fromkeys((*self._at_hand, *self._ours, *sorted(self._others)))
+        return tuple(dict.fromkeys(model for word in words if (model := self.find(word)) is not None))
 
 
 def _words(model: type[BaseModel], key: str) -> tuple[str, ...]:
@@ -69,6 +81,6 @@ def _words(model: type[BaseModel], key: str) -> tuple[str, ...]:
 class House:
     """Every kind that may stand in a file."""
 
-    drivers: Kinds[DriverConfig] = field(default_factory=lambda: Kinds("driver", DRIVERS, "linegate.drivers"))
-    rules: Kinds[RuleConfig] = field(default_factory=lambda: Kinds("kind", RULES, "linegate.rules"))
-    sinks: Kinds[SinkConfig] = field(default_factory=lambda: Kinds("kind", SINKS, "linegate.sinks"))
+    drivers: Kinds[DriverConfig] = field(default_factory=lambda: Kinds("driver", (), "linegate.drivers", DRIVERS))
+    rules: Kinds[RuleConfig] = field(default_factory=lambda: Kinds("kind", (), "linegate.rules", RULES))
+    sinks: Kinds[SinkConfig] = field(default_factory=lambda: Kinds("kind", (), "linegate.sinks", SINKS))

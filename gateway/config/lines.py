@@ -74,12 +74,12 @@ def _clash(key: str, line: Line | None, other: tuple[str, Line | None]) -> str:
 
 def _claims(device: DriverConfig) -> dict[str, Line | None]:
     """Its address, which nobody else may have; and its port, with what it shares of it."""
-    claims: dict[str, Line | None] = {device.address(): None}
+    own_line = getattr(device, "line", None)
+    line: Line | None = own_line() if own_line else None
+    claims: dict[str, Line | None] = {device.address(): None} if line is None else {}
     url = urlsplit(str(getattr(device, "url", "")))
     if url.scheme == "serial":
         claims[os.path.realpath(url.path)] = None
-    own_line = getattr(device, "line", None)
-    line = own_line() if own_line else None
     if line is not None:
         claims[line.key] = line
     return claims

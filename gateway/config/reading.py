@@ -5,8 +5,8 @@
     report = check(path)                                 # for `linegate check`: never raises for what is in the file
     schema()                                             # for editors
 
-Kinds are looked up in the built-in tuples, then among the entry points `linegate.drivers`, `linegate.rules` and
-`linegate.sinks`, which are imported only when a file names them.
+Kinds are looked up in the built-in tables, then among the entry points `linegate.drivers`, `linegate.rules` and
+`linegate.sinks`; they are imported only when a file names them.
 """
 
 from __future__ import annotations

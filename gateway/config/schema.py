@@ -36,9 +36,9 @@ def schema(house: House | None = None) -> Json:
 
 def _derived(definitions: dict[str, Json]) -> Json:
     """Virtual devices: tags of any derived kind."""
-    from gateway.derive.kinds import BUILT_IN as DERIVED  # noqa: PLC0415  # only for editors
+    from gateway.config.derived import KINDS  # noqa: PLC0415  # only for editors
 
-    models: Any = DERIVED
+    models: Any = KINDS.all()
     one = Annotated[Union[models], Field(discriminator="kind")]  # noqa: UP007  # built at run time
     tags = {"type": "object", "minProperties": 1, "additionalProperties": _part(one, definitions)}
     device = {

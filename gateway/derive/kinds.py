@@ -1,12 +1,14 @@
-"""The built-in kinds of derived tags, in one plain tuple."""
+"""The built-in kinds of derived tags: the word in the file -> where its configuration stands."""
 
 from __future__ import annotations
 
-from gateway.derive.base import DerivedConfig
-from gateway.derive.expr import ExprConfig
-from gateway.derive.rate import RateConfig
-from gateway.derive.time_above import TimeAboveConfig
-from gateway.derive.unchanged import UnchangedConfig
-from gateway.derive.viscosity import ViscosityConfig
+from collections.abc import Mapping
+from typing import Final
 
-BUILT_IN: tuple[type[DerivedConfig], ...] = (ExprConfig, RateConfig, UnchangedConfig, TimeAboveConfig, ViscosityConfig)
+BUILT_IN: Final[Mapping[str, str]] = {
+    "expr": "gateway.derive.expr:ExprConfig",
+    "rate": "gateway.derive.rate:RateConfig",
+    "unchanged": "gateway.derive.unchanged:UnchangedConfig",
+    "time-above": "gateway.derive.time_above:TimeAboveConfig",
+    "viscosity": "gateway.derive.viscosity:ViscosityConfig",
+}

@@ -1,27 +1,21 @@
-"""The built-in driver kinds, in one plain tuple.  Third parties come by the entry point group `linegate.drivers`.
+"""The built-in driver kinds: the word in the file -> where its configuration stands.
 
-Only configurations are imported here: a kind's heavy library is imported inside its `connect()`.
+Only those that a file names are imported; a kind's heavy library is imported inside its `connect()`.  Third parties
+come by the entry point group `linegate.drivers`.
 """
 
 from __future__ import annotations
 
-from gateway.drivers.balance.kind import BalanceConfig
-from gateway.drivers.base import DriverConfig
-from gateway.drivers.lights.kind import LightsConfig
-from gateway.drivers.modbus.kind import ModbusConfig
-from gateway.drivers.opcua.kind import OpcUaConfig
-from gateway.drivers.pump.kind import PumpConfig
-from gateway.drivers.reader.kind import ReaderConfig
-from gateway.drivers.replay.kind import ReplayConfig
-from gateway.drivers.zebra.kind import ZebraConfig
+from collections.abc import Mapping
+from typing import Final
 
-BUILT_IN: tuple[type[DriverConfig], ...] = (
-    BalanceConfig,
-    LightsConfig,
-    ModbusConfig,
-    OpcUaConfig,
-    PumpConfig,
-    ReaderConfig,
-    ReplayConfig,
-    ZebraConfig,
-)
+BUILT_IN: Final[Mapping[str, str]] = {
+    "balance": "gateway.drivers.balance.kind:BalanceConfig",
+    "lights": "gateway.drivers.lights.kind:LightsConfig",
+    "modbus": "gateway.drivers.modbus.kind:ModbusConfig",
+    "opcua": "gateway.drivers.opcua.kind:OpcUaConfig",
+    "pump": "gateway.drivers.pump.kind:PumpConfig",
+    "reader": "gateway.drivers.reader.kind:ReaderConfig",
+    "replay": "gateway.drivers.replay.kind:ReplayConfig",
+    "zebra": "gateway.drivers.zebra.kind:ZebraConfig",
+}

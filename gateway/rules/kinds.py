@@ -1,20 +1,18 @@
-"""The built-in rule kinds, in one plain tuple.  Third parties come by the entry point group `linegate.rules`."""
+"""The built-in rule kinds: the word in the file -> where its configuration stands; imported when a file names it.
+
+Third parties come by the entry point group `linegate.rules`.
+"""
 
 from __future__ import annotations
 
-from gateway.rules.base import RuleConfig
-from gateway.rules.condition import ConditionConfig
-from gateway.rules.limit import LimitConfig
-from gateway.rules.match import MatchConfig
-from gateway.rules.sampling import SamplingConfig
-from gateway.rules.spc.rule import SpcConfig
-from gateway.rules.stale import StaleConfig
+from collections.abc import Mapping
+from typing import Final
 
-BUILT_IN: tuple[type[RuleConfig], ...] = (
-    LimitConfig,
-    StaleConfig,
-    SamplingConfig,
-    MatchConfig,
-    SpcConfig,
-    ConditionConfig,
-)
+BUILT_IN: Final[Mapping[str, str]] = {
+    "limit": "gateway.rules.limit:LimitConfig",
+    "stale": "gateway.rules.stale:StaleConfig",
+    "sampling": "gateway.rules.sampling:SamplingConfig",
+    "match": "gateway.rules.match:MatchConfig",
+    "spc": "gateway.rules.spc.rule:SpcConfig",
+    "condition": "gateway.rules.condition:ConditionConfig",
+}

@@ -1,9 +1,14 @@
-"""The built-in sink kinds, in one plain tuple.  Third parties come by the entry point group `linegate.sinks`."""
+"""The built-in sink kinds: the word in the file -> where its configuration stands; imported when a file names it.
+
+Third parties come by the entry point group `linegate.sinks`.
+"""
 
 from __future__ import annotations
 
-from gateway.sinks.base import SinkConfig
-from gateway.sinks.influx import InfluxConfig
-from gateway.sinks.mqtt import MqttConfig
+from collections.abc import Mapping
+from typing import Final
 
-BUILT_IN: tuple[type[SinkConfig], ...] = (MqttConfig, InfluxConfig)
+BUILT_IN: Final[Mapping[str, str]] = {
+    "mqtt": "gateway.sinks.mqtt:MqttConfig",
+    "influxdb": "gateway.sinks.influx:InfluxConfig",
+}

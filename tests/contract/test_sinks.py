@@ -15,9 +15,9 @@ import yaml
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from pydantic import ValidationError
 
+from gateway.config.kinds import House
 from gateway.sinks.base import SinkConfig
 from gateway.sinks.influx import InfluxConfig
-from gateway.sinks.kinds import BUILT_IN
 from gateway.sinks.mqtt import MqttConfig
 from tests.contract.sink_suite import Outside, SinkSuite
 from tests.influx_client import query, rows
@@ -112,7 +112,7 @@ class TestInflux(SinkSuite):
         yield Reader(server.port)
 
 
-@pytest.mark.parametrize("kind", BUILT_IN, ids=lambda kind: str(kind.model_fields["kind"].default))
+@pytest.mark.parametrize("kind", House().sinks.all(), ids=lambda kind: str(kind.model_fields["kind"].default))
 def test_example_loads(kind: type[SinkConfig]) -> None:
     """The example of each kind is a valid configuration, and shows every key, set or in a comment."""
     name = kind.model_fields["kind"].default

@@ -12,11 +12,11 @@ from typer.testing import CliRunner
 
 from gateway.cli.main import app
 from gateway.config.derived import KINDS as DERIVED
+from gateway.config.kinds import House
 from gateway.config.reading import load
 from gateway.explain import explanation
 from gateway.rules.base import Judge, RuleConfig, RuleContext
 from gateway.rules.explained import EXPLAINED, Said, explained
-from gateway.rules.kinds import BUILT_IN
 from gateway.rules.match import MatchConfig
 
 ROOT = Path(__file__).parents[2]
@@ -30,7 +30,7 @@ def said(folder: Path, rules: str) -> str:
 
 def test_every_kind_of_rule_explains_itself() -> None:
     """A built-in kind without a sentence of its own does not pass."""
-    assert set(EXPLAINED) == set(BUILT_IN)
+    assert set(EXPLAINED) == set(House().rules.all())
 
 
 def test_the_demonstration_line_to_the_letter() -> None:
@@ -133,7 +133,7 @@ rules:
     assert "more/still (unchanged, s): how long oven/temperature has not moved by more than 0.5." in text
     assert "more/hot (time-above, min): how long oven/temperature was above 70 Cel in this batch." in text
     assert "older than 3s: a bad value with the input's name and reason." in text
-    assert set(DERIVED) == {"expr", "rate", "unchanged", "time-above", "viscosity"}
+    assert DERIVED.names() == {"expr", "rate", "unchanged", "time-above", "viscosity"}
 
 
 LABEL = MatchConfig.model_validate(

@@ -8,12 +8,12 @@ import pytest
 import yaml
 from rules_kit import CONTEXT, TAGSETS
 
+from gateway.config.kinds import House
 from gateway.rules.base import RuleConfig
 from gateway.rules.engine import Engine
-from gateway.rules.kinds import BUILT_IN
 
 EXAMPLES = Path(__file__).parents[2] / "config" / "examples" / "rules"
-KINDS = {str(kind.model_fields["kind"].default): kind for kind in BUILT_IN}
+KINDS = {str(kind.model_fields["kind"].default): kind for kind in House().rules.all()}
 
 
 def test_every_kind_has_an_example() -> None:
