@@ -159,6 +159,40 @@ async def test_every_action_from_every_state(tmp_path: Path, dialect: str) -> No
     await asyncio.gather(*(all_states(action) for action in WORDS))
 
 
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_a_machine_that_moved_on_since_the_last_reading(tmp_path: Path, dialect: str) -> None:
+    """Told at once because it was in Execute, it may be in any other state by then: no end is worse for that."""
+
+    async def all_states(action: str) -> None:
+        filler = a_filler(tmp_path / action)
+        async with moving(filler):
+            await filler.fault("unwatched", {})
+            settings = config(filler, dialect, {"action": action})
+            at = [tag.name for tag in settings.tags()].index("state")
+            async with settings.connect("filler") as device:
+                for state in S:
+                    filler.machine.found(S.EXECUTE)
+                    await filler.publish()
+                    while (await device.poll()).values[at] != S.EXECUTE:
+                        pass
+                    filler.writes.clear()
+                    filler.machine.found(state)
+                    await filler.publish()
+                    proof = await device.halt(ORDER)
+                    told = f"{action} in {state.name}, told in Execute"
+                    assert filler.machine.state is ENDS[action][state], told
+                    assert f"({int(filler.machine.state)})" in proof.state, told
+                    assert proof.wrote is (state in ASKED[action]), told
+                    await device.withdraw()
+                    assert filler.machine.state is ENDS[action][state], f"{told}, let go"
+                    seen = {(write.what, write.value) for write in filler.writes}
+                    assert seen <= allowed(action), told
+                    assert what_it_can_start(list(filler.writes)) == [], told
+
+    await asyncio.gather(*(all_states(action) for action in WORDS))
+
+
 def test_a_start_would_be_found() -> None:
     """Negative control: a Start, a Reset, an Unhold or an Unsuspend among the writes is seen."""
     for word in (Command.START, Command.RESET, Command.UNHOLD, Command.UNSUSPEND, Command.CLEAR):

@@ -1,4 +1,7 @@
-"""A halt is written at once where the last poll showed the machine moving; else the machine is looked at first."""
+"""A halt is written at once where the last poll showed the machine moving; else the machine is looked at first.
+
+OPC UA machines that moved on since: tests/integration/test_halt_actions.py.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,9 @@ from machine_peers import PumpPeer
 from serial_peers import Registers, TcpLine, TcpServant
 
 from gateway.drivers.modbus.kind import ModbusConfig
+from gateway.drivers.opcua.halt import Seen, bring_to_rest
 from gateway.errors import NotHeld
-from gateway.model import HaltOrder
+from gateway.model import HaltOrder, Value
 
 ORDER = HaltOrder(id="press:rule", device="press", rule="rule", text="", requested_ns=1)
 COMMAND, STATE, RUNS, STANDS = 4, 9, 6, 11
@@ -146,3 +150,50 @@ async def test_a_running_pump_is_stopped_at_once(tmp_path: Path) -> None:
 
     assert first == "3ST"
     assert peer.writes == ["3ST"]
+
+
+class Steps:
+    """An OPC UA machine that says one state after the other, and stands once it was asked in Execute."""
+
+    def __init__(self, *states: str) -> None:
+        self.states = list(states)
+        self.seen: list[str] = []
+
+    def was(self, state: Value) -> Seen:
+        return Seen(state, str(state), state == "held", state in ("execute", "starting"))
+
+    async def look(self) -> Seen:
+        self.seen.append("look")
+        return self.was(self.states[0])
+
+    async def command(self) -> str:
+        self.seen.append("command")
+        refused = self.states[0] != "execute"
+        self.states = ["execute"] if refused else ["held"]
+        return "BadInvalidState" if refused else ""
+
+    async def withdraw(self) -> None:
+        """Nothing to take back."""
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize(
+    ("before", "now", "seen"),
+    [
+        (None, "execute", ["look", "command", "look"]),
+        ("execute", "execute", ["command", "look"]),
+        ("starting", "starting", ["command", "look", "command", "look"]),
+        ("execute", "starting", ["command", "look", "command", "look"]),
+        ("held", "held", ["look"]),
+        ("resetting", "execute", ["look", "command", "look"]),
+    ],
+)
+async def test_an_opcua_machine_is_commanded_at_once_where_it_takes_it(
+    before: str | None, now: str, seen: list[str]
+) -> None:
+    """Without a look where the last reading took the command; what moved on since is asked again where that is due."""
+    machine = Steps(now)
+    proof, _ = await bring_to_rest(machine, 1, "filler", None if before is None else machine.was(before))
+
+    assert machine.seen == seen
+    assert proof.wrote is ("command" in seen)

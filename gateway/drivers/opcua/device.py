@@ -19,7 +19,7 @@ from gateway.drivers.opcua.settings import OpcUaSettings, deadband_of
 from gateway.drivers.opcua.values import BACKLOG
 from gateway.drivers.wire.opcua_publish import Item, Notice
 from gateway.errors import DeviceError, DeviceMisconfigured, NotHeld
-from gateway.model import HaltOrder, HaltProof, Reading
+from gateway.model import HaltOrder, HaltProof, Reading, Value
 
 log = structlog.get_logger()
 
@@ -69,6 +69,8 @@ class OpcUaDevice:
         self._withholds = config.halt is not None and config.halt.action == "withhold"
         self._silent = False
         """Our heartbeat is withheld for a halt, until that is taken back."""
+        self._moving: Value = None
+        """The state in which the last reading showed the machine moving, where one came since the last halt."""
         self._broken: DeviceError | None = None
         self._heard = asyncio.Event()
         self._heard_at = 0.0
@@ -160,8 +162,12 @@ class OpcUaDevice:
     # -- the contract -----------------------------------------------------------------------------
 
     async def poll(self) -> Reading:
-        if not self._config.subscribes:
-            return await self._poll_once()
+        reading = await (self._poll_news() if self._config.subscribes else self._poll_once())
+        at = self._confirms
+        self._moving = reading.values[at] if at is not None and reading.held is False else None
+        return reading
+
+    async def _poll_news(self) -> Reading:
         if not self._values.ready and self._broken is None:
             await self._listen_a_while()
         ready = self._values.ready
@@ -237,7 +243,9 @@ class OpcUaDevice:
         if self._controller is None:
             raise NotHeld(f"{self._link.where}: no `halt:` is configured")
         self._silent = self._withholds
-        proof, seen = await bring_to_rest(self._controller, self._config.halt_budget_s, self._name)
+        before = None if self._moving is None else self._controller.was(self._moving)
+        self._moving = None
+        proof, seen = await bring_to_rest(self._controller, self._config.halt_budget_s, self._name, before)
         self._note(seen)
         self._doubt_until = asyncio.get_running_loop().time() + 2 * self._publishing_s + AFTER_HALT_S
         return proof

@@ -42,6 +42,10 @@ class Controller(Protocol):
 
     async def look(self) -> Seen: ...
 
+    def was(self, state: Value) -> Seen:
+        """What the machine said earlier, in a reading."""
+        ...
+
     async def command(self) -> str:
         """Ask it to stand still; "" if the request was taken, else why not."""
         ...
@@ -51,17 +55,23 @@ class Controller(Protocol):
         ...
 
 
-async def bring_to_rest(controller: Controller, budget_s: float, name: str) -> tuple[HaltProof, Seen]:
+async def bring_to_rest(
+    controller: Controller, budget_s: float, name: str, before: Seen | None = None
+) -> tuple[HaltProof, Seen]:
     """Look; command where it is taken; look until it stands still.  NotHeld names the state seen last.
 
-    The command is given again only where the machine moved on into another state that takes it (a Hold refused
-    while Starting is due once more in Execute).
+    `before`: the last reading, where it is news: a command that was taken in that state is given without a look.  It is
+    given again only where the machine moved on into another state that takes it (a Hold refused while Starting is due
+    once more in Execute).
     """
     seen: Seen | None = None
     asked: Seen | None = None
     refusal = ""
     try:
         async with asyncio.timeout(attempt_s(budget_s)):
+            if before is not None and before.accepts and not before.still:
+                refusal = await controller.command()
+                asked = None if refusal else before  # refused: it moved on since, and where to is to be seen
             while True:
                 seen = await controller.look()
                 if seen.still:
@@ -91,14 +101,14 @@ def _why(seen: Seen | None, asked: Seen | None, refusal: str, budget_s: float) -
 class TagsController:
     """PackTags: `CntrlCmd` is only looked at when `CmdChangeRequest` becomes TRUE (ISA-TR88.00.02).
 
-    The machine takes the request back once it has looked.  Between the two writes the command is read back: where
-    somebody else (a panel) put another one there, our TRUE would carry that out, and it might be a Start.
+    The machine takes the request back once it has looked.  Between the two writes command and state are read back:
+    where somebody else (a panel) put another command there, our TRUE would carry that out, and it might be a Start;
+    where the machine moved on into a state that does not take ours, the request would wait there for another one.
     """
 
     def __init__(self, link: Link, motion: Motion, state: NodeId, command: NodeId, request: NodeId) -> None:
         self._link, self._motion = link, motion
         self._state, self._command, self._request = state, command, request
-        self._pending = False
 
     async def prepare(self) -> TagsController:
         """Read once which types the controller wants.  DeviceMisconfigured if it does not say."""
@@ -108,20 +118,26 @@ class TagsController:
 
     async def look(self) -> Seen:
         state, request = await self._link.read([self._state, self._request])
-        self._pending = request[1] is True or request[1] == 1
         seen = _packml(state_of(_good(state)), self._motion, state[3])
-        note = "CmdChangeRequest is still TRUE: the machine's program has not taken it" if self._pending else ""
+        note = "CmdChangeRequest is still TRUE: the machine's program has not taken it" if _is_true(request) else ""
         return seen._replace(note=note)
 
+    def was(self, state: Value) -> Seen:
+        return _packml(state_of(state), self._motion, 0)
+
     async def command(self) -> str:
-        if self._pending:  # never taken: the edge has to come again
-            refusal = await self._link.write(self._request, False, self._request_type)
-            if refusal:
-                return f"CmdChangeRequest: {refusal}"
         refusal = await self._link.write(self._command, self._motion.command, self._command_type)
         if refusal:
             return f"CntrlCmd: {refusal}"
-        (there,) = await self._link.read([self._command])
+        there, state, request = await self._link.read([self._command, self._state, self._request])
+        if _is_true(request):  # never taken: the edge has to come again
+            refusal = await self._link.write(self._request, False, self._request_type)
+            if refusal:
+                return f"CmdChangeRequest: {refusal}"
+            there, state = await self._link.read([self._command, self._state])
+        seen = self.was(_good(state))
+        if not seen.accepts:
+            return f"CmdChangeRequest: not given in {seen.text}"
         if _good(there) not in (self._motion.command, 0, None):  # 0, None: it is cleared at once, or cannot be read
             return f"CntrlCmd: {self._motion.command} was written and {there[1]} is there: somebody else commands, too"
         refusal = await self._link.write(self._request, True, self._request_type)
@@ -150,6 +166,9 @@ class CompanionState:
         state = compose(*levels(values, self._packml))
         return _packml(state, self._motion, max(item[3] for item in items))
 
+    def was(self, state: Value) -> Seen:
+        return _packml(state_of(state), self._motion, 0)
+
 
 class CompanionController:
     """OPC 30050: a method on one of the three nested machines."""
@@ -161,6 +180,9 @@ class CompanionController:
 
     async def look(self) -> Seen:
         return await self._state.look()
+
+    def was(self, state: Value) -> Seen:
+        return self._state.was(state)
 
     async def command(self) -> str:
         refusal = await self._link.call(self._target, self._method)
@@ -180,6 +202,9 @@ class TagsState:
         (state,) = await self._link.read([self._state])
         return _packml(state_of(_good(state)), self._motion, state[3])
 
+    def was(self, state: Value) -> Seen:
+        return _packml(state_of(state), self._motion, 0)
+
 
 class TagState:
     """Any machine: one tag, and the values of it that mean standing still."""
@@ -188,10 +213,12 @@ class TagState:
         self._link, self._confirm = link, confirm
 
     async def look(self) -> Seen:
-        tag, node, still = self._confirm
-        (item,) = await self._link.read([node])
-        value = _good(item)
-        return Seen(value, f"{tag} = {value}", value is not None and value in still, True, item[3])
+        (item,) = await self._link.read([self._confirm[1]])
+        return self.was(_good(item))._replace(source_ns=item[3])
+
+    def was(self, state: Value) -> Seen:
+        tag, _, still = self._confirm
+        return Seen(state, f"{tag} = {state}", state is not None and state in still, True)
 
 
 class PlainController:
@@ -208,6 +235,9 @@ class PlainController:
 
     async def look(self) -> Seen:
         return await self._state.look()
+
+    def was(self, state: Value) -> Seen:
+        return self._state.was(state)
 
     async def command(self) -> str:
         return await self._link.write(*self._write)
@@ -227,6 +257,9 @@ class SilentController:
         seen = await self._state.look()
         return seen._replace(accepts=False, note="" if seen.still else "our heartbeat to it is withheld")
 
+    def was(self, state: Value) -> Seen:
+        return self._state.was(state)._replace(accepts=False)
+
     async def command(self) -> str:
         """Never asked for: it takes none."""
         return "a withheld heartbeat is no command"
@@ -238,6 +271,10 @@ class SilentController:
 def _good(item: Item) -> Value:
     """The value, unless its status says that it is none, or it is no plain one."""
     return None if quality(item[2]) is Quality.BAD or isinstance(item[1], tuple) else item[1]
+
+
+def _is_true(item: Item) -> bool:
+    return item[1] is True or item[1] == 1
 
 
 def _packml(state: State | None, motion: Motion, source_ns: int) -> Seen:
