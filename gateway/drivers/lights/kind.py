@@ -163,6 +163,8 @@ class LightsConfig(DriverConfig):
     """How often the lamps are written and read; a flashing one changes as often."""
     shared: bool = False
     """TCP: other units behind the same port are devices of this line too."""
+    module: str = ""
+    """Where other devices, like a relay, are parts of the same unit: a name that all of them say."""
     late_s: Duration | None = Field(None, alias="late", ge=0)
     """How long after a request an answer may still come, on a line of several units."""
     lamps: dict[str, Lamp] = Field(min_length=1)
@@ -195,7 +197,17 @@ class LightsConfig(DriverConfig):
 
     def line(self) -> Line:
         """The line it stands on, and what all the devices there must agree on."""
-        return line_of(self.stream, self.unit_id, shared=self.shared)
+        return line_of(self.stream, self.unit_id, shared=self.shared, module=self.module, writes=self._written())
+
+    def _written(self) -> frozenset[tuple[str, int]]:
+        found = {("coil", at) for lamp in self.lamps.values() for at in (lamp.coil, lamp.flash_coil) if at is not None}
+        found |= {("holding", lamp.register_) for lamp in self.lamps.values() if lamp.register_ is not None}
+        if self.heartbeat is not None:
+            coil = self.heartbeat.coil
+            found.add(("coil", coil) if coil is not None else ("holding", self.heartbeat.register_ or 0))
+        if isinstance(self.watchdog, Watchdog):
+            found.add(("holding", self.watchdog.register_))
+        return frozenset(found)
 
     def shown_by(self, name: str) -> tuple[frozenset[Sign], frozenset[Sign]]:
         """Signs for which a lamp is steady, and for which it flashes."""

@@ -124,6 +124,8 @@ class ModbusConfig(DriverConfig):
     So long, and no longer, this unit keeps others on its line waiting."""
     shared: bool = False
     """TCP: all devices with this url share one connection (serial lines, and RTU over TCP, are always shared)."""
+    module: str = ""
+    """Where several devices are parts of one unit, like relays of one module: a name that all of them say."""
     map_: dict[str, ModbusTag] = Field(default_factory=dict, alias="tags")
     select: tuple[str, ...] | None = None
     """The tags to read, in this order; all of them where nothing is said."""
@@ -337,7 +339,11 @@ class ModbusConfig(DriverConfig):
 
     def line(self) -> Line:
         """The line it stands on, and what all the devices there must agree on."""
-        return line_of(self.stream, self.unit_id, shared=self.shared)
+        spans = [(each.table, each.span(self.base)) for each in (self.halt.writes if self.halt else ())]
+        if self.heartbeat is not None:
+            spans.append(("holding", range(at := self.heartbeat.register_ - self.base, at + 1)))
+        writes = frozenset((table, at) for table, span in spans for at in span)
+        return line_of(self.stream, self.unit_id, shared=self.shared, module=self.module, writes=writes)
 
     def share(self) -> float:
         """How much of its serial line's time it asks for; 1 is all of it."""

@@ -14,6 +14,7 @@ from gateway.drivers.modbus.layout import Part
 from gateway.drivers.modbus.link import ModbusLink
 from gateway.drivers.transport import StreamUrl, open_stream
 from gateway.drivers.wire.modbus import TcpFraming
+from gateway.drivers.wire.modbus_pdu import place
 
 RTU_LATE_S: Final = 0.2
 SHARED_LATE_S: Final = 1.0
@@ -22,6 +23,10 @@ SHARED_LATE_S: Final = 1.0
 
 _TURN_S: Final = 0.005
 """What a device takes to begin its answer, at least."""
+
+
+Place = tuple[str, int]
+"""(table, PDU address)."""
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -34,21 +39,35 @@ class Line(msgspec.Struct, frozen=True):
     """One connection for all its devices."""
     settings: str
     """What all of them must say alike, for people: `9600 8N1`."""
+    module: str = ""
+    """Of one unit that is several devices, like a lamp and a relay on one module: its name, which all of them say."""
+    writes: frozenset[Place] = frozenset()
+    """The coils and registers that it may ever write."""
 
     def quarrel(self, other: Line, name: str) -> str:
         """Why it cannot be one line with that of device `name`; empty where it can."""
-        if self.unit == other.unit:
-            return f"unit {self.unit} on {self.key} is already device {name}"
+        if self.unit == other.unit and (not self.module or self.module != other.module):
+            return (
+                f"unit {self.unit} on {self.key} is already device {name}; where both are parts of one module, "
+                "give both the same `module: NAME`"
+            )
+        if self.unit == other.unit and (both := self.writes & other.writes):
+            table, at = min(both)
+            return f"{place(table, at, 1)} of module {self.module} is already written by device {name}"
         if self.settings == other.settings:
             return ""
         return f"{self.key} is {self.settings} here, and {other.settings} in device {name}; give both the same"
 
 
-def line_of(url: StreamUrl, unit: int, *, shared: bool) -> Line:
-    """A serial line, and RTU through a serial server, cannot but be shared."""
+def line_of(
+    url: StreamUrl, unit: int, *, shared: bool, module: str = "", writes: frozenset[Place] = frozenset()
+) -> Line:
+    """A serial line, and RTU through a serial server, cannot but be shared; nor can a module of several devices."""
+    shared = shared or bool(module) or url.scheme != "tcp"
+    settings = _spoken(url.settings) if url.serial else ""
     if url.scheme == "tcp":
-        return Line(line_key(url), unit, shared, "shared" if shared else "not shared (`shared: true` is missing)")
-    return Line(line_key(url), unit, shared=True, settings=_spoken(url.settings) if url.serial else "")
+        settings = "shared" if shared else "not shared (`shared: true` is missing)"
+    return Line(line_key(url), unit, shared, settings, module, writes)
 
 
 def _spoken(settings: Any) -> str:
