@@ -228,6 +228,12 @@ def _number(seen: Seen, unit: str) -> Decimal | None:
     return value if seen.unit == unit else Decimal(exact.numerator) / Decimal(exact.denominator)
 
 
+def _told(seen: Seen) -> str:
+    """`62 Cel`: a float is told to seven figures; a register's 32 bits have no more."""
+    value = f"{seen.value:.7g}" if isinstance(seen.value, float) else seen.value
+    return f"{value} {seen.unit}"
+
+
 def _short(value: Decimal) -> str:
     return f"{value:.7g}"
 
@@ -279,7 +285,7 @@ def _evidence(name: GateName, batch: Batch, recipe: Recipe, facts: Facts) -> Ite
         yield from (f"lot {lot.lot}, COA {lot.coa.id} of {lot.coa.lab}, {lot.coa.issued}" for lot in lots if lot.coa)
     elif name == "setpoints":
         known = [(tag, facts.readings[tag]) for tag in recipe.setpoints if tag in facts.readings]
-        yield from (f"{tag} reads {seen.value} {seen.unit}" for tag, seen in known if not seen.trouble)
+        yield from (f"{tag} reads {_told(seen)}" for tag, seen in known if not seen.trouble)
     elif name == "instruments":
         yield from (instruments.evidence(one) for one in facts.instruments)
     elif name == "label":

@@ -18,6 +18,13 @@ Point = tuple[int, float | None]
 """(Unix ns, value); None: the value was bad."""
 
 WIDTH, LEFT, RIGHT, TOP, BOTTOM = 1000, 52, 122, 30, 24
+ROW: Final = 12
+"""Height of a row of marks."""
+MOST_ROWS: Final = 6
+LETTER: Final = 6.2
+"""Width of a letter, about."""
+LABEL: Final = 11
+"""Height of a label."""
 MOST_POINTS: Final = 1600
 """More are drawn as the lowest and highest of each bucket: no peak is lost."""
 
@@ -61,11 +68,15 @@ class Dot(msgspec.Struct, frozen=True):
 class Canvas:
     """Coordinates of one chart, and its parts as they are drawn."""
 
-    def __init__(self, span: tuple[int, int], levels: tuple[float, float], height: int) -> None:
+    def __init__(self, span: tuple[int, int], levels: tuple[float, float], height: int, top: int = TOP) -> None:
         self.since, self.until = span
         self.low, self.high = levels
-        self.height = height
+        self.top = top
+        """Room for two rows of marks; more of them are more room, not less chart."""
+        self.height = height + top - TOP
         self.parts: list[str] = []
+        self.labels: list[str] = []
+        """Drawn last: no line goes through what is written."""
 
     @property
     def floor(self) -> float:
@@ -77,7 +88,7 @@ class Canvas:
 
     def y(self, value: float) -> float:
         share = (value - self.low) / ((self.high - self.low) or 1.0)
-        return round(self.floor - share * (self.floor - TOP), 1)
+        return round(self.floor - share * (self.floor - self.top), 1)
 
     def add(self, part: str) -> None:
         self.parts.append(part)
@@ -87,14 +98,23 @@ class Canvas:
         self.add(f'<line class="{name}" x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}"/>')
 
     def text(self, name: str, x: float, y: float, words: str) -> None:
-        self.add(f'<text class="{name}" x="{x}" y="{y}">{escape(words)}</text>')
+        self.add(_text(name, x, y, words))
+
+    def label(self, name: str, x: float, y: float, words: str) -> None:
+        """A text over everything else."""
+        self.labels.append(_text(name, x, y, words))
 
     def svg(self, title: str) -> str:
-        frame = f'<rect class="frame" x="{LEFT}" y="{TOP}" width="{WIDTH - LEFT - RIGHT}" height="{self.floor - TOP}"/>'
+        size = f'width="{WIDTH - LEFT - RIGHT}" height="{self.floor - self.top}"'
+        frame = f'<rect class="frame" x="{LEFT}" y="{self.top}" {size}/>'
         return (
             f'<svg class="plot" viewBox="0 0 {WIDTH} {self.height}" role="img" aria-label="{escape(title)}">'
-            f"<title>{escape(title)}</title>{''.join(self.parts)}{frame}</svg>"
+            f"<title>{escape(title)}</title>{''.join(self.parts)}{frame}{''.join(self.labels)}</svg>"
         )
+
+
+def _text(name: str, x: float, y: float, words: str) -> str:
+    return f'<text class="{name}" x="{x}" y="{y}">{escape(words)}</text>'
 
 
 def trend(
@@ -103,10 +123,9 @@ def trend(
 ) -> str:  # fmt: skip
     """A tag over the run, broken where nothing or nothing good came."""
     values = [value for _, value in points if value is not None]
-    canvas = Canvas(span, _levels([*values, *(limit.value for limit in limits)]), height)
+    canvas = _canvas(span, _levels([*values, *(limit.value for limit in limits)]), height, marks)
     _background(canvas, halts, marks)
-    for gap in gaps(points, span):
-        _gap(canvas, gap)
+    _gaps(canvas, gaps(points, span))
     _axes(canvas)
     _limits(canvas, limits)
     for piece in _pieces(points, span):
@@ -116,7 +135,7 @@ def trend(
             x, y = canvas.x(piece[0][0]), canvas.y(piece[0][1])
             canvas.add(f'<circle class="series-dot" cx="{x}" cy="{y}" r="1.6"/>')
     if not values:
-        canvas.text("empty", (LEFT + WIDTH - RIGHT) / 2, height / 2, "no good value in the run")
+        canvas.label("empty", (LEFT + WIDTH - RIGHT) / 2, height / 2, "no good value in the run")
     return canvas.svg(title)
 
 
@@ -125,7 +144,8 @@ def control(
     halts: Sequence[Span] = (), marks: Sequence[Mark] = (), missed: Sequence[Mark] = (), height: int = 260,
 ) -> str:  # fmt: skip
     """The fill-weight chart: every sample, each plan's limits, failed ones crossed, missed checks below."""
-    canvas = Canvas(span, _levels([*(dot.value for dot in dots), *(limit.value for limit in limits)]), height)
+    levels = _levels([*(dot.value for dot in dots), *(limit.value for limit in limits)])
+    canvas = _canvas(span, levels, height, marks)
     _background(canvas, halts, marks)
     _axes(canvas)
     _limits(canvas, limits)
@@ -135,9 +155,9 @@ def control(
         x, y = canvas.x(one.time_ns), canvas.floor - 24
         told = f"<title>{escape(one.text)}</title>"
         canvas.add(f'<rect class="missed" x="{x - 4}" y="{y - 4}" width="8" height="8">{told}</rect>')
-        canvas.text("missed-text", x + 8, y + 4, one.label)
+        canvas.label("missed-text", x + 8, y + 4, one.label)
     if not dots:
-        canvas.text("empty", (LEFT + WIDTH - RIGHT) / 2, height / 2, "no weighing was judged in the run")
+        canvas.label("empty", (LEFT + WIDTH - RIGHT) / 2, height / 2, "no weighing was judged in the run")
     return canvas.svg(title)
 
 
@@ -191,32 +211,60 @@ def _levels(values: Sequence[float]) -> tuple[float, float]:
     return low - pad, high + pad
 
 
+def _canvas(span: tuple[int, int], levels: tuple[float, float], height: int, marks: Sequence[Mark]) -> Canvas:
+    """With room above for as many rows of marks as there are."""
+    rows = max((row for row, _ in _rows(Canvas(span, levels, height), marks)), default=0) + 1
+    return Canvas(span, levels, height, TOP + ROW * max(0, rows - 2))
+
+
+def _rows(canvas: Canvas, marks: Sequence[Mark]) -> list[tuple[int, bool]]:
+    """(row, is there room for its label) of each mark: the lowest row where nothing stands yet."""
+    ends: list[float] = []
+    placed = []
+    for mark in marks:
+        x = canvas.x(mark.time_ns)
+        row = next((number for number, end in enumerate(ends) if x >= end), len(ends))
+        if row == MOST_ROWS:  # a flood of them: all are drawn, and named by their title
+            placed.append((row - 1, False))
+            continue
+        ends[row : row + 1] = [x + 12 + 6.5 * len(mark.label)]
+        placed.append((row, True))
+    return placed
+
+
 def _background(canvas: Canvas, halts: Sequence[Span], marks: Sequence[Mark]) -> None:
     for halt in halts:
         x, width = canvas.x(halt.since_ns), canvas.x(halt.until_ns) - canvas.x(halt.since_ns)
         canvas.add(
-            f'<rect class="halt" x="{x}" y="{TOP}" width="{max(width, 1.5)}" height="{canvas.floor - TOP}">'
-            f"<title>{escape(halt.text)}</title></rect>"
+            f'<rect class="halt" x="{x}" y="{canvas.top}" width="{max(width, 1.5)}" '
+            f'height="{canvas.floor - canvas.top}"><title>{escape(halt.text)}</title></rect>'
         )
-        canvas.line("halt-edge", x, TOP, x, canvas.floor)
-        canvas.text("halt-text", x + 4, canvas.floor - 5, halt.text)
-    row_ends = [0.0, 0.0]
-    for mark in marks:
-        x = canvas.x(mark.time_ns)
-        row = 0 if x >= row_ends[0] else 1
-        row_ends[row] = x + 10 + 6 * len(mark.label)
-        name, y = ("grave" if mark.grave else "mild"), 23 - 12 * row
+        canvas.line("halt-edge", x, canvas.top, x, canvas.floor)
+        side = x + 4 + LETTER * len(halt.text) > WIDTH - RIGHT
+        canvas.label("halt-text left" if side else "halt-text", x - 4 if side else x + 4, canvas.floor - 5, halt.text)
+    for mark, (row, named) in zip(marks, _rows(canvas, marks), strict=True):
+        x, y = canvas.x(mark.time_ns), canvas.top - 7 - ROW * row
+        name = "grave" if mark.grave else "mild"
         canvas.line(f"mark-line {name}", x, y, x, canvas.floor)
         canvas.add(f'<path class="mark {name}" d="M{x - 4} {y - 6}h8l-4 7z"><title>{escape(mark.text)}</title></path>')
-        canvas.text(f"mark-text {name}", x + 6, y + 1, mark.label)
+        if named:
+            canvas.label(f"mark-text {name}", x + 6, y + 1, mark.label)
 
 
-def _gap(canvas: Canvas, gap: Span) -> None:
-    x, width = canvas.x(gap.since_ns), canvas.x(gap.until_ns) - canvas.x(gap.since_ns)
-    canvas.add(f'<rect class="gap" x="{x}" y="{TOP}" width="{width}" height="{canvas.floor - TOP}"/>')
-    for edge in (x, x + width):
-        canvas.line("gap-edge", edge, TOP, edge, canvas.floor)
-    canvas.text("gap-text", x + width / 2, TOP + 13, gap.text)
+def _gaps(canvas: Canvas, found: Sequence[Span]) -> None:
+    """Each is drawn; its words where there is room for them."""
+    written = float(LEFT)
+    for gap in found:
+        x, until = canvas.x(gap.since_ns), canvas.x(gap.until_ns)
+        size = f'width="{until - x:.1f}" height="{canvas.floor - canvas.top}"'
+        canvas.add(f'<rect class="gap" x="{x}" y="{canvas.top}" {size}><title>{escape(gap.text)}</title></rect>')
+        for edge in (x, until):
+            canvas.line("gap-edge", edge, canvas.top, edge, canvas.floor)
+        half = LETTER * len(gap.text) / 2
+        middle = min(max((x + until) / 2, LEFT + half), WIDTH - RIGHT - half)
+        if middle - half >= written:
+            canvas.label("gap-text", round(middle, 1), canvas.top + 13, gap.text)
+            written = middle + half + 4
 
 
 def _axes(canvas: Canvas) -> None:
@@ -225,20 +273,34 @@ def _axes(canvas: Canvas) -> None:
     for value in levels:
         y = canvas.y(value)
         canvas.line("grid", LEFT, y, WIDTH - RIGHT, y)
-        canvas.text("tick-y", LEFT - 7, y + 3.5, f"{value:.{max(0, places)}f}")
+        canvas.label("tick-y", LEFT - 7, y + 3.5, f"{value:.{max(0, places)}f}")
     for time in _time_ticks(canvas.since, canvas.until):
         x = canvas.x(time)
         canvas.line("tick", x, canvas.floor, x, canvas.floor + 4)
-        canvas.text("tick-x", x, canvas.floor + 16, clock(time)[:8])
+        canvas.label("tick-x", x, canvas.floor + 16, clock(time)[:8])
 
 
 def _limits(canvas: Canvas, limits: Sequence[Limit]) -> None:
-    below = -1e9
-    for limit in sorted(limits, key=lambda one: -one.value):
-        y = canvas.y(limit.value)
-        canvas.line(f"level {limit.kind}", LEFT, y, WIDTH - RIGHT, y)
-        below = max(y + 3.5, below + 10.5)
-        canvas.text(f"level-text {limit.kind}", WIDTH - RIGHT + 6, below, limit.text)
+    ordered = sorted(limits, key=lambda one: -one.value)
+    for limit, at in zip(
+        ordered, _spread([canvas.y(limit.value) for limit in ordered], canvas.height - 6), strict=True
+    ):
+        y, edge = canvas.y(limit.value), WIDTH - RIGHT
+        canvas.line(f"level {limit.kind}", LEFT, y, edge, y)
+        canvas.add(f'<path class="leader" d="M{edge} {y}L{edge + 8} {at}h4"/>')
+        canvas.label(f"level-text {limit.kind}", edge + 15, at + 3.5, limit.text)
+
+
+def _spread(wanted: Sequence[float], floor: float) -> list[float]:
+    """Places from the top down, as near to the wanted ones as their labels can stand without touching."""
+    places = list(wanted)
+    for number in range(1, len(places)):
+        places[number] = max(places[number], places[number - 1] + LABEL)
+    below = floor
+    for number in reversed(range(len(places))):
+        places[number] = round(min(places[number], below), 1)
+        below = places[number] - LABEL
+    return places
 
 
 def _dot(x: float, y: float, dot: Dot) -> str:

@@ -15,7 +15,7 @@ import msgspec
 import rfc8785
 from markupsafe import Markup
 
-from gateway.batch import view
+from gateway.batch import drawn, tables, view, words
 from gateway.batch.checklist import checklist
 from gateway.batch.complete import findings
 from gateway.batch.plots import Point
@@ -57,13 +57,16 @@ def render(data: ReportData) -> str:
         "ledger": _ledger(log, data.ledger),
         "findings": _explained(log, data.records),
         "figures": view.figures(log),
-        "plots": [{**plot, "svg": Markup(plot["svg"])} for plot in _plots(log, data)],  # noqa: S704  # escaped there
-        "checks": view.checks(log),
-        "halts": view.halts(log),
-        "alarms": view.alarms(log),
-        "trays": view.trays(log),
-        "gates": view.gates(log),
-        "label_proofs": view.proofs_of_label(log),
+        "plots": _safe(drawn.plots(log, data.series, data.recipe, data.windows)),
+        "capability": _safe(drawn.distributions(data.capability.get("variables", ()))),
+        "counted": data.capability.get("attributes", ()),
+        "checks": tables.checks(log),
+        "halts": tables.halts(log),
+        "alarms": tables.alarms(log),
+        "trays": tables.trays(log),
+        "gates": tables.gates(log),
+        "refused_starts": tables.refused_starts(log),
+        "label_proofs": tables.proofs_of_label(log),
         "entries": log.of("batch.entered"),
         "outcome": log.outcome,
         "signatures": view.signatures(log),
@@ -90,11 +93,12 @@ def _decode(kind: type[Any], document: object) -> object:
     raise NotImplementedError(f"{kind} in report data")
 
 
-def _plots(log: Log, data: ReportData) -> list[view.Row]:
-    return view.plots(log, data.series, data.recipe, data.windows)
+def _safe(rows: Sequence[words.Row]) -> list[words.Row]:
+    """Pictures as they are: what came from outside was escaped when they were drawn."""
+    return [{**row, "svg": Markup(row["svg"])} for row in rows]  # noqa: S704  # see above
 
 
-def _explained(log: Log, records: Sequence[Payload]) -> list[view.Row]:
+def _explained(log: Log, records: Sequence[Payload]) -> list[words.Row]:
     """Findings with the reason QA gave for each when the batch was closed."""
     closed = log.last("batch.closed")
     reasons = {one["id"]: one["reason"] for one in closed["body"]["findings"]} if closed else {}
@@ -111,7 +115,7 @@ def _explained(log: Log, records: Sequence[Payload]) -> list[view.Row]:
     ]
 
 
-def _ledger(log: Log, told: Mapping[str, Json]) -> view.Row:
+def _ledger(log: Log, told: Mapping[str, Json]) -> words.Row:
     """Identity of the evidence: ledger, span, root (the third line of a C2SP checkpoint)."""
     note = str(told.get("checkpoint") or "")
     lines = note.splitlines()
@@ -149,7 +153,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(amount=view.amount, stamp=view.stamp, unit=view.unit)
+    environment.filters.update(amount=words.amount, stamp=words.stamp, unit=words.unit)
     return environment
 
 

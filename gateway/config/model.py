@@ -188,6 +188,11 @@ class Settings:
 
         return deriver(self.derived, self.tagsets)
 
+    def heartbeats(self) -> set[str]:
+        """Derived tags that only tell how long another one has not moved."""
+        virtual = self.derived.items()
+        return {f"{name}/{tag}" for name, each in virtual for tag, one in each.tags.items() if one.kind == "unchanged"}
+
     def measuring(self, device: str) -> set[str]:
         """The real devices a device's values come from: itself, or what a virtual one is computed from."""
         if device not in self.derived:

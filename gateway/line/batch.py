@@ -93,10 +93,11 @@ class Run:
         return self._recipes[self.batch(number).recipe_hash]
 
     def plotted(self, number: str) -> list[str]:
-        """Tags that this batch's limit rules watch: what the report draws."""
+        """Tags that this batch's limit rules watch: what the report draws.  How long a heartbeat stood is no curve."""
         batch, recipe = self.batch(number), self.recipe_of(number)
         configs = self._settings.build_rules(recipe, facts(batch.order, recipe)).values()
-        return sorted({name for config in configs if config.kind == "limit" for name in config.inputs()})[:PLOTS]
+        watched = {name for config in configs if config.kind == "limit" for name in config.inputs()}
+        return sorted(watched - self._settings.heartbeats())[:PLOTS]
 
     def batch(self, number: str) -> Batch:
         """Refused: no_such_batch."""

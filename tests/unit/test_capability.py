@@ -51,7 +51,7 @@ def test_what_the_lines_own_chart_said_counts() -> None:
 def test_a_check_that_failed_at_its_first_sample_is_not_forgotten() -> None:
     """Alone in its subgroup it is charted with the limits of one; and it is among the values."""
     found = study([*IN_CONTROL, [0.83]], 0.98, 1.02)
-    assert found.signals == ("0.83 of 1 alone is beyond 3 sigma",)
+    assert found.signals == ("0.83, alone, is beyond 3 sigma",)
     assert (found.values, found.groups) == (126, 25)
 
 
@@ -75,7 +75,7 @@ def test_single_values_go_by_the_moving_range() -> None:
     assert found.capability is not None
     assert (found.capability.cp, found.capability.pp) == (None, None)
     assert found.signals == ()
-    assert study([*singles, [1.01] * 5], 0.95, None).signals == ("1.01 of 5 alone is beyond 3 sigma",)
+    assert study([*singles, [1.01] * 5], 0.95, None).signals == ("1.01, a mean of 5, is beyond 3 sigma",)
 
 
 def test_bounds_are_those_of_the_literature() -> None:

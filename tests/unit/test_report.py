@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import pickle
 import re
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 from batch_story import S, Story, at, clean, order, recipe, series, told
 
+from gateway.batch.histogram import histogram
 from gateway.batch.plots import Limit, Mark, Span, gaps, trend
 from gateway.batch.report import ReportData, render
 
@@ -304,3 +306,129 @@ def test_the_order_in_the_story_is_the_order_on_the_page(page: Page) -> None:
         assert lot.lot in page.text
         assert lot.uid in page.text
     assert "COA-88213, Front Range Analytics, 2026-03-02: passed, THC 84.20 %" in page.text
+
+
+# -- what a person would stumble on ----------------------------------------------------------------------
+
+
+def places(svg: str, name: str) -> list[tuple[float, float, str]]:
+    """(x, y, words) of every text whose class begins with the name."""
+    found = re.findall(rf'<text class="{name}[^"]*" x="([-\d.]+)" y="([-\d.]+)">([^<]*)<', svg)
+    return [(float(x), float(y), words) for x, y, words in found]
+
+
+def test_names_of_alarms_never_stand_on_each_other() -> None:
+    """Five alarms in one second: five names, each with room for itself, and as much chart as ever."""
+    span = (at(0), at(600))
+    marks = [Mark(at(100 + number * 0.2), f"A{number}", "hot") for number in range(1, 6)]
+    crowded, single = (trend("t", [(at(1), 1.0)], [], span, marks=some) for some in (marks, marks[:1]))
+    spots = places(crowded, "mark-text")
+    assert [words for _, _, words in spots] == ["A1", "A2", "A3", "A4", "A5"]
+    assert all(abs(a[0] - b[0]) > 18 or abs(a[1] - b[1]) > 9 for a in spots for b in spots if a != b)
+    assert min(y for _, y, _ in spots) > 8
+    heights = [re.search(r'class="frame"[^>]*height="([\d.]+)"', svg) for svg in (crowded, single)]
+    assert len({height[1] for height in heights if height}) == 1
+
+
+def test_a_flood_of_alarms_is_drawn_whole() -> None:
+    """Forty in one second: forty marks, each named by its title, though not all beside it."""
+    marks = [Mark(at(100), f"A{number}", f"alarm {number}") for number in range(40)]
+    svg = trend("t", [(at(1), 1.0)], [], (at(0), at(600)), marks=marks)
+    assert svg.count('class="mark mild"') == 40
+    assert "<title>alarm 39</title>" in svg
+    assert len(places(svg, "mark-text")) == 6
+
+
+def test_names_of_limits_never_stand_on_each_other_nor_outside() -> None:
+    """Five limits within a hair of each other at the lower edge: five names, apart, inside the picture, in order."""
+    limits = [Limit(10.0 + number / 100, f"limit {number}") for number in range(5)]
+    svg = trend("t", [(at(1), 10.0), (at(2), 90.0)], limits, (at(0), at(600)))
+    spots = places(svg, "level-text")
+    heights = [y for _, y, _ in spots]
+    assert [words for _, _, words in spots] == [f"limit {number}" for number in (4, 3, 2, 1, 0)]
+    assert all(below - above >= 10 for above, below in itertools.pairwise(heights))
+    assert max(heights) < 166
+
+
+def test_what_is_written_at_the_rim_stays_inside() -> None:
+    """A halt that begins in the last second is named to its left; a gap at the end, inside the frame."""
+    span = (at(0), at(600))
+    svg = trend("t", [(at(1), 1.0), (at(2), 1.0)], [], span, halts=[Span(at(599), at(600), "H2 labeller held")])
+    ((x, _, _),) = places(svg, "halt-text left")
+    assert x < 1000 - 122
+    early = trend("t", [(at(1), 1.0), (at(2), 1.0)], [], span, halts=[Span(at(10), at(20), "H1 filler held")])
+    assert places(early, "halt-text left") == []
+
+
+def test_two_short_gaps_side_by_side_are_named_once() -> None:
+    """Both are drawn, with their lengths in the title; no words over words."""
+    times = [t for t in range(600) if not 300 <= t < 306 and not 308 <= t < 314]
+    svg = trend("t", [(at(t), 1.0) for t in times], [], (at(0), at(600)))
+    assert svg.count('class="gap"') == 2
+    assert len(places(svg, "gap-text")) == 1
+
+
+def test_bars_end_at_the_limits_and_what_is_beyond_is_red() -> None:
+    """Of 0.98..1.02: 0.979 is beyond, 0.981 is not; both limits stand with their numbers."""
+    svg = histogram("weight", ["1.000", "1.001", "0.981", "0.979", "1.0401"], "0.98", "1.02")
+    assert svg.count("hist-bar beyond") == 2
+    assert svg.count('class="hist-bar"') >= 2
+    assert re.findall(r">([\d.]+)</text>", svg) == ["0.98", "1.02"]
+    heights = [float(height) for height in re.findall(r'class="hist-bar[^>]*height="([\d.]+)"', svg)]
+    assert max(heights) == 52.0
+
+
+@pytest.mark.parametrize(
+    ("values", "low", "high"),
+    [([], "1", "2"), (["5"], None, None), (["5", "5"], "5", None), (["1e9", "0"], "0.98", "1.02"), (["1"], "1", "1")],
+)
+def test_any_values_have_a_histogram(values: list[str], low: str | None, high: str | None) -> None:
+    """One value, equal ones, far ones, limits of one side or of no width: bars within the picture, or nothing."""
+    svg = histogram("x", values, low, high)
+    assert bool(svg) == bool(values)
+    assert all(0 <= float(x) <= 250 for x in re.findall(r' x="([-\d.]+)"', svg))
+
+
+CAPABLE = {
+    "variables": [
+        {
+            "rule": "fill", "plan": "five", "characteristic": "weight", "unit": "g", "limits": "action", "low": "0.98",
+            "high": "1.02", "values": "125", "subgroups": "25", "mean": "1.0001", "s_overall": "0.0050",
+            "s_within": "0.0049", "estimator": "pooled s / c4", "cp": "1.36", "cpk": "1.35", "no_cp": "", "pp": "1.33",
+            "ppk": "1.32", "ppk_at_least": "1.18", "no_pp": "", "signals": [], "each": ["1.000", "1.001"],
+        },
+        {
+            "rule": "torque<", "plan": "five", "characteristic": "cap torque", "unit": "N.m", "limits": "action",
+            "low": "0.3", "high": None, "values": "9", "subgroups": "9", "mean": "0.4", "s_overall": "0.01",
+            "s_within": "0.01", "estimator": "mean moving range / d2", "cp": None, "cpk": None,
+            "no_cp": "too few subgroups: 9 of 20", "pp": None, "ppk": None, "ppk_at_least": None,
+            "no_pp": "too few values: 9 of 25", "signals": ["subgroup 3: <high>"], "each": ["0.4"],
+        },
+    ],
+    "attributes": [
+        {"rule": "fill", "plan": "five", "characteristic": "leaks", "units": "125", "defects": "0", "percent": "0",
+         "percent_at_most": "2.37"},
+    ],
+}  # fmt: skip
+
+
+def test_capability_is_shown_where_it_is_true_and_else_the_reason() -> None:
+    """Figures with estimator, counts and bound; or why not; a histogram each; attributes with what they may be."""
+    html = render(data(told(), capability=CAPABLE))
+    page = Page(html)
+    start = page.text.index("Capability")
+    text = page.text[start : page.text.index("Halts", start)]
+    for said in (
+        "weight , g", "125 25 subgroups", "Cp 1.36", "Cpk 1.35", "s within 0.0049, pooled s / c4", "Ppk 1.32",
+        "Ppk at least 1.18 (95 %)", "Cp, Cpk not shown: too few subgroups: 9 of 20", "too few values: 9 of 25",
+        "9 charted singly", "one side only", "leaks fill 125 0 0 % 2.37 %", "subgroup 3: <high>",
+    ):  # fmt: skip
+        assert said in text, said
+    assert len(page.of("hist")) == 2
+    assert "torque&lt;" in html
+    assert page.open == []
+
+
+def test_a_page_without_capability_says_so(page: Page) -> None:
+    """Who renders a bundle without the figures gets no empty table."""
+    assert "Nothing was measured, or the figures were not asked for." in page.text

@@ -129,8 +129,12 @@ def _signals(groups: list[list[float]], rest: list[list[float]], within: Process
     points = [chart.add(group) for group in groups]
     said = [f"subgroup {point.number}: {'; '.join(point.signals)}" for point in points if point.signals]
     apart = [(lim.mean(group), lim.of_mean(within, len(group)), len(group)) for group in rest]
-    far = [f"{mean:.5g} of {n} alone is beyond 3 sigma" for mean, limits, n in apart if abs(limits.z(mean)) > lim.K]
-    return (*said, *far)
+    far = [(mean, n) for mean, limits, n in apart if abs(limits.z(mean)) > lim.K]
+    return (*said, *(f"{mean:.5g}, {_of(n)}, is beyond 3 sigma" for mean, n in far))
+
+
+def _of(n: int) -> str:
+    return "alone" if n == 1 else f"a mean of {n}"
 
 
 def _no_cp(groups: int, within: Process | None, signals: Sequence[str], *, limited: bool) -> str:
