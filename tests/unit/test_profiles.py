@@ -92,6 +92,43 @@ def test_what_a_profile_says_is_known(name: str) -> None:
     assert parse_url(f"serial:///dev/ttyS0?{options}" if options else "serial:///dev/ttyS0", ("serial",))
 
 
+@pytest.mark.parametrize(
+    ("name", "tags", "basis"),
+    [
+        ("danfoss-fc", "status speed reference", "unsure"),
+        ("danfoss-fc", "control_word", "manual"),
+        ("eaton-m-max", "status", "unsure"),
+        ("eaton-m-max", "speed frequency current error", "manual"),
+        ("schneider-atv", "status frequency control_word frequency_reference", "unsure"),
+        ("invt-goodrive", "voltage current power torque", "unsure"),
+        ("eurotherm-3216", "temperature setpoint power", "secondary"),
+        ("eurotherm-3216", "status", "unsure"),
+        ("autonics-tk", "temperature heat_power", "secondary"),
+        ("autonics-tk", "serial_number", "manual"),
+        ("watlow-ez-zone-pm", "sensor_status", "unsure"),
+        ("watlow-ez-zone-pm", "active_setpoint power control_mode alarm_1 limit_state ambient", "secondary"),
+        ("watlow-ez-zone-pm", "setpoint wire_unit", "manual"),
+        ("omron-e5cc-2byte", "decimal_point", "unsure"),
+        ("omron-e5cc-2byte", "temperature status heat_power", "manual"),
+        ("fuji-pxr", "temperature", "secondary"),
+        ("novus-n1200", "temperature setpoint power", "secondary"),
+        ("prominent-dulco-flex", "stopped status dosing_rate most_rate target_rate remaining batch_quantity", "unsure"),
+        ("prominent-dulco-flex", "mode errors warnings", "manual"),
+        ("rheonics-srv", "viscosity viscosity_status temperature", "manual"),
+        ("micro-motion-7829", "viscosity viscosity_unit", "manual"),
+        ("packml-tags", "state mode", "secondary"),
+        ("packml-companion", "state", "manual"),
+    ],
+)
+def test_what_nobody_saw_in_a_manual_is_not_claimed(name: str, tags: str, basis: str) -> None:
+    """What comes from memory says unsure, what was copied from a copy says secondary, tag by tag."""
+    profile = load_profile(name)
+
+    assert {tag: profile.tag_basis.get(tag, profile.basis) for tag in tags.split()} == dict.fromkeys(
+        tags.split(), basis
+    )
+
+
 def test_serial_settings_lie_under_the_url() -> None:
     """The factory's serial settings fill what the URL leaves open, and only that; a TCP address is left alone."""
     made = [
