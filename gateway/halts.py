@@ -18,8 +18,11 @@ import msgspec
 from gateway.errors import Refused
 from gateway.model import HaltOrder, HaltProof, Json, Lane, Verdict
 
-CONFIRM_WITHIN_NS: Final = 2_000_000_000
-"""Not confirmed this long after the request: HALT FAILED, at the top lane (DESIGN 3)."""
+CONFIRM_WITHIN_NS: Final = 1_850_000_000
+"""Not confirmed this long after the request: HALT FAILED, at the top lane (DESIGN 3).
+
+Two seconds after the request it is shown, so it is due a tick of the line, and what showing takes, before that.
+"""
 TRIES: Final = 3
 """Attempts within that time; after it, one a second."""
 

@@ -22,8 +22,8 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1200)]
 HALTS: Final = int(os.environ.get("LINEGATE_HALTS", "1000"))
 EACH: Final = 10
 """Machines of each protocol, side by side."""
-FAILED_WITHIN_S: Final = 2.0 + 0.75
-"""Two seconds, a tick of the line, and two shared cores."""
+FAILED_WITHIN_S: Final = 2.0 + 0.5
+"""Two seconds, and two shared cores."""
 
 
 class _Count:
