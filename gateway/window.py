@@ -25,9 +25,12 @@ Exact = Annotated[Decimal, BeforeValidator(_exact, json_schema_input_type=float 
 
 
 class Frozen(BaseModel):
-    """Immutable, and an unknown key is an error.  Its validator is built when first used: most lines use few."""
+    """Immutable; an unknown key is an error, and so is a number that is none (.nan, .inf).
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, defer_build=True)
+    Its validator is built when first used: most lines use few.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, defer_build=True, allow_inf_nan=False)
 
 
 class Window(Frozen):

@@ -29,7 +29,7 @@ def viscosity(
     at: Annotated[float, typer.Option(help="reference temperature, Cel")] = 60.0,
     plot: Annotated[Path | None, typer.Option(help="where the picture goes; beside the CSV without it")] = None,
 ) -> None:
-    """Fit Andrade and VFT to points of viscosity over temperature; print the better one as configuration."""
+    """Fit Andrade (Arrhenius is the same curve) and VFT to viscosities over temperature; print the better one."""
     from gateway.derive.models import ZERO_CEL, fit
     from gateway.derive.points import picture, read_points
     from gateway.errors import LinegateError
@@ -63,17 +63,20 @@ def _table(fits: list[Fit]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("model", "a", "b, K", "t0, K", "points", "worst residual", "spread", "R2", title_justify="left")
+    heads = ("model", "a", "b, K", "t0, K", "Ea, kJ/mol", "worst, %", "spread, %", "R2")
+    table = Table(
+        box=None,
+        padding=(0, 2, 0, 0),
+        caption=f"{fits[0].points} points; Andrade written with Ea is Arrhenius; worst and spread: residuals",
+    )
+    for head in heads:
+        table.add_column(head, no_wrap=True)
     for each in fits:
         model = each.model
         t0 = f"{model.t0:.2f}" if model.kind == "vft" else "-"
-        fitted = (
-            f"{each.points}",
-            f"{each.worst_percent:.2f} %",
-            f"{each.spread_percent:.2f} %",
-            f"{each.r_squared:.6f}",
-        )
-        table.add_row(model.kind, f"{model.a:.4f}", f"{model.b:.1f}", t0, *fitted)
+        energy = "-" if model.kind == "vft" else f"{model.energy_kj:.2f}"
+        fitted = (f"{each.worst_percent:.2f}", f"{each.spread_percent:.2f}", f"{each.r_squared:.4f}")
+        table.add_row(model.kind, f"{model.a:.3f}", f"{model.b:.1f}", t0, energy, *fitted)
     Console().print(table)
 
 

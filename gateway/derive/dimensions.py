@@ -10,12 +10,15 @@ import re
 from functools import cache
 from typing import Any, Final
 
+from gateway.units import UNITS
+
 _TOKEN: Final = re.compile(r"([A-Za-z%\[\]_]+|\{[^}]*\}|1)(-?\d+)?")
 _NAMES: Final = {
     "%": "percent",
     "[degF]": "degF",
     "[oz_av]": "ounce",
     "[lb_av]": "pound",
+    "[psi]": "psi",
     "1": "dimensionless",
     "Cel": "degC",
     "K": "kelvin",
@@ -53,6 +56,8 @@ def pint_text(ucum: str) -> str:
         if at < len(text):
             sign = _sign(text[at], ucum)
             at += 1
+            if at == len(text):
+                raise ValueError(f"{ucum!r} is not a unit I can compute with: nothing follows {text[-1]!r}")
     return " * ".join(parts)
 
 
@@ -87,11 +92,41 @@ def quantity(value: float, ucum: str) -> Any:
         raise ValueError(f"{ucum!r} is not a unit I can compute with: {error}") from None
 
 
+_BASE_SI: Final = {
+    "number": 1.0,
+    "temperature": 1.0,
+    "mass": 1e-3,
+    "dynamic viscosity": 1e-3,
+    "kinematic viscosity": 1e-6,
+    "density": 1e3,
+    "length": 1e-3,
+    "volume": 1e-6,
+    "time": 1.0,
+    "flow": 1e-6 / 60,
+    "rate": 1 / 60,
+    "torque": 1.0,
+    "pressure": 1.0,
+    "voltage": 1.0,
+    "current": 1.0,
+}
+"""Dimension of `gateway.units` -> its base unit in SI.  A line that needs no more never loads pint."""
+
+
 @cache
 def to_si(ucum: str) -> tuple[float, float]:
     """(factor, offset): si = value * factor + offset.  ValueError: no such unit."""
+    if ucum in UNITS:
+        what, factor, offset = UNITS[ucum]
+        return factor * _BASE_SI[what], offset * _BASE_SI[what]
     zero, one = (float(quantity(value, ucum).magnitude) for value in (0.0, 1.0))
     return one - zero, zero
+
+
+def alike(one: str, other: str) -> bool:
+    """Do they measure the same?  ValueError: no such unit."""
+    if one in UNITS and other in UNITS:
+        return UNITS[one][0] == UNITS[other][0]
+    return bool(dimension(one) == dimension(other))
 
 
 def dimension(ucum: str) -> Any:

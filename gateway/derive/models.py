@@ -11,8 +11,7 @@ Outside the temperatures it was fitted over a model says nothing: distillate is 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
-from math import exp, fsum, log, sqrt
+from math import exp, fsum, inf, log, sqrt
 from typing import Final, Literal
 
 import msgspec
@@ -85,11 +84,15 @@ def fit(kind: ModelKind, points: Sequence[tuple[float, float]]) -> Fit:
     if len(points) < wanted or len({kelvin for kelvin, _ in points}) < wanted:
         raise ValueError(f"{kind} needs {wanted} points at different temperatures; there are {len(points)}")
     for kelvin, eta in points:
-        if not (kelvin > 0 and eta > 0):
-            raise ValueError(f"a viscosity of {eta:g} at {kelvin - ZERO_CEL:g} Cel cannot be: both are above zero")
+        if not (0 < kelvin < inf and 0 < eta < inf):
+            raise ValueError(
+                f"a viscosity of {eta:g} at {kelvin - ZERO_CEL:g} Cel cannot be: both are finite and above zero"
+            )
     data = [(kelvin, log(eta)) for kelvin, eta in sorted(points)]
     t0 = _best_t0(data) if kind == "vft" else 0.0
     a, b = _line([(1 / (kelvin - t0), level) for kelvin, level in data])
+    if b <= 0:
+        raise ValueError("these viscosities rise with the temperature; those of oil fall: are two columns swapped?")
     return _judged(Model(kind, a, b, data[0][0], data[-1][0], t0), data)
 
 
@@ -137,8 +140,3 @@ def curve(model: Model, steps: int = 60) -> list[tuple[float, float]]:
     width = model.high_k - model.low_k
     temperatures = [model.low_k + width * at / steps for at in range(steps)] + [model.high_k]
     return [(kelvin, exp(model.log_eta(kelvin))) for kelvin in temperatures]
-
-
-def falling(points: Sequence[tuple[float, float]]) -> bool:
-    """Does the viscosity fall with the temperature, as that of oil does?"""
-    return all(second[1] <= first[1] for first, second in pairwise(sorted(points)))

@@ -20,21 +20,38 @@ _SIZE = (760, 420, 70, 20, 20, 50)
 def read_points(text: str, name: str) -> list[tuple[float, float]]:
     """(kelvin, mPa.s) of a CSV with the columns temperature and viscosity.
 
-    A unit may stand in the head, as `temperature [Cel]`, `viscosity_cP`; without one Cel and mPa.s are meant.
-    ValueError names file, line and column.
+    A unit may stand in the head, as `temperature [Cel]`, `viscosity_cP`; without one Cel and mPa.s are meant.  Lines
+    that begin with # say where the points come from.  ValueError names file, line and column.
     """
-    rows = list(csv.reader(io.StringIO(text), delimiter=_delimiter(text)))
+    lines = [
+        (number, line) for number, line in enumerate(text.splitlines(), 1) if not line.startswith(("#", "\ufeff#"))
+    ]
+    plain = "\n".join(line for _, line in lines)
+    rows = list(csv.reader(io.StringIO(plain), delimiter=_delimiter(plain)))
     heads = [_head(cell) for cell in rows[0]] if rows else []
-    columns = {head[0]: (at, head[1]) for at, head in enumerate(heads) if head is not None}
+    columns: dict[str, tuple[int, str]] = {head[0]: (at, head[1]) for at, head in enumerate(heads) if head is not None}
     for wanted in ("temperature", "viscosity"):
         if wanted not in columns:
-            raise ValueError(f"{name}:1:1: no column {wanted!r}; the first line names them: temperature,viscosity")
+            where = f"{name}:{lines[0][0] if lines else 1}:1"
+            raise ValueError(f"{where}: no column {wanted!r}; the first line names them: temperature,viscosity")
+    for wanted, (at, unit) in columns.items():
+        _measures(unit, wanted, f"{name}:{lines[0][0]}:{at + 1}")
     points = []
-    for number, row in enumerate(rows[1:], 2):
+    for (number, _), row in zip(lines[1:], rows[1:], strict=False):
         if any(cell.strip() for cell in row):
             kelvin, pascal_s = (_cell(row, columns[each], name, number) for each in ("temperature", "viscosity"))
             points.append((kelvin, pascal_s * 1000))
     return points
+
+
+def _measures(unit: str, column: str, where: str) -> None:
+    """ValueError: the unit in the head is none of what the column holds."""
+    if column == "temperature" and not dimensions.alike(unit, "K"):
+        raise ValueError(f"{where}: {unit} is no unit of temperature; write Cel, K or [degF]")
+    if column == "viscosity" and dimensions.alike(unit, "mm2/s"):
+        raise ValueError(f"{where}: {unit} is kinematic; multiply by the density (g/cm3) and write mPa.s")
+    if column == "viscosity" and not dimensions.alike(unit, "mPa.s"):
+        raise ValueError(f"{where}: {unit} is no unit of viscosity; write mPa.s, cP or Pa.s")
 
 
 def _delimiter(text: str) -> str:
@@ -59,11 +76,9 @@ def _cell(row: Sequence[str], column: tuple[int, str], name: str, line: int) -> 
     where = f"{name}:{line}:{at + 1}"
     text = row[at].strip() if at < len(row) else ""
     try:
-        value = float(text)
+        value = float(text if text.isascii() and "_" not in text else "no")
     except ValueError:
         raise ValueError(f"{where}: {text!r} is not a number") from None
-    if dimensions.dimension(unit) not in (dimensions.dimension("K"), dimensions.dimension("Pa.s")):
-        raise ValueError(f"{name}:1:{at + 1}: {unit} is neither a temperature nor a dynamic viscosity")
     factor, offset = dimensions.to_si(unit)
     return value * factor + offset
 

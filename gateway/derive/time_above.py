@@ -38,7 +38,7 @@ class TimeAboveConfig(DerivedConfig):
 
     def build(self, units: Mapping[str, str]) -> TimeAbove:
         """ValueError: the units do not convert."""
-        if dimensions.dimension(self.above.unit) != dimensions.dimension(units["input"]):
+        if not dimensions.alike(self.above.unit, units["input"]):
             raise ValueError(f"{self.input} is in {units['input']}, which does not convert to {self.above.unit}")
         factor, offset = dimensions.to_si(self.above.unit)
         scale, shift = dimensions.to_si(units["input"])
@@ -90,9 +90,10 @@ class TimeAbove:
         if self._per_batch and batch != self._batch:
             self._batch = batch
             self._total_ns, self._unknown_ns, self._restarted = 0.0, 0, False
+            self._blind_since = None  # what was unknown before belongs to no batch, or to the last
 
     def dump(self) -> Json:
-        if not self._total_ns and not self._unknown_ns:
+        if self._batch is None and not self._total_ns and not self._unknown_ns:
             return None
         return {"batch": self._batch, "total_ns": self._total_ns, "unknown_ns": self._unknown_ns}
 
@@ -101,4 +102,4 @@ class TimeAbove:
         if state:
             self._batch = state["batch"]
             self._total_ns, self._unknown_ns = state["total_ns"], state["unknown_ns"]
-            self._restarted = state["total_ns"] > 0
+            self._restarted = True

@@ -46,6 +46,10 @@ class ModelConfig(Frozen):
         slope = self.ea * 1000 / GAS if self.ea is not None else self.b
         if slope is None or (self.ea is not None) == (self.b is not None):
             raise ValueError("a model needs exactly one of `b` (kelvin) and `ea` (kJ/mol)")
+        if slope <= 0:
+            raise ValueError(
+                f"{'ea' if self.ea is not None else 'b'} must be above 0: warm oil is thinner than cold oil"
+            )
         if self.t0 and self.kind != "vft":
             raise ValueError(f"{self.kind} has no t0: that is vft")
         return Model(self.kind, self.a, slope, self.low + ZERO_CEL, self.high + ZERO_CEL, self.t0)
@@ -68,15 +72,17 @@ class ViscosityConfig(DerivedConfig):
 
     def build(self, units: Mapping[str, str]) -> Viscosity:
         """ValueError: a unit does not fit, the density is missing, or the reference is outside the model."""
-        kinematic = dimensions.dimension(units["viscosity"]) == dimensions.dimension("mm2/s")
+        kinematic = dimensions.alike(units["viscosity"], "mm2/s")
         if kinematic and self.density is None:
             raise ValueError(f"{self.viscosity} is kinematic ({units['viscosity']}); name the tag of the density")
-        if not kinematic and dimensions.dimension(units["viscosity"]) != dimensions.dimension("mPa.s"):
+        if not kinematic and not dimensions.alike(units["viscosity"], "mPa.s"):
             raise ValueError(f"{self.viscosity} is in {units['viscosity']}, which is no viscosity")
-        if dimensions.dimension(units["temperature"]) != dimensions.dimension("K"):
+        if not dimensions.alike(units["temperature"], "K"):
             raise ValueError(f"{self.temperature} is in {units['temperature']}, which is no temperature")
-        if self.density and dimensions.dimension(units["density"]) != dimensions.dimension("g/cm3"):
+        if self.density and not dimensions.alike(units["density"], "g/cm3"):
             raise ValueError(f"{self.density} is in {units['density']}, which is no density")
+        if not dimensions.alike(self.at.unit, "K"):
+            raise ValueError(f"at: {self.at.unit} is no unit of temperature; write {{unit: Cel, value: ...}}")
         factor, offset = dimensions.to_si(self.at.unit)
         made = Viscosity(self.model.made(), self.at.value * factor + offset, units, self.unit, kinematic=kinematic)
         made.model.log_eta(made.reference_k)

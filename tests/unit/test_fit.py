@@ -8,12 +8,13 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from gateway.cli.main import app
+from gateway.cli.terminal import app
 from gateway.derive.models import ZERO_CEL
 from gateway.derive.points import read_points
 from gateway.derive.viscosity import ViscosityConfig
 from gateway.errors import LinegateError
 
+ROOT = Path(__file__).parents[2]
 POINTS = "temperature [Cel],viscosity [mPa.s]\n40,5200\n50,1710\n60,690\n70,322\n80,170\n90,98\n"
 
 
@@ -50,7 +51,14 @@ def test_it_refuses_to_extrapolate(tmp_path: Path) -> None:
     [
         ("t,x\n1,2\n", r"points\.csv:1:1: no column 'viscosity'"),
         ("t,eta\n40,x\n", r"points\.csv:2:2: 'x' is not a number"),
-        ("t [g],eta\n40,1\n", r"points\.csv:1:1: g is neither"),
+        ("t [g],eta\n40,1\n", r"points\.csv:1:1: g is no unit of temperature"),
+        ("t [Pa.s],eta\n40,1\n", r"points\.csv:1:1: Pa\.s is no unit of temperature"),
+        ("t,eta [Cel]\n40,1\n", r"points\.csv:1:2: Cel is no unit of viscosity"),
+        ("t,eta [cSt]\n40,1\n", r"points\.csv:1:2: cSt is kinematic; multiply by the density"),
+        ("# ours\n# 2026\nt,eta\n40,x\n", r"points\.csv:4:2: 'x' is not a number"),
+        ("t,eta\n4_0,1\n", r"points\.csv:2:1: '4_0' is not a number"),
+        ("t,eta\n40,inf\n50,2\n60,1\n", "finite and above zero"),
+        ("t,eta\n40,1\n50,2\n60,3\n", "rise with the temperature"),
         ("t,eta\n40,5\n50,4\n", "needs 3 points"),
         ("", r"points\.csv:1:1: no column 'temperature'"),
     ],
@@ -66,3 +74,16 @@ def test_units_in_the_head_and_other_separators_are_read() -> None:
     assert read_points("\ufefftemp (K);eta [Pa.s]\n333.15;0.69\n", "x") == [(pytest.approx(333.15), pytest.approx(690))]
     ((kelvin, eta),) = read_points("temperature_[degF]\tviscosity_cP\n140\t690\n", "x")
     assert (kelvin, eta) == (pytest.approx(333.15), pytest.approx(690))
+
+
+def test_the_demonstration_lines_model_is_the_fit_of_the_points_it_ships(tmp_path: Path) -> None:
+    """Nobody typed it: the points beside the line give what the line is configured with."""
+    points = (ROOT / "config" / "points" / "distillate-vape-1g.csv").read_text()
+    out = run(tmp_path, points, "--at", "62")
+    fitted = yaml.safe_load(out[out.index("derived:") : out.index("picture:")])["derived"]["oil"]["tags"][
+        "viscosity_62"
+    ]
+    line = yaml.safe_load((ROOT / "config" / "line.yaml").read_text())["derived"]["oil"]["tags"]["viscosity_62"]
+    for shown in (fitted, line):
+        del shown["model"]["fitted"]
+    assert line == fitted
