@@ -51,6 +51,10 @@ T = TypeVar("T")
 GOODBYE_S: Final = 1.5
 """So long the sinks may take to hand over the last records."""
 GOODBYES: Final = 15
+GONE: Final = (
+    "the ledger and its checkpoint are gone, and there is a latch file of an earlier run: a new ledger was begun. What "
+    "the old one said is with the MES and in exported bundles"
+)
 
 
 class Workers(Executor):
@@ -178,11 +182,22 @@ class Gateway:
         """What stood at the last stop stands again: latches, alarms, batch, rules."""
         known = {*self.settings.devices, *self.settings.sinks}
         mono_ns = int(asyncio.get_running_loop().time() * 1e9)
-        self.line.restore(self.evidence.load_state, self.latch_file.read(), known, mono_ns)
+        self.line.restore(self.evidence.load_state, self._latches(), known, mono_ns)
         self._note_start()
         self.recording.attend()
         self.lamps.show()
         self.journal.commit(urgent=True)
+
+    def _latches(self) -> Mapping[str, Json] | None:
+        """What the latch file says; None where it is gone: it is there from before the first record on."""
+        latches = self.latch_file.read()
+        if not self.latch_file.missing:
+            return latches
+        if self.evidence.size or self.evidence.quarantined:
+            return None
+        with contextlib.suppress(OSError):  # written again with the first latch, and then it is told
+            self.latch_file.write({})
+        return {}
 
     def _note_start(self) -> None:
         body = {
@@ -202,6 +217,16 @@ class Gateway:
             self._quarantined("latches", {"text": self.latch_file.damaged})
         for note in self.people.notes:
             self._quarantined("people", {"text": note})
+        if self.evidence.beside:
+            self._differs("checkpoint", self.evidence.beside)
+        if self.evidence.began and not self.latch_file.missing:
+            self._differs("evidence", GONE)
+
+    def _differs(self, store: str, text: str) -> None:
+        """A file that is sound in itself, and not the one that we left."""
+        self.journal.note("store.differs", {"store": store, "text": text}, batch=self.run.running, lane=Lane.ALARMS)
+        self.line.alarms.tell(f"gateway:{store}-differs", text)
+        log.error("a file is not as it was left", store=store, text=text)
 
     def _telemetry_damage(self) -> str:
         if self.telemetry.fresh and self.evidence.size and not self.telemetry.quarantined:

@@ -196,7 +196,7 @@ class Disk:
     def __init__(self) -> None:
         self.payloads: list[bytes] = []
         self.rows: dict[tuple[str, str], bytes] = {}
-        self.latches: dict[str, Json] = {}
+        self.latches: dict[str, Json] | None = {}
         self.ledger = "aa"
 
 
@@ -386,7 +386,8 @@ class Kit:
         asyncio.get_running_loop().set_default_executor(Inline())
         mono_ns = int(asyncio.get_running_loop().time() * 1e9)
         known = {*self.settings.devices, *self.settings.sinks}
-        self.line.restore(self.evidence.load_state, dict(self.disk.latches), known, mono_ns)
+        latches = None if self.disk.latches is None else dict(self.disk.latches)
+        self.line.restore(self.evidence.load_state, latches, known, mono_ns)
         self.journal.commit(urgent=True)
         works = [*(station.run() for station in self.stations.values()), self.line.tick_for_ever()]
         self._tasks = [asyncio.ensure_future(work) for work in works]

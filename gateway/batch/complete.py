@@ -246,9 +246,11 @@ def _corrections(log: Log) -> Iterator[Finding]:
 
 def _gaps(log: Log) -> Iterator[Finding]:
     for gap in log.gaps:
-        time = lasted(gap.until_ns - gap.since_ns)
         until = f"to {clock(gap.until_ns)} UTC" if gap.back else "and did not come back in the run"
-        text = f"{gap.device} was away for {time}, {clock(gap.since_ns)} {until}: {gap.reason or 'no reason given'}"
+        what = f"was away for {lasted(gap.away_ns)},"
+        if gap.turns:
+            what = f"came and went {len(gap.turns)} times, away for {lasted(gap.away_ns)} in all,"
+        text = f"{gap.device} {what} {clock(gap.since_ns)} {until}: {gap.reason or 'no reason given'}"
         yield Finding("device.gap", text, gap.indexes)
 
 
@@ -261,6 +263,7 @@ _MARKS: Final = {
 
 
 def _marks(log: Log) -> Iterator[Finding]:
+    "store.differs": "a file was not the one that was left",
     """Things that happened to the gateway itself; a start before the run is no finding."""
     for record in log.of(*_MARKS):
         time, body = int(record["time"]), record["body"]

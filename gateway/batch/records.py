@@ -6,7 +6,7 @@ memory plays no part, so an auditor with the bundle gets the same answer.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, Final
@@ -20,7 +20,7 @@ Payload = dict[str, Any]
 
 
 class Gap(msgspec.Struct, frozen=True):
-    """A device that was not there, inside the run."""
+    """A device that was not there, inside the run; or that came and went."""
 
     device: str
     since_ns: int
@@ -29,6 +29,13 @@ class Gap(msgspec.Struct, frozen=True):
     back: bool
     reason: str
     indexes: tuple[int, ...]
+    turns: tuple[tuple[int, int], ...] = ()
+    """Of one that came and went: each loss with its end, ns."""
+
+    @property
+    def away_ns(self) -> int:
+        """In all."""
+        return sum(back - lost for lost, back in self.turns or ((self.since_ns, self.until_ns),))
 
 
 class AlarmStory(msgspec.Struct):
@@ -179,14 +186,16 @@ class Log:
         """Times without a device, clipped to the run."""
         if self.run is None:
             return []
-        found, lost = [], dict[str, Payload]()
-        for record in self.of("device.lost", "device.connected"):
+        found, lost, turned = [], dict[str, Payload](), dict[str, list[Payload]]()
+        for record in self.of("device.lost", "device.flapping", "device.connected"):
             device = record["body"]["device"]
-            if record["kind"] == "device.lost":
+            if record["kind"] == "device.flapping":
+                turned.setdefault(device, []).append(record)
+            elif record["kind"] == "device.lost":
                 lost.setdefault(device, record)
             elif device in lost:
-                found.append(_gap(lost.pop(device), record, self.run[1]))
-        found += [_gap(record, None, self.run[1]) for record in lost.values()]
+                found.append(_gap(lost.pop(device), record, self.run[1], turned.pop(device, ())))
+        found += [_gap(record, None, self.run[1], turned.get(device, ())) for device, record in lost.items()]
         return [clipped for gap in found if (clipped := _clipped(gap, self.run))]
 
 
@@ -227,13 +236,20 @@ def _into(story: AlarmStory | HaltStory | CheckStory, record: Payload, slot: str
         setattr(story, slot, record)
 
 
-def _gap(lost: Payload, back: Payload | None, end_ns: int) -> Gap:
-    indexes = (int(lost["index"]),) if back is None else (int(lost["index"]), int(back["index"]))
+def _gap(lost: Payload, back: Payload | None, end_ns: int, turned: Sequence[Payload] = ()) -> Gap:
+    """`turned`: what the link that flapped did in between; without it the device was away all the time."""
+    told = [lost, *turned, *(() if back is None else (back,))]
     until = end_ns if back is None else int(back["time"])
     body = lost["body"]
-    return Gap(body["device"], int(lost["time"]), until, back is not None, body.get("reason", ""), indexes)
+    indexes = tuple(int(record["index"]) for record in told)
+    times: dict[int, int] = {}
+    for record in turned:  # a loss that was not over is told again, with its end
+        times |= {int(gone): until if end is None else int(end) for gone, end in record["body"]["turns"]}
+    reason = body.get("reason", "")
+    return Gap(body["device"], int(lost["time"]), until, back is not None, reason, indexes, tuple(times.items()))
 
 
 def _clipped(gap: Gap, run: tuple[int, int]) -> Gap | None:
     since, until = max(gap.since_ns, run[0]), min(gap.until_ns, run[1])
-    return msgspec.structs.replace(gap, since_ns=since, until_ns=until) if since < until else None
+    turns = tuple((max(lost, since), min(back, until)) for lost, back in gap.turns if lost < until and back > since)
+    return msgspec.structs.replace(gap, since_ns=since, until_ns=until, turns=turns) if since < until else None

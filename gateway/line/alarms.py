@@ -20,6 +20,7 @@ log = structlog.get_logger()
 
 OURS: Final = ":"
 """In the name of an alarm of the gateway itself (`link:filler`); a rule's name has none."""
+LINK: Final = "link:"
 S_NS: Final = 1_000_000_000
 LONGEST_SHELF_S: Final = 8 * 3600.0
 LEAVING: Final = {
@@ -35,6 +36,11 @@ class SuppressionPort(Protocol):
     def latches(self, rule: str) -> bool: ...
     def causes(self, rule: str, subject: str, *, blind: bool) -> tuple[str, ...]: ...
     def changed(self) -> bool: ...
+
+
+def _under_a_link(alarm: Alarm) -> bool:
+    """Suppressed, and by lost links alone."""
+    return alarm.state is AlarmState.SUPPRESSED and all(name.startswith(LINK) for name in alarm.suppressors)
 
 
 def _always(_: str) -> bool:
@@ -57,6 +63,8 @@ class Alarms:
         of words that are not here, it is a device or a sink."""
         self.suppression: SuppressionPort | None = None
         self.meter = Meter()
+        self._turns: dict[str, int] = {}
+        """Of what a lost link suppresses: how often its condition came or went meanwhile, for the record at the end."""
         self._past: dict[str, Alarm] = {}
         """Alarms that are over: their occurrences go on counting, so no old acknowledgement hits a new one."""
         self._journal = journal
@@ -90,13 +98,24 @@ class Alarms:
         if verdict.severity is Severity.NORMAL:
             if previous is None or not alarms.is_active(previous):
                 return False
-            self._put(alarms.cleared(previous, now), "alarm.changed" if alarms.is_hidden(previous) else "alarm.cleared")
+            after = alarms.cleared(previous, now)
+            if not self._explained(previous, after):
+                self._put(after, "alarm.changed" if alarms.is_hidden(previous) else "alarm.cleared")
             return True
         latches, causes = self._design(verdict.rule, verdict.subject, blind=verdict.blind)
         after = alarms.raised(previous, verdict, now, latches=latches, suppressors=causes)
         if after == previous:
             return False
-        self._raise(previous, after, verdict)
+        if not self._explained(previous, after):
+            self._raise(previous, after, verdict)
+        return True
+
+    def _explained(self, before: Alarm | None, after: Alarm) -> bool:
+        """A link suppresses it, before and after: that its input came or went is the link's story, and only counted."""
+        if before is None or not (_under_a_link(before) and _under_a_link(after)):
+            return False
+        self._turns[after.rule] = self._turns.get(after.rule, 0) + 1
+        self._keep(after)
         return True
 
     def _design(self, rule: str, subject: str, *, blind: bool) -> tuple[bool, tuple[str, ...]]:
@@ -111,7 +130,7 @@ class Alarms:
             return
         if was and previous is not None:
             why = "it halts" if after.halted else "what hid it does not explain this"
-            self._note(LEAVING[previous.state], after, why=why)
+            self._note(LEAVING[previous.state], after, why=why, **self._turned(after.rule))
         self._put(after, "alarm.raised")
         log.warning("alarm raised", alarm=verdict.rule, text=verdict.text, severity=verdict.severity.name)
 
@@ -165,7 +184,11 @@ class Alarms:
         if causes:
             self._put(after, "alarm.suppressed")
         else:
-            self._back(alarm, after, "alarm.unsuppressed", why="what suppressed it is over")
+            self._back(alarm, after, "alarm.unsuppressed", why="what suppressed it is over", **self._turned(alarm.rule))
+
+    def _turned(self, rule: str) -> dict[str, Json]:
+        times = self._turns.pop(rule, 0)
+        return {"turns": times} if times else {}
 
     def _back(self, before: Alarm, after: Alarm, kind: str, by: str = "gateway", **more: Json) -> None:
         """It came back; where it is to be acknowledged anew, that is an alarm raised, for whoever knows no shelves."""
@@ -260,9 +283,12 @@ class Alarms:
         home[rule] = alarm
 
     def _put(self, alarm: Alarm, kind: str, by: str = "gateway", *, batch: str | None = None, **more: Json) -> None:
+        self._keep(alarm)
+        self._note(kind, alarm, by, batch=batch, **more)
+
+    def _keep(self, alarm: Alarm) -> None:
         self._place(alarm.rule, alarm)
         self._journal.keep("alarm", alarm.rule, alarms.to_json(alarm))
-        self._note(kind, alarm, by, batch=batch, **more)
         self._changed = True
 
     def _note(self, kind: str, alarm: Alarm, by: str = "gateway", *, batch: str | None = None, **more: Json) -> None:

@@ -25,6 +25,7 @@ LEFTS_TOLD: Final = 3
 LEFT_AGAIN_NS: Final = 10_000_000_000
 FOUND_HELD: Final = "found-held"
 HOLDING, HELD = 10, 11
+LATCHES: Final = "latches"
 
 
 class StationPort(Protocol):
@@ -56,8 +57,8 @@ class Holds:
         """Those whose last leaving was not told: nor is its confirmation."""
         self._changed: set[str] = set()
         self._file_due = False
-        self._unsaid: list[Halt] = []
-        """Requested, and not logged yet."""
+        self._unsaid: list[tuple[Halt, bool]] = []
+        """Requested, and not recorded yet; True: anew, so it is logged, too.  What goes out first is the order."""
         journal.before.append(self._gather)
         self._released: dict[str, Released] = {}
 
@@ -84,6 +85,34 @@ class Holds:
             self._record("halt.reasserted", again)
         self._keep_file()
 
+    def compare(self, rows: Mapping[str, Json], file: Mapping[str, Json] | None, batch: str | None) -> None:
+        """The two homes are written within milliseconds: what only one of them knows, a person must look into.
+
+        `file`: None where it is gone and should be there.
+        """
+        known = file or {}
+        lacking, more = sorted(rows.keys() - known.keys()), sorted(known.keys() - rows.keys())
+        if file is not None and not lacking and not more:
+            return
+        texts = ["the latch file is gone" if file is None else "the latch file and the ledger differ"]
+        texts += [f"only the ledger knows {', '.join(lacking)}"] if lacking else []
+        texts += [f"only the file knows {', '.join(map(self._past, more))}"] if more else []
+        texts.append("all of them hold" if lacking or more else "the ledger knows of no latch")
+        text = f"{'; '.join(texts)}. Was a file taken, or put back? A kill in the same moment does that, too"
+        body: dict[str, Json] = {"store": LATCHES, "text": text, "gone": file is None}
+        body |= {"only_ledger": lacking, "only_file": more}
+        self._journal.note("store.differs", body, batch=batch, lane=halts.LANE)
+        self.alarm(
+            Verdict(
+                f"gateway:{LATCHES}-differs", Severity.ALARM, "gateway", text, priority=Priority.HIGH, fleeting=True
+            )
+        )
+        log.error("latch file and ledger differ", gone=file is None, only_ledger=lacking, only_file=more)
+
+    def _past(self, halt_id: str) -> str:
+        past = self._released.get(halt_id)
+        return halt_id if past is None else f"{halt_id} (released at version {past.version}, by the ledger)"
+
     def _rebuilt(self, halt_id: str) -> Halt | None:
         halt = halts.rebuilt(halt_id, self._world.time_ns())
         log.error("stored latch cannot be read", halt=halt_id, next="it holds by its name" if halt else "it is dropped")
@@ -103,9 +132,8 @@ class Holds:
                 self._order(halt)
             if previous is None:
                 self._since[halt.id] = now_ns
-                self._unsaid.append(halt)
             self._put(halt, self._since.get(halt.id, now_ns))
-            self._record("halt.requested", halt)
+            self._unsaid.append((halt, previous is None))
         self._file_due = True  # with the commit, after the head start: no other thread wakes before the write went out
 
     def watch(self, device: str, held: bool, state: object, batch: str | None, now_ns: int) -> None:
@@ -193,6 +221,7 @@ class Holds:
         """Take the latch off the line's state and note who did it; the station hears of it only by `let_go`."""
         if self.standing.pop(halt.id, None) is None:
             raise Refused("no_such_halt", f"{halt.id} was released meanwhile")
+        self._say()
         self._since.pop(halt.id, None)
         self._lefts.pop(halt.id, None)
         self._untold.discard(halt.id)
@@ -235,6 +264,10 @@ class Holds:
         self._changed.add(halt.id)
 
     def _record(self, kind: str, halt: Halt, **more: Json) -> None:
+        self._say()
+        self._note(kind, halt, **more)
+
+    def _note(self, kind: str, halt: Halt, **more: Json) -> None:
         self._journal.note(kind, halt.body(**more), batch=halt.batch, lane=halts.LANE)
 
     def _keep_file(self) -> None:
@@ -271,22 +304,24 @@ class Holds:
         return failed
 
     def _gather(self) -> None:
-        """Before a commit: the changed rows, and the picture of all that stand."""
+        """Before a commit: what was requested, the changed rows, and the picture of all that stand."""
+        self._say()
         if not self._changed:
             return
         for halt_id in self._changed:
             halt = self.standing.get(halt_id)
             self._journal.keep("halt", halt_id, None if halt is None else halts.to_json(halt))
         self._changed.clear()
-        self._say()
         if self._file_due:
             self._keep_file()
         self.show()
 
     def _say(self) -> None:
-        for halt in self._unsaid:
-            log.warning("halt requested", device=halt.device, rule=halt.rule, text=halt.text)
-        self._unsaid.clear()
+        unsaid, self._unsaid = self._unsaid, []
+        for halt, anew in unsaid:
+            self._note("halt.requested", halt)
+            if anew:
+                log.warning("halt requested", device=halt.device, rule=halt.rule, text=halt.text)
 
     def show(self) -> None:
         """Put all that stand on the board."""

@@ -28,6 +28,7 @@ from gateway.line.checks import CheckBook
 from gateway.line.clock import ClockWatch
 from gateway.line.consumers import Consumers
 from gateway.line.halts import FOUND_HELD, Holds
+from gateway.line.links import Links
 from gateway.line.suppression import Suppression
 from gateway.model import (
     CheckChange,
@@ -73,7 +74,6 @@ class Line:
         """Numbers scans, gateway-wide and without a gap."""
         self.live: list[Callable[[Scan], None]] = []
         """Sinks that take scans as they come."""
-        self.identities: dict[str, Mapping[str, str]] = {}
         self.progress = 0
         self.unrecorded = ""
         """Why nothing can be recorded now; empty while all is well."""
@@ -92,6 +92,8 @@ class Line:
         self.alarms.suppression = self.suppression
         self.alarms.known = run.rules.__contains__
         self.alarms.longest_shelf_s = run.rules.longest_shelf_s
+        self.links = Links(self.alarms, self.suppression, journal, world, lambda: run.running)
+        self.identities = self.links.identities
         self.consumers = Consumers(journal.board, self.alarms, self.commit)
         journal.on_mended = partial(self.alarms.tell, "gateway:journal")
         run.on_dropped = self._drop
@@ -294,21 +296,11 @@ class Line:
     # -- devices ---------------------------------------------------------------------------------
 
     def connected(self, device: str, identity: Mapping[str, str]) -> None:
-        self.identities[device] = identity
-        self._link(device, "device.connected", f"{device} is connected", {"identity": dict(identity)})
+        self.links.connected(device, identity)
+        self.commit()
 
     def lost(self, device: str, reason: str) -> None:
-        self._link(device, "device.lost", f"{device} was lost: {reason}", {"reason": reason})
-
-    def _link(self, device: str, kind: str, text: str, more: Mapping[str, Json]) -> None:
-        up = kind == "device.connected"
-        self._journal.note(kind, {"device": device, "text": text, **more}, batch=self.run.running)
-        self.suppression.link(device, up=up)
-        priority = self.suppression.priority(device)
-        self.alarms.stand(f"link:{device}", "" if up else text, subject=device, priority=priority)
-        self.alarms.review()
-        shown = {"connected": up, "since": str(self._world.time_ns()), **more}
-        self._journal.board.set(f"devices/{device}", shown)
+        self.links.lost(device, reason)
         self.commit()
 
     # -- the one timer ---------------------------------------------------------------------------
@@ -328,6 +320,7 @@ class Line:
         if findings:
             self._act(findings, wall_ns, mono_ns)
         self.holds.tick(mono_ns)
+        self.links.tick()
         self.alarms.review()
         self._watch_clock(mono_ns, wall_ns)
         if self.progress % KEEP_RULES_TICKS == 0:
@@ -346,19 +339,21 @@ class Line:
     def restore(
         self,
         load: Callable[[str], Mapping[str, Json]],
-        latches: Mapping[str, Json],
+        latches: Mapping[str, Json] | None,
         known: Collection[str],
         mono_ns: int,
     ) -> None:
         """What stood at the last stop stands again, latches first: no station starts before it knows its orders.
 
-        `load`: the state rows of a kind.  `latches`: the latch file, the second home of halts.  `known`: devices and
-        sinks there are; alarms of others are over.
+        `load`: the state rows of a kind.  `latches`: the latch file, the second home of halts; None: it is gone.
+        `known`: devices and sinks there are; alarms of others are over.
         """
         self.alarms.restore(load("alarm"))
-        self.holds.restore(load("halt"), latches, mono_ns, load("released"))
+        rows = load("halt")
+        self.holds.restore(rows, latches or {}, mono_ns, load("released"))
         self.run.rules.scales |= {device: (row[0], row[1]) for device, row in load("scale").items()}
         self.run.restore()
+        self.holds.compare(rows, latches, self.run.running)
         for halt in self.holds.standing.values():
             self._vouch(halt)
         self.alarms.drop_unknown(lambda name: name in self.run.rules or name in known)

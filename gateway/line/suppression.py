@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Final
 
+from gateway.line.alarms import LINK
 from gateway.line.rules import Rules
 from gateway.model import Priority, Quality, Scan
 from gateway.rules.base import RuleConfig
 
-LINK: Final = "link:"
 SETTLE_PERIODS: Final = 4
 LEAST_SETTLE_S: Final = 1.0
 _RANK: Final = {priority: rank for rank, priority in enumerate(Priority)}

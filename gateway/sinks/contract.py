@@ -22,6 +22,7 @@ KINDS: Final[dict[str, str]] = {
     "clock.stepped": "the wall clock was stepped by more than a second",
     "device.connected": "a device was reached; what it says of itself",
     "device.lost": "a device was lost, and why",
+    "device.flapping": "a device comes and goes: each turn of the last minute, `null` where it is not back",
     "alarm.raised": "an alarm began: value, limit, priority",
     "alarm.acknowledged": "a person saw it",
     "alarm.cleared": "its condition is gone",
@@ -73,6 +74,7 @@ KINDS: Final[dict[str, str]] = {
     "recipe.refused": "a recipe was changed during a batch: refused",
     "people.changed": "who may do what was changed",
     "command.refused": "somebody asked for what they may not do",
+    "store.differs": "at the start a file was sound, and not the one that was left: gone, or an older copy",
 }
 """Kinds of records: what each says."""
 

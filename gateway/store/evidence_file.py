@@ -127,6 +127,12 @@ class EvidenceFile:
         found = self.db.connection.execute("SELECT note FROM checkpoint ORDER BY size DESC LIMIT 1").get
         return str(found) if found else ""
 
+    def newest_sizes(self) -> tuple[int | None, int | None]:
+        """Of the newest checkpoint and of the one before it; None where there is none."""
+        rows = self.db.connection.execute("SELECT size FROM checkpoint ORDER BY size DESC LIMIT 2")
+        newest, before, *_ = (*(int(size) for (size,) in rows), None, None)
+        return newest, before
+
     def checkpoints(self, after: int, upto: int) -> list[tuple[int, str]]:
         """Size and note of those with after < size <= upto, smallest first."""
         sql = "SELECT size, note FROM checkpoint WHERE size > ? AND size <= ? ORDER BY size"

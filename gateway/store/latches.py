@@ -20,12 +20,15 @@ class LatchFile:
         self._path = path
         self.damaged = ""
         """What was wrong with the file that `read` found, and where it was put; empty: nothing."""
+        self.missing = False
+        """`read` found no file."""
 
     def read(self) -> dict[str, Json]:
         """What the file says; a damaged one is put aside, never a crash."""
         try:
             document = json.loads(self._path.read_bytes())
         except FileNotFoundError:
+            self.missing = True
             return {}
         except (ValueError, OSError, RecursionError) as error:
             self.damaged = f"{self._path.name} cannot be read ({error}); {self._put_aside()}"

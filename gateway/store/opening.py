@@ -58,6 +58,10 @@ class Opened(msgspec.Struct):
     signer: Signer
     quarantined: Quarantine | None = None
     failure: StoreError | None = None
+    began: bool = False
+    """There was no ledger here: a new one was begun, as at the first start of all."""
+    beside: str = ""
+    """What is wrong with the checkpoint that is kept beside the file: gone, damaged, an older one; empty: nothing."""
 
 
 def origin(gateway_id: str, ledger_id: str) -> str:
@@ -99,6 +103,7 @@ class _Opener:
         self._vfs, self._synchronous = vfs, synchronous
         self._path = folder / FILE
         self._key = key
+        self._beside = ""
 
     def open(self) -> Opened:
         tip = self._tip()
@@ -121,14 +126,17 @@ class _Opener:
             if file.fresh:
                 if tip is not None:
                     raise Damaged("the file is gone", 0)
-                return self._begin(file)
+                opened = self._begin(file)
+                opened.began, opened.beside = True, self._beside
+                return opened
             signer = self._signer(file.meta())
             if tip is not None and tip.origin != signer.name:
                 raise Damaged("another ledger's file is in its place", 0)
             suspect = self._folder / SUSPECT
             file.examine(signer.verifier, tip, whole=suspect.exists())
             suspect.unlink(missing_ok=True)
-            return Opened(file, file.meta()["ledger_id"], signer)
+            beside = self._beside or _behind(file, tip)
+            return Opened(file, file.meta()["ledger_id"], signer, beside=beside)
         except BaseException:  # boundary: whatever it was goes on, but no connection stays behind
             file.db.abandon()
             raise
@@ -198,6 +206,22 @@ class _Opener:
             return None
         except (VerifyError, UnicodeDecodeError) as error:
             log.warning("the checkpoint beside the ledger is damaged", file=str(path), reason=str(error))
-            set_aside(path)
+            self._beside = f"{TIP} was damaged ({error}); it was put aside as {set_aside(path).name}"
             return None
         return seen
+
+
+def _behind(file: EvidenceFile, tip: Checkpoint | None) -> str:
+    """Each checkpoint is kept beside the file as soon as it is in it: after a kill, the last but one may stand there.
+
+    An older one, or none, was taken away or put back, or could not be written: it witnesses nothing since.
+    """
+    newest, before = file.newest_sizes()
+    if before is None or (tip is not None and tip.size >= before):
+        return ""
+    if tip is None:
+        return f"{TIP} is gone: the ledger itself has checkpoints up to record {newest}, and nothing beside it says so"
+    return (
+        f"{TIP} is of record {tip.size}, the ledger was signed up to {newest}: an older copy was put in its place, or "
+        "it could not be written"
+    )

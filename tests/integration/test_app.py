@@ -220,6 +220,25 @@ def test_damaged_files_are_put_aside_and_told(tmp_path: Path) -> None:
         assert gateway.cli("alarms", "ack", "gateway:people", occurrence, who="tom")[0] == 0
 
 
+def test_files_that_were_taken_while_it_was_down_are_told(tmp_path: Path) -> None:
+    """Latch file and checkpoint gone, then the ledger: an alarm for each, and no start fails."""
+    with running(written(tmp_path)) as gateway:
+        gateway.stop()
+        gateway.again()
+        assert not [name for name in gateway.alarms() if name.endswith("-differs")], "nothing was taken"
+        gateway.stop()
+        (gateway.state / "latches.json").unlink()
+        (gateway.state / "evidence.checkpoint").unlink()
+        gateway.again()
+        told = {"gateway:latches-differs", "gateway:checkpoint-differs"}
+        gateway.until("both alarms", lambda: told <= set(gateway.alarms()))
+        gateway.stop()
+        for name in ("evidence.db", "evidence.checkpoint"):
+            (gateway.state / name).unlink()
+        gateway.again()
+        gateway.until("the alarm", lambda: "gateway:evidence-differs" in gateway.alarms())
+
+
 def test_a_line_that_cannot_record_is_judged_and_held_and_says_so(tmp_path: Path) -> None:
     """The store cannot be opened at all: no crash loop, status is answered, nothing is done, and it stops in order."""
     config = written(tmp_path)

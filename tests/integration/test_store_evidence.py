@@ -230,6 +230,59 @@ async def test_a_store_rolled_back_to_an_old_copy_is_noticed(tmp_path: Path) -> 
         assert store.ledger_id != ledger
 
 
+async def _signed(folder: Path, times: int) -> None:
+    async with evidence_in(folder) as store:
+        for number in range(times):
+            await store.submit([draft(number)]).committed
+            await store.sign_checkpoint("minute")
+
+
+async def _beside(folder: Path) -> str:
+    async with evidence_in(folder) as store:
+        assert store.quarantined is None
+        return store.beside
+
+
+async def test_a_checkpoint_file_that_is_gone_old_or_damaged_is_told(tmp_path: Path) -> None:
+    """The ledger is sound and goes on; that its witness was taken away or put back is said, once."""
+    tip = tmp_path / "evidence.checkpoint"
+    await _signed(tmp_path, 2)
+    old = tip.read_bytes()
+    await _signed(tmp_path, 3)
+    assert await _beside(tmp_path) == ""
+    tip.unlink()
+    assert "is gone" in await _beside(tmp_path)
+    assert await _beside(tmp_path) == "", "the close signed again"
+    tip.write_bytes(old)
+    assert "is of record 2, the ledger was signed up to 5" in await _beside(tmp_path)
+    tip.write_bytes(old[:-9] + b"xxxxxxxx\n")
+    assert "put aside as evidence.checkpoint.damaged-1" in await _beside(tmp_path)
+
+
+async def test_a_kill_between_signing_and_keeping_is_no_theft(tmp_path: Path) -> None:
+    """The last but one stands beside the file, or none after the very first: that is how a kill leaves it."""
+    tip = tmp_path / "evidence.checkpoint"
+    await _signed(tmp_path, 1)
+    tip.unlink()
+    assert await _beside(tmp_path) == ""
+    before = tip.read_bytes()
+    await _signed(tmp_path, 1)
+    tip.write_bytes(before)
+    assert await _beside(tmp_path) == ""
+
+
+async def test_a_ledger_that_was_begun_says_so(tmp_path: Path) -> None:
+    """The first start of all, and the one after somebody took ledger and checkpoint."""
+    for _ in range(2):
+        async with evidence_in(tmp_path) as store:
+            assert store.began
+            await store.submit([draft(0)]).committed
+        async with evidence_in(tmp_path) as store:
+            assert not store.began
+        for name in ("evidence.db", "evidence.checkpoint"):
+            (tmp_path / name).unlink()
+
+
 async def test_a_full_disk_degrades_and_recovers_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is lost and nothing answered while there is no room; with room again all is committed, in order."""
     monkeypatch.setattr("gateway.store.commits.RETRY_S", 0.02)

@@ -451,6 +451,71 @@ async def test_one_home_is_enough(tmp_path: Path, home: str) -> None:
         assert HOT in kit.disk.latches
 
 
+async def differing(kit: Kit) -> dict[str, Any]:
+    """What was told of the two homes at the start; it is an alarm, too."""
+    await asyncio.sleep(1)
+    (record,) = kit.records("store.differs")
+    assert kit.line.alarms.standing["gateway:latches-differs"].text == record["body"]["text"]
+    return dict(record["body"])
+
+
+async def test_a_latch_taken_out_of_the_file_is_told_and_holds(tmp_path: Path) -> None:
+    """Emptied while the gateway was down: the ledger knows what was open, the record names it, the machine is held."""
+    async with Kit(tmp_path) as first:
+        await heat(first)
+        await first.kill()
+        first.disk.latches.clear()
+        first.filler.held = False
+        kit = await first.again()
+        body = await differing(kit)
+
+        assert (body["only_ledger"], body["only_file"]) == ([HOT], [])
+        assert kit.filler.held
+        assert HOT in kit.disk.latches
+
+
+async def test_an_older_latch_file_put_back_is_told_and_holds(tmp_path: Path) -> None:
+    """A copy of before the release: it says whose release the ledger knows, and it holds until it is released again."""
+    async with Kit(tmp_path) as first:
+        await heat(first)
+        copy = dict(first.disk.latches)
+        await heat(first, 62.0)
+        await acknowledge(first)
+        await release(first)
+        await asyncio.sleep(0.5)
+        await first.kill()
+        first.disk.latches = copy
+        kit = await first.again()
+        body = await differing(kit)
+
+        assert body["only_file"] == [HOT]
+        assert "released at version 1, by the ledger" in body["text"]
+        assert kit.filler.held
+
+
+async def test_a_latch_file_that_is_gone_is_told(tmp_path: Path) -> None:
+    """Also where no latch was open: it is there from the first record on."""
+    async with Kit(tmp_path) as first:
+        await first.begin()
+        await first.kill()
+        first.disk.latches = None
+        kit = await first.again()
+        body = await differing(kit)
+
+        assert body["gone"]
+        assert kit.records("store.differs")[0]["batch"] == "B1"
+
+
+async def test_two_homes_that_agree_say_nothing(tmp_path: Path) -> None:
+    """An ordinary restart under a latch, confirmed or not."""
+    async with Kit(tmp_path) as first:
+        await heat(first)
+        kit = await first.again()
+        await asyncio.sleep(1)
+
+        assert not kit.records("store.differs")
+
+
 async def test_the_newest_version_of_both_homes_wins(tmp_path: Path) -> None:
     """A file that could not be written for a while does not bring an old version back."""
     async with Kit(tmp_path) as first:
