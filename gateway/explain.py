@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from textwrap import fill
 from typing import Any, Final
 
-from gateway.config.check import until_told, worst_case
 from gateway.config.derived import Virtual
 from gateway.config.model import SPECIMEN_BATCH, RawRule, Settings, resolve_rule
 from gateway.config.patterns import matching
+from gateway.config.worst import until_told, worst_case
 from gateway.derive.base import DerivedConfig
 from gateway.derive.expr import ExprConfig
 from gateway.derive.rate import RateConfig

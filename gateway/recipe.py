@@ -142,7 +142,7 @@ class Recipe(Frozen):
     gates: dict[GateName, GateRule] | None = None
     """What must hold before the start.  Without it: whatever the recipe itself gives a gate to go by."""
     yields: Yield
-    reconcile: Reconcile = Reconcile()
+    reconcile: Reconcile = Field(default_factory=Reconcile)
 
     @field_validator("plans", mode="after")
     @classmethod

@@ -17,7 +17,7 @@ import structlog
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from gateway.config.check import Row
+    from gateway.config.worst import Row
 
 SWITCH_S: Final = 0.0005
 """Python's lock changes hands after so long: what a reading or a halt waits for a thread of the stores at most."""

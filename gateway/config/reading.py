@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from gateway.config import yaml as config_yaml
-from gateway.config.check import Row, cross, worst_case
+from gateway.config.check import cross
 from gateway.config.explain import explain, hint
 from gateway.config.kinds import House, Kinds
 from gateway.config.model import (
@@ -40,6 +40,7 @@ from gateway.config.patterns import named
 from gateway.config.profiles import SiteProfiles
 from gateway.config.schema import schema
 from gateway.config.secrets import Secrets
+from gateway.config.worst import Row, worst_case
 from gateway.config.yaml import Where
 from gateway.drivers.base import DriverConfig
 from gateway.drivers.profiles.profile import site

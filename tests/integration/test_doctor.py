@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from typer.testing import CliRunner
 
-from gateway.cli.main import app
+from gateway.cli.terminal import app
 from gateway.doctor import files, machine, network
 from gateway.doctor.finding import Finding, Job, aside, examine
 from gateway.drivers.modbus.kind import ModbusConfig

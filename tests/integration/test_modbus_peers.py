@@ -18,7 +18,7 @@ import pytest
 from serial_peers import PtyLine
 from typer.testing import CliRunner
 
-from gateway.cli.main import app
+from gateway.cli.terminal import app
 from gateway.drivers.modbus.kind import ModbusConfig
 from gateway.errors import DeviceError
 from gateway.model import HaltOrder

@@ -14,7 +14,7 @@ import yaml
 from asyncua import Client, ua
 from typer.testing import CliRunner
 
-from gateway.cli.main import app
+from gateway.cli.terminal import app
 from gateway.drivers.opcua import browse as opcua_browse
 from gateway.drivers.opcua.kind import OpcUaConfig
 from gateway.drivers.opcua.security import ensure_certificate

@@ -12,7 +12,7 @@ from line_kit import HOUSE, LINE, OPERATOR, RECIPE, Kit
 from typer.testing import CliRunner
 
 from gateway.cli.alarms import moment_ns
-from gateway.cli.main import app
+from gateway.cli.terminal import app
 from gateway.config.reading import load
 from gateway.console.metrics import AlarmMetrics
 from gateway.errors import ConfigError, LinegateError

@@ -10,7 +10,7 @@ import pytest
 from backtest_kit import DEVICES, RULES, START, S, at, iso, line, ramp, replay, said, store, wide
 from typer.testing import CliRunner
 
-from gateway.cli.main import app
+from gateway.cli.terminal import app
 from gateway.config.reading import load
 from gateway.errors import LinegateError
 from gateway.model import Scan, TagSet, TagSpec

@@ -17,7 +17,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from gateway.cli.main import app
+from gateway.cli.terminal import app
 from gateway.drivers.balance.kind import SCHEMES, BalanceConfig
 from gateway.drivers.balance.listen import QUESTIONS, opinions, settings, shown, verdict
 from gateway.drivers.transport import parse_url

@@ -19,7 +19,7 @@ import typer
 import yaml
 from typer.core import TyperGroup
 
-from gateway.cli.main import app
+from gateway.cli.terminal import app
 from gateway.commands.commands import COMMANDS
 from gateway.drivers.base import DriverConfig
 from tests.contract.driver_suite import DriverSuite

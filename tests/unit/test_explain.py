@@ -10,7 +10,7 @@ from backtest_kit import line
 from rules_kit import CONTEXT
 from typer.testing import CliRunner
 
-from gateway.cli.main import app
+from gateway.cli.terminal import app
 from gateway.config.derived import KINDS as DERIVED
 from gateway.config.kinds import House
 from gateway.config.reading import load

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from gateway.cli.main import app
+from gateway.cli.terminal import app
 from gateway.config.reading import check, load
 from gateway.drivers.profiles import columns
 from gateway.drivers.profiles.map_import import import_map
