@@ -258,12 +258,12 @@ _MARKS: Final = {
     "clock.stepped": "the wall clock was stepped",
     "telemetry.shed": "telemetry was shed",
     "store.quarantined": "a damaged store was put aside",
+    "store.differs": "a file was not the one that was left",
     "gateway.started": "the gateway was started again during the run",
 }
 
 
 def _marks(log: Log) -> Iterator[Finding]:
-    "store.differs": "a file was not the one that was left",
     """Things that happened to the gateway itself; a start before the run is no finding."""
     for record in log.of(*_MARKS):
         time, body = int(record["time"]), record["body"]

@@ -71,10 +71,10 @@ KINDS: Final[dict[str, str]] = {
     "telemetry.root": "Merkle root over the telemetry stored since the last one",
     "telemetry.shed": "telemetry that had to go before every sink had it: an exact gap",
     "store.quarantined": "a damaged store was put aside; what is missing",
+    "store.differs": "at the start a file was sound, and not the one that was left: gone, or an older copy",
     "recipe.refused": "a recipe was changed during a batch: refused",
     "people.changed": "who may do what was changed",
     "command.refused": "somebody asked for what they may not do",
-    "store.differs": "at the start a file was sound, and not the one that was left: gone, or an older copy",
 }
 """Kinds of records: what each says."""
 
