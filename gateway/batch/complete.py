@@ -73,7 +73,7 @@ def _checks(log: Log) -> Iterator[Finding]:
     for story in log.checks:
         indexes, what = tuple(story.indexes), _check_name(story)
         if story.missed is not None:
-            done = " and done late" if story.judged is not None else ""
+            done = f"; done late: {story.body['state']}" if story.judged is not None else ""
             yield Finding("check.missed", f"{what} was missed{done}", indexes)
         elif story.judged is not None and story.body.get("late"):
             yield Finding("check.late", f"{what} was done late", indexes)
@@ -81,10 +81,15 @@ def _checks(log: Log) -> Iterator[Finding]:
             taken = len(story.body.get("samples", ()))
             yield Finding("check.open", f"{what} was never judged: {taken} of {story.body['n']} samples in", indexes)
         if story.judged is not None and story.body["state"] == "indeterminate":
-            why = story.body.get("text") or "it proves neither"
+            why = _text(story) or "it proves neither"
             yield Finding("check.indeterminate", f"{what} is indeterminate: {why}", indexes)
         if story.judged is not None and story.body["state"] == "failed":
-            yield Finding("check.failed", f"{what} failed: {story.body.get('text') or 'out of limits'}", indexes)
+            yield Finding("check.failed", f"{what} failed: {_text(story) or 'out of limits'}", indexes)
+
+
+def _text(story: CheckStory) -> str:
+    """What its verdict said, without its name, which stands before it."""
+    return str(story.body.get("text") or "").removeprefix(f"check {story.check}: ")
 
 
 def _check_name(story: CheckStory) -> str:

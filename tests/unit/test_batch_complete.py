@@ -314,4 +314,4 @@ def test_a_check_done_after_it_was_missed_is_one_finding(story: Story) -> None:
 
     (only,) = findings(story.records)
     assert (only.kind, check.late) == ("check.missed", True)
-    assert only.text.endswith("was missed and done late")
+    assert only.text.endswith("was missed; done late: passed")
