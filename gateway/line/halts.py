@@ -221,7 +221,7 @@ class Holds:
         """Take the latch off the line's state and note who did it; the station hears of it only by `let_go`."""
         if self.standing.pop(halt.id, None) is None:
             raise Refused("no_such_halt", f"{halt.id} was released meanwhile")
-        self._say()
+        self.say()
         self._since.pop(halt.id, None)
         self._lefts.pop(halt.id, None)
         self._untold.discard(halt.id)
@@ -264,7 +264,7 @@ class Holds:
         self._changed.add(halt.id)
 
     def _record(self, kind: str, halt: Halt, **more: Json) -> None:
-        self._say()
+        self.say()
         self._note(kind, halt, **more)
 
     def _note(self, kind: str, halt: Halt, **more: Json) -> None:
@@ -305,7 +305,7 @@ class Holds:
 
     def _gather(self) -> None:
         """Before a commit: what was requested, the changed rows, and the picture of all that stand."""
-        self._say()
+        self.say()
         if not self._changed:
             return
         for halt_id in self._changed:
@@ -316,7 +316,8 @@ class Holds:
             self._keep_file()
         self.show()
 
-    def _say(self) -> None:
+    def say(self) -> None:
+        """Note what was requested; before anything that follows from it."""
         unsaid, self._unsaid = self._unsaid, []
         for halt, anew in unsaid:
             self._note("halt.requested", halt)

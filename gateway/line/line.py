@@ -169,6 +169,7 @@ class Line:
         """Before a commit: what the findings since the last one mean: alarms, checks, weighings, rule states."""
         if not self._unnoted:
             return
+        self.holds.say()
         unnoted, self._unnoted = self._unnoted, []
         for findings, by in unnoted:
             for finding in findings:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from functools import cache
+from typing import Final, cast
 
 from gateway.drivers.base import Device, DriverConfig, Haltable
 from gateway.errors import DeviceError, NotHeld
@@ -78,14 +79,14 @@ class Orders:
         order = standing.order
         standing.tries += 1
         standing.next_try = loop.time() + (0.0 if standing.tries < TRIES else SLOW_S)
-        if not isinstance(device, Haltable):
+        if not _can_halt(type(device)):
             standing.next_try = loop.time() + SLOW_S
             self._line.not_held(order.id, f"{self._name} has no way to be held")
             return
         self._line.commanded(order.id)
         try:
             async with asyncio.timeout(self._config.halt_budget_s + GRACE_S):
-                proof = await device.halt(order)
+                proof = await cast("Haltable", device).halt(order)
         except TimeoutError:
             self._line.not_held(order.id, f"no read-back within {self._config.halt_budget_s:g} s")
             raise DeviceError(f"{self._config.address()} did not answer to a halt") from None
@@ -108,3 +109,9 @@ class Orders:
             except TimeoutError:
                 raise DeviceError(f"{self._config.address()} did not answer within {budget_s:g} s") from None
         self._withdraw = False
+
+
+@cache
+def _can_halt(kind: type[Device]) -> bool:
+    """Asked once a kind: a look through a protocol's members is some of the time a halt takes."""
+    return issubclass(kind, Haltable)
