@@ -23,6 +23,7 @@ from gateway.model import Json
 from gateway.recipe import Recipe
 from gateway.rules.base import RuleConfig
 from gateway.rules.explained import explained, listed
+from gateway.surroundings import all_alarms, chart, hiding, watched
 from gateway.units import duration_text
 
 WIDTH: Final = 110
@@ -46,6 +47,7 @@ def explanation(settings: Settings) -> str:
         parts += [f"Halts {device}" if device else "Halts nothing: warnings and alarms", *groups[device]]
     if settings.derived:
         parts += ["Derived tags", *(_virtual(name, each) for name, each in settings.derived.items())]
+    parts += ["All alarms", _wrapped(all_alarms(settings), 2)]
     return "\n\n".join(parts)
 
 
@@ -93,10 +95,11 @@ def _sentences(settings: Settings, rule: RawRule, config: RuleConfig, recipe: Re
     said = explained(config, settings.rule_context(recipe, None))
     yield said.what
     yield from _matches(settings, config)
+    yield from chart(settings, config, recipe)
     for text in _reactions(settings, rule, config, recipe):
         yield f"Reaction at worst: {text}"
-    yield f"If its input dies: {said.dies}"
-    yield from _design(config)
+    yield f"If its input dies: {said.dies} {watched(settings, rule.name, config, recipe)}".rstrip()
+    yield from hiding(config)
     if config.needs_batch:
         yield "Judges only while a batch runs."
     if config.text:
@@ -110,24 +113,13 @@ def _matches(settings: Settings, config: RuleConfig) -> Iterator[str]:
         yield f"A rule for each of {len(found)}: {', '.join(found[:_SHOWN])}{more}."
 
 
-def _design(config: RuleConfig) -> Iterator[str]:
-    """What its alarm's design hides, and keeps; a halt is never hidden."""
-    if config.suppressed_by:
-        yield f"Its alarm is recorded and not shown while {listed(config.suppressed_by, 'or')} stands."
-    if config.suppressed_unless:
-        states = listed([str(each) for each in config.suppressed_unless_states], "or")
-        yield f"Its alarm is recorded and not shown unless {config.suppressed_unless} is true, or {states}."
-    if config.latched:
-        yield "Its alarm stays until it is reset."
-
-
 def _reactions(settings: Settings, rule: RawRule, config: RuleConfig, recipe: Recipe | None) -> Iterator[str]:
     """To the machine's own word that it stands; for a rule that halts nothing, until it is told."""
     rows = [row for row in worst_case(settings, recipe) if row.rule == rule.name]
     for row in rows:
         promised = f", promised {duration_text(row.deadline_s)}" if row.deadline_s is not None else ""
         yield f"{row.sum} from {row.measures} until {row.halts} stands{promised}."
-    told = None if rows else until_told(settings, rule.name, config)
+    told = None if rows or config.kind == "spc" else until_told(settings, rule.name, config)
     if told is not None:
         yield f"{told.sum} from {told.measures} until it is told."
 
@@ -170,9 +162,11 @@ def _derived(config: DerivedConfig) -> str:
 
 def _viscosity(config: Any) -> str:
     model = config.model
+    by = f" ({model.fitted})" if model.fitted else ""
+    seen = listed([config.temperature, *([f"the density {config.density}"] if config.density else [])], "and")
     return (
-        f"{config.viscosity} as it would be at {config.at.value:g} {config.at.unit}, by {config.temperature} and the "
-        f"fitted model {model.kind}; no value outside the temperatures it was fitted for."
+        f"{config.viscosity} as it would be at {config.at.value:g} {config.at.unit}, by {seen} and "
+        f"the model {model.kind}{by}; no value outside {model.low:g} to {model.high:g} Cel, for which it was fitted."
     )
 
 

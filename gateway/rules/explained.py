@@ -23,6 +23,7 @@ from gateway.rules.match import MatchConfig
 from gateway.rules.sampling import SamplingConfig
 from gateway.rules.scale import TIMES
 from gateway.rules.spc.rule import SpcConfig
+from gateway.rules.spc.told import patterns
 from gateway.rules.stale import StaleConfig
 from gateway.units import duration_text
 
@@ -162,6 +163,11 @@ def _sampling(config: SamplingConfig, context: RuleContext) -> Said:
         f"{_means(plan.indeterminate, config, config.alarm)}. After a recalibration the next "
         f"{context.verification_units} units are all checked."
     )
+    if config.weight is not None or config.tags:
+        what += f" A take lapses where nothing was measured {duration_text(config.take_within_s)} after it."
+    if config.running is not None:
+        states = listed([str(each) for each in config.running_states], "or")
+        what += f" The machine runs while {config.running} is {states}."
     if plan.reweigh:
         what += f" A sample may be weighed again, at most {plan.reweigh} in a check, with a reason."
     if config.scale is not None:
@@ -199,7 +205,10 @@ def _characteristic(one: Characteristic, config: SamplingConfig) -> str:
     tared = f", tare {one.tare.mode}" if one.tare is not None else ""
     mean = ""
     if one.mean is not None:
-        mean = f", mean {_span(one.mean.low, one.mean.high, unit)}"
+        warned = _beyond(one.mean.warn_low, one.mean.warn_high, unit)
+        mean = f", mean {_span(one.mean.low, one.mean.high, unit)}" + (f" ({warned} is a warning)" if warned else "")
+    if one.uncertainty is not None:
+        mean += f", uncertainty {_amount(one.uncertainty, unit)} (k = 2): nearer to a limit proves neither"
     fails = f", fails beyond {one.fails_at}" if len(sets) > 1 or one.fails_at != "action" else ""
     return f"{one.name} {where}{tared}, {target}{', '.join(sets)}{mean}{fails}"
 
@@ -216,17 +225,21 @@ def _spc(config: SpcConfig, context: RuleContext) -> Said:
     if config.process is not None:
         limits = f"centre {config.process.center:g}, sigma {config.process.sigma:g}, given"
     elif config.phase is not None:
-        limits = f"limits found in phase {config.phase.name!r} over {config.phase.points} points, then frozen"
+        limits = f"limits found in phase {config.phase.name!r} over {config.phase.points} points (silent until then), "
+        limits += "then frozen"
     else:
         limits = f"usual share {config.share:g}, given"
-    terms = f", rules {listed(config.runs, 'and')}"
+    terms = ""
     if config.chart == "ewma":
         terms = f", weight {config.ewma.weight:g}, limits at {config.ewma.width:g} sigma ({config.ewma.limits})"
     elif config.chart == "cusum":
-        terms = f", slack {config.cusum.slack:g}, decision {config.cusum.decision:g} sigma"
-    return Said(
-        f"Chart {config.chart} of {source}: {limits}{terms}. A signal {_severe(config, word, config.alarm)}.", dies
-    )
+        fast = ", sums begin at half of it" if config.cusum.fast else ""
+        terms = f", slack {config.cusum.slack:g}, decision {config.cusum.decision:g} sigma{fast}"
+    what = f"Chart {config.chart} of {source}: {limits}{terms}. A signal {_severe(config, word, config.alarm)}: "
+    what += f"{patterns(config)}. It goes with the next point that completes none."
+    if config.of is not None:
+        what += f" A recalibration of {config.of} begins patterns anew; limits stay."
+    return Said(what, dies)
 
 
 EXPLAINED: Final[Mapping[type[RuleConfig], tuple[Callable[[Any, RuleContext], Said], frozenset[str]]]] = {

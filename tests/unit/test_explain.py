@@ -85,13 +85,66 @@ def test_the_demonstration_line_to_the_letter() -> None:
         ),
         (
             "{kind: spc, input: oven/power, every: 10s, n: 1, chart: i-mr, process: {center: 50, sigma: 2}}",
-            "10s apart to a point: centre 50, sigma 2, given, rules western-electric. A signal is a warning (low).",
+            "10s apart to a point: centre 50, sigma 2, given. A signal is a warning (low): a point beyond 3 sigma",
+        ),
+        (
+            "{kind: spc, input: oven/power, every: 10s, n: 1, chart: i-mr, process: {center: 50, sigma: 2}}",
+            "Control limits: single value 44 to 56 %; moving range up to 7.372 %. Speaks at worst: 1s period + 500ms",
+        ),
+        (
+            "{kind: spc, input: oven/power, every: 10s, n: 1, chart: i-mr, process: {center: 50, sigma: 2}}",
+            "after the last value of a point, and a point takes 10s; its longest pattern takes 8 points.",
+        ),
+        (
+            "{kind: spc, input: oven/power, n: 4, chart: xbar-s, process: {center: 50, sigma: 2}, runs: we1}",
+            "(we1); the standard deviation beyond its limits. It goes with the next point that completes none.",
+        ),
+        (
+            "{kind: spc, input: oven/power, n: 4, chart: xbar-s, process: {center: 50, sigma: 2}, runs: we1}",
+            "Control limits: mean of 4, 47 to 53 %; standard deviation up to 4.175 %. Speaks at worst: 1s period",
+        ),
+        (
+            "{kind: spc, input: oven/power, every: 10s, n: 4, chart: ewma, process: {center: 50, sigma: 2}}",
+            "completes none. Control limits: average 49.013 to 50.987 %, narrower at first.",
+        ),
+        (
+            "{kind: spc, input: oven/power, every: 10s, n: 4, chart: cusum, process: {center: 50, sigma: 2}}",
+            "Control limits: target 50 %, sums of what is beyond 0.5 % of it; each up to 5 %.",
+        ),
+        (
+            "{kind: spc, input: oven/power, every: 10s, n: 4, chart: xbar-r, phase: {name: trial}, runs: [we4]}",
+            "limits found in phase 'trial' over 25 points (silent until then), then frozen. A signal is",
+        ),
+        (
+            "{kind: limit, input: oven/power, limits: {unit: '%', low: 5}, latched: true}",
+            "Its alarm latches: it stands until it was acknowledged and reset, also when the condition is gone.",
+        ),
+        (
+            "{kind: limit, input: oven/power, limits: {unit: '%', low: 5}, suppressed_by: [other, 'link:press']}",
+            "Its alarm is recorded and not shown while other stands, or press is away.",
+        ),
+        (
+            "{kind: limit, input: oven/power, limits: {unit: '%', low: 5}, suppressed_unless: oven/open, halt: press}",
+            "unless oven/open is true, or 6. That hides no halt: press is held all the same, and then",
+        ),
+        (
+            "{kind: limit, input: oven/power, limits: {unit: '%', low: 5}, bad_input: ignore}",
+            "and what stood goes on standing. Watched by other.",
+        ),
+        (
+            "{kind: limit, input: press/force, limits: {unit: V, low: 5}, bad_input: ignore}",
+            "and what stood goes on standing. Of press only a lost link is told.",
+        ),
+        (
+            "{kind: limit, input: oven/power, limits: {unit: '%', low: 5}}",
+            "A person may shelve an alarm for at most 8h, maintenance may take one out of service",
         ),
     ],
 )
 def test_a_rule_in_a_sentence(tmp_path: Path, rule: str, expected: str) -> None:
     """Limits with their units, delays, what it means, how long it takes, what a dead input does."""
-    assert expected in said(tmp_path, f"rules:\n  it: {rule}\n")
+    other = "other: {kind: stale, input: oven, after: 60s}"
+    assert expected in said(tmp_path, f"rules:\n  it: {rule}\n  {other}\n")
 
 
 def test_rules_stand_by_the_device_they_halt(tmp_path: Path) -> None:
@@ -106,6 +159,7 @@ rules:
     assert [each for each in text.splitlines() if each and not each.startswith(" ")] == [
         "Halts press",
         "Halts nothing: warnings and alarms",
+        "All alarms",
     ]
     assert text.index("held (stale)") < text.index("Halts nothing") < text.index("told (stale)")
 
