@@ -6,12 +6,15 @@ which every judge says that they do nothing (`Resting`); `every_tick` leaves non
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
 from gateway.backtest.ruleset import Ruleset
 from gateway.derive.deriver import Derived
-from gateway.model import Finding, Scan, Tick
+from gateway.errors import Refused
+from gateway.model import CheckChange, Finding, Scan, Tick
+from gateway.rules.sampling import SamplingConfig
 
 GRID_NS: Final = 100_000_000
 _TICK: Final = Tick()
@@ -34,12 +37,31 @@ class Player:
         self._ticked_ns: int | None = None
         self._next_ns = 0
         self.ticks = 0
+        self._entries = deque(rules.entries)
+        """What people brought, still to come."""
+        self._ended_ns = rules.ended_ns
+        self._plans = frozenset(name for name, each in rules.configs.items() if isinstance(each, SamplingConfig))
+        self.refused = 0
+        """Takes and entries that fitted nothing."""
+        self.why_refused = ""
 
     def take(self, scan: Scan) -> None:
         """Ticks that were due before it; then it is judged, and after it what is computed from it."""
         if scan.mono_ns >= self._next_ns:
             self._tick_before(scan.mono_ns)
+        if self._entries and self._entries[0][0] <= scan.time_ns:
+            self._enter_before(scan)
         self._judge(scan)
+
+    def _enter_before(self, scan: Scan) -> None:
+        """What was brought before this scan was seen."""
+        while self._entries and self._entries[0][0] <= scan.time_ns:
+            wall_ns, entry = self._entries.popleft()
+            try:
+                self._told(scan.mono_ns, self._engine.judge(entry, scan.mono_ns, wall_ns))
+            except Refused as refusal:  # other rules ask for other samples
+                self.refused += 1
+                self.why_refused = self.why_refused or f"{entry.rule}: {refusal}"
 
     def _judge(self, scan: Scan) -> None:
         now_ns = scan.mono_ns
@@ -74,8 +96,15 @@ class Player:
         return max(next_ns, until_ns + -until_ns % GRID_NS)
 
     def _told(self, now_ns: int, findings: Sequence[Finding]) -> None:
+        """A plan ends with its batch: what was open then is not missed."""
+        over = self._ended_ns is not None and now_ns > self._ended_ns
         for finding in findings:
-            self._tell(now_ns, finding)
+            if not over or _rule(finding) not in self._plans:
+                self._tell(now_ns, finding)
+
+
+def _rule(finding: Finding) -> str:
+    return finding.check.rule if isinstance(finding, CheckChange) else finding.rule
 
 
 def _derived(made: Derived, source: Scan) -> Scan:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
 import msgspec
 
+from gateway.backtest.taken import Evidence
 from gateway.backtest.terms import Notes, Wish
 from gateway.config.derived import Virtual
 from gateway.config.model import RawRule, Settings, resolve_rule
 from gateway.config.patterns import members
 from gateway.derive.deriver import Deriver, watched
 from gateway.errors import ConfigError, LinegateError
-from gateway.model import Json
+from gateway.model import Entry, Json
 from gateway.recipe import Recipe
 from gateway.rules.base import Checking, Judge, RuleConfig, RuleContext
 from gateway.rules.engine import Engine
+from gateway.rules.sampling import SamplingConfig
 
 NUMBER: Final = "replay"
 """Of a batch whose number nobody gave."""
@@ -38,6 +40,10 @@ class Ruleset(msgspec.Struct, frozen=True):
     """Rule -> why it does not judge."""
     recipe: Recipe | None
     context: RuleContext
+    entries: Sequence[tuple[int, Entry]] = ()
+    """(wall time, what was brought), in the order of time."""
+    ended_ns: int | None = None
+    """When the batch of the entries was completed."""
 
 
 def paced(settings: Settings, periods_s: Mapping[str, float]) -> Settings:
@@ -76,10 +82,20 @@ def recipe_of(settings: Settings, wish: Wish, notes: Notes) -> Recipe | None:
     return None
 
 
-def ruleset(settings: Settings, tags: Tags, wish: Wish, notes: Notes) -> Ruleset:
-    """What judges this data.  ConfigError: the recipe does not fit; LinegateError: nothing is left to judge."""
+def ruleset(settings: Settings, tags: Tags, wish: Wish, notes: Notes, found_there: Evidence | None = None) -> Ruleset:
+    """What judges this data.  ConfigError: the recipe does not fit; LinegateError: nothing is left to judge.
+
+    `found_there`: what the evidence beside the data holds; its batch's facts and recipe stand where none were given.
+    """
+    there = found_there or Evidence()
+    made_by = str(there.facts.get("recipe", "")).partition("@")[0]
+    if not wish.recipe and made_by in settings.recipes():
+        wish = msgspec.structs.replace(wish, recipe=made_by)
+        notes.say(f"recipe {made_by}, which the batch was made by")
     recipe = recipe_of(settings, wish, notes)
-    batch = {"number": NUMBER, **wish.batch} if wish.batch else None
+    known = {**there.facts, **wish.batch}
+    batch = {"number": NUMBER, **known} if known else None
+    sampled = there.rules()
     context = settings.rule_context(recipe, str(batch["number"]) if batch else None)
     judges: dict[str, Judge] = {}
     configs: dict[str, RuleConfig] = {}
@@ -91,8 +107,8 @@ def ruleset(settings: Settings, tags: Tags, wish: Wish, notes: Notes) -> Ruleset
                 left_out[name] = unknown
                 continue
             judge = found.build(name, context)
-            if isinstance(judge, Checking) and not wish.checks:
-                left_out[name] = "its takes and entries are no telemetry (--checks judges it all the same)"
+            if isinstance(judge, Checking) and not wish.checks and name not in sampled:
+                left_out[name] = "the data hold no takes and entries for it (--checks judges it all the same)"
                 continue
             judges[name], configs[name] = judge, found
     left_out |= {n: why for n, c in configs.items() if (why := _lone(c, configs))}
@@ -105,7 +121,9 @@ def ruleset(settings: Settings, tags: Tags, wish: Wish, notes: Notes) -> Ruleset
     if deriver is not None:
         deriver.begin(context.batch)
     kept = {name: each for name, each in configs.items() if name in judges}
-    return Ruleset(settings.path.name, settings, engine, deriver, kept, left_out, recipe, context)
+    entries = there.entries({name: each for name, each in kept.items() if isinstance(each, SamplingConfig)})
+    made = Ruleset(settings.path.name, settings, engine, deriver, kept, left_out, recipe, context)
+    return msgspec.structs.replace(made, entries=entries, ended_ns=there.ended_ns)
 
 
 def _resolved(

@@ -18,6 +18,7 @@ from gateway.backtest.ruleset import Ruleset, paced, ruleset
 from gateway.backtest.stored import Stored
 from gateway.backtest.story import Story
 from gateway.backtest.table import open_table
+from gateway.backtest.taken import evidence
 from gateway.backtest.terms import S_NS, Notes, Source, Wish
 from gateway.config.model import Settings
 from gateway.errors import LinegateError
@@ -92,7 +93,7 @@ def _play(
     sources = [_opened(path, settings, wish, notes) for path in wish.data]
     periods = periods_s(settings.devices, steps_s(sources), notes)
     settings = paced(settings, periods)
-    rules = ruleset(settings, _tags(sources), wish, notes)
+    rules = ruleset(settings, _tags(sources), wish, notes, evidence(wish.data, wish, notes))
     flow = Flow(sources, _lasts(settings, wish), notes, wish.since_ns, wish.until_ns)
     story = Story(rules.configs)
     curves = Curves(settings.tagsets, watched(rules)) if charts else None
@@ -108,6 +109,8 @@ def _play(
     began_s = time.perf_counter()
     for scan in _paced(_shown(flow, flow, watch, TELL_EACH if speed is None else 1), speed):
         player.take(scan)
+    if player.refused:
+        notes.say(f"{player.refused} takes or entries fit no check under these rules; the first: {player.why_refused}")
     story.end(flow.last_ns)
     if watch is not None:
         watch.at(flow.values, flow.last_ns)

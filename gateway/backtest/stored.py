@@ -128,26 +128,33 @@ class Stored:
 
     @contextmanager
     def _open(self) -> Iterator[apsw.Connection]:
-        """Read only.  Where SQLite's log stands beside the file (a gateway runs, or was killed): a copy of both."""
-        log = self._path.with_name(f"{self._path.name}-wal")
-        try:
-            with tempfile.TemporaryDirectory(prefix="linegate-replay-") as folder:
-                path, mode = self._path, "immutable=1"
-                if log.exists() and log.stat().st_size:
-                    path, mode = _copied(self._path, log, Path(folder)), "mode=rw"
-                flags = apsw.SQLITE_OPEN_URI | (
-                    apsw.SQLITE_OPEN_READONLY if mode == "immutable=1" else apsw.SQLITE_OPEN_READWRITE
-                )
-                connection = apsw.Connection(f"{path.absolute().as_uri()}?{mode}", flags=flags)
-                try:
-                    connection.execute(
-                        "SELECT first, hash, vals, first_ns, last_ns, blob FROM batch LIMIT 0"
-                    ).fetchall()
-                    yield connection
-                finally:
-                    connection.close(force=True)
-        except (apsw.Error, OSError) as error:
-            raise LinegateError(f"{self._path}: is no telemetry store that can be read: {error}") from None
+        with opened(self._path, _PROBE, "telemetry") as connection:
+            yield connection
+
+
+_PROBE: Final = "SELECT first, hash, vals, first_ns, last_ns, blob FROM batch LIMIT 0"
+
+
+@contextmanager
+def opened(path: Path, probe: str, what: str) -> Iterator[apsw.Connection]:
+    """A store, read only.  Where SQLite's log stands beside it (a gateway runs, or was killed): a copy of both."""
+    log = path.with_name(f"{path.name}-wal")
+    try:
+        with tempfile.TemporaryDirectory(prefix="linegate-replay-") as folder:
+            place, mode = path, "immutable=1"
+            if log.exists() and log.stat().st_size:
+                place, mode = _copied(path, log, Path(folder)), "mode=rw"
+            flags = apsw.SQLITE_OPEN_URI | (
+                apsw.SQLITE_OPEN_READONLY if mode == "immutable=1" else apsw.SQLITE_OPEN_READWRITE
+            )
+            connection = apsw.Connection(f"{place.absolute().as_uri()}?{mode}", flags=flags)
+            try:
+                connection.execute(probe).fetchall()
+                yield connection
+            finally:
+                connection.close(force=True)
+    except (apsw.Error, OSError) as error:
+        raise LinegateError(f"{path}: is no {what} store that can be read: {error}") from None
 
 
 def _copied(path: Path, log: Path, folder: Path) -> Path:

@@ -49,7 +49,7 @@ def replay(
     gap: Annotated[str, typer.Option(help="a device without a scan for so long is away: 30s")] = "",
     speed: Annotated[str, typer.Option(help="max, or times the data's own pace")] = "max",
     checks: Annotated[
-        bool, typer.Option("--checks", help="judge sampling plans, although nobody takes samples")
+        bool, typer.Option("--checks", help="judge sampling plans also where the data hold no takes")
     ] = False,
     jsonl: Annotated[str, typer.Option(help="where the lines of JSON go; - is standard output")] = "-",
     report: Annotated[Path | None, typer.Option(help="write a page with charts")] = None,

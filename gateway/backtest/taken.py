@@ -1,0 +1,140 @@
+"""What people brought to checks, from the evidence beside a telemetry store: takes, entries, recalibrations.
+
+Telemetry has the weights; which unit lay on the balance, and for which plan, stands in the ledger.  A replay gives it
+to the rules at its time: a take just before the scan whose weight it bound then, so that it binds the same one again,
+to whatever check of that rule is open under the rules that are replayed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from gateway.backtest.stored import opened
+from gateway.backtest.terms import Notes, Wish
+from gateway.errors import LinegateError
+from gateway.model import Entry, Json
+from gateway.rules.sampling import SamplingConfig
+
+FILE: Final = "evidence.db"
+_KINDS: Final = (
+    "batch.ordered",
+    "batch.completed",
+    "check.taken",
+    "verification.started",
+    "process.adjusted",
+    "halt.released",
+)
+_SQL: Final = (
+    "SELECT kind, batch, time_ns, payload FROM record "  # noqa: S608  # our own words
+    f"WHERE kind IN ({', '.join('?' * len(_KINDS))}) AND batch IS NOT NULL ORDER BY idx"
+)
+
+
+class Brought(msgspec.Struct, frozen=True):
+    """One thing that somebody brought, before it is known which rules judge."""
+
+    time_ns: int
+    """Wall clock: what is scanned at this time, or later, comes after it."""
+    entry: Entry
+    """Without a rule: an event of `device`, told to every plan that looks at it."""
+    device: str = ""
+    but: str = ""
+    """Not this rule: it was recalibrated, and goes on in verification."""
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    """Of one batch."""
+
+    brought: tuple[Brought, ...] = ()
+    facts: Mapping[str, Json] = {}
+    """What rules call batch.*."""
+    ended_ns: int | None = None
+    """When the batch was completed: nothing falls due afterwards."""
+
+    def rules(self) -> frozenset[str]:
+        """Those it holds samples for."""
+        return frozenset(each.entry.rule for each in self.brought if each.entry.kind in ("take", "value"))
+
+    def entries(self, rules: Mapping[str, SamplingConfig]) -> list[tuple[int, Entry]]:
+        """In the order of time, for these sampling rules."""
+        found = [(each.time_ns, entry) for each in self.brought for entry in _told(each, rules)]
+        return sorted(found, key=lambda pair: pair[0])
+
+
+def _told(each: Brought, rules: Mapping[str, SamplingConfig]) -> Iterator[Entry]:
+    if each.entry.rule:
+        if each.entry.rule in rules:
+            yield each.entry
+        return
+    for name, config in rules.items():
+        looks = not each.device or any(tag.startswith(f"{each.device}/") for tag in config.inputs())
+        if looks and name != each.but:
+            yield msgspec.structs.replace(each.entry, rule=name)
+
+
+def evidence(data: Sequence[Path], wish: Wish, notes: Notes) -> Evidence:
+    """Of the one batch there is, or of the one asked for; nothing where there is no evidence, or no one batch."""
+    records = [record for path in data if (file := _beside(path)) is not None for record in _read(file)]
+    numbers = list(dict.fromkeys(batch for kind, batch, _, _ in records if kind == "check.taken"))
+    wanted = wish.batch.get("number")
+    if wanted is None and len(numbers) > 1:
+        notes.say(
+            f"the evidence holds checks of several batches: choose one by --batch number=... ({', '.join(numbers)})"
+        )
+    number = wanted if wanted is not None else numbers[0] if len(numbers) == 1 else None
+    if number is None or number not in numbers:
+        return Evidence()
+    ours = [(kind, time_ns, body) for kind, batch, time_ns, body in records if batch == number]
+    facts: Mapping[str, Json] = next((body["facts"] for kind, _, body in ours if kind == "batch.ordered"), {})
+    ended = next((time_ns for kind, time_ns, _ in ours if kind == "batch.completed"), None)
+    notes.say(f"batch {number}: takes and entries as the evidence has them")
+    return Evidence(tuple(_brought(ours, notes)), {**facts, **wish.batch, "number": number}, ended)
+
+
+def _beside(path: Path) -> Path | None:
+    folder = path if path.is_dir() else path.parent
+    file = folder / FILE
+    return file if file.is_file() and (path.is_dir() or path.suffix in (".db", ".sqlite")) else None
+
+
+def _read(file: Path) -> list[tuple[str, str, int, Any]]:
+    """LinegateError: it cannot be read."""
+    with opened(file, "SELECT kind, batch, time_ns, payload FROM record LIMIT 0", "evidence") as database:
+        rows: list[Any] = database.execute(_SQL, _KINDS).fetchall()
+    try:
+        return [(kind, batch, time_ns, msgspec.json.decode(payload)["body"]) for kind, batch, time_ns, payload in rows]
+    except (msgspec.DecodeError, KeyError, TypeError) as error:
+        raise LinegateError(f"{file}: holds a record that cannot be read: {error}") from None
+
+
+def _brought(records: Iterable[tuple[str, int, Any]], notes: Notes) -> Iterator[Brought]:
+    for kind, time_ns, body in records:
+        match kind:
+            case "check.taken":
+                yield from _sample(body, notes)
+            case "verification.started":
+                yield Brought(time_ns, Entry("recalibrated", body["rule"], "", text=body["recalibration"]))
+            case "process.adjusted":
+                yield Brought(time_ns, Entry("adjusted", "", "", text=body["text"]), body["device"])
+            case "halt.released":
+                yield Brought(time_ns, Entry("released", "", "", text=body["halt"]), body["device"], body["rule"])
+
+
+def _sample(body: Any, notes: Notes) -> Iterator[Brought]:
+    sample = body["sample"]
+    name, time_ns = sample["characteristic"], int(sample["time_ns"])
+    source = next((asked["source"] for asked in body["asks"] if asked["name"] == name), "weighing")
+    about = {"person": sample["person"], "characteristic": name, "unit_no": sample["unit_no"], "tray": sample["tray"]}
+    if source == "entry":
+        yield Brought(time_ns, Entry("value", body["rule"], value=sample["value"], unit=sample["unit"], **about))
+    elif sample["tare"] is not None:
+        notes.say(
+            f"{body['rule']}: samples with a tare of their own are left out: the empty weighings are not replayed"
+        )
+    else:
+        kind, why = ("reweigh", sample["why"]) if sample["reweigh"] else ("take", "")
+        yield Brought(time_ns - 1, Entry(kind, body["rule"], text=why, item=sample["item"], **about))

@@ -1,0 +1,154 @@
+"""Sampling plans in a replay: a state folder has the weights and who took which, so that plans are judged again."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import line_kit
+import pytest
+from line_kit import Kit
+
+from gateway.backtest.run import Result, play
+from gateway.backtest.terms import Wish
+from gateway.config.model import Settings
+from gateway.config.reading import load
+from gateway.errors import LinegateError
+from gateway.model import CheckChange, Finding, Verdict
+from gateway.store.telemetry_file import TelemetryFile
+
+RULES = """\
+  chart: {kind: spc, of: weight, characteristic: weight, chart: i-mr, process: {center: 1, sigma: 0.01}, runs: we1}
+"""
+STOPPED, EXECUTE = 2, 6
+
+
+async def lived(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Settings, list[dict[str, Any]]]:
+    """A batch: a check that passes, one that fails, its recalibration and verification; left as a state folder."""
+    monkeypatch.setattr(line_kit, "LINE", line_kit.LINE + RULES)
+    async with Kit(folder) as kit:
+        await kit.begin()
+        for grams in ("1.002", "0.900"):
+            kit.make(10)
+            await asyncio.sleep(0.5)
+            await kit.ask("check.take", rule="weight")
+            await kit.weigh(grams)
+            await asyncio.sleep(0.5)
+        alarm = kit.line.alarms.standing["weight"]
+        await kit.ask("alarm.acknowledge", alarm="weight", occurrence=alarm.occurrence)
+        halt = kit.holds.standing["filler:weight"]
+        await kit.ask("halt.release", halt=halt.id, version=halt.version, reason="mended", recalibration="pump set")
+        kit.filler.held = False
+        kit.filler["state"] = EXECUTE
+        kit.make(3)
+        await asyncio.sleep(0.5)
+        for grams in ("1.001", "0.999"):
+            await kit.ask("check.take", rule="weight")
+            await kit.weigh(grams)
+        await asyncio.sleep(8)
+        kept, records, payloads = kit.telemetry.kept, kit.records(), list(kit.disk.payloads)
+        settings = kit.settings
+    file = TelemetryFile(folder / "telemetry.db", "boot", max_bytes=2**26)
+    file.store(kept)
+    file.db.close()
+    evidence(folder, records, payloads)
+    return settings, records
+
+
+def evidence(folder: Path, records: list[dict[str, Any]], payloads: list[bytes]) -> None:
+    """The table of records as a gateway leaves it."""
+    database = sqlite3.connect(folder / "evidence.db")
+    database.execute("CREATE TABLE record(idx INTEGER PRIMARY KEY, lane, kind, batch, time_ns, hash, payload)")
+    rows = [
+        (at, 0, record["kind"], record["batch"], int(record["time"]), b"", payload)
+        for at, (record, payload) in enumerate(zip(records, payloads, strict=True))
+    ]
+    database.executemany("INSERT INTO record VALUES(?, ?, ?, ?, ?, ?, ?)", rows)
+    database.commit()
+    database.close()
+
+
+def replayed(settings: Settings, folder: Path, **wish: Any) -> tuple[Result, list[Finding]]:
+    heard: list[Finding] = []
+    return play(settings, Wish([folder], **wish), tell=lambda _, each: heard.append(each)), heard
+
+
+def judged(heard: list[Finding]) -> list[tuple[str, str, str]]:
+    return [
+        (each.check.id, each.check.why, str(each.check.state.value))
+        for each in heard
+        if isinstance(each, CheckChange) and each.what == "judged"
+    ]
+
+
+@pytest.mark.looptime(start=1000)
+async def test_a_replay_judges_the_checks_that_were_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without being asked: the same checks, the same units, the same outcome, verification and chart included."""
+    settings, records = await lived(tmp_path, monkeypatch)
+    then = [
+        (each["body"]["id"], each["body"]["why"], each["body"]["state"])
+        for each in records
+        if each["kind"] == "check.judged"
+    ]
+
+    result, heard = replayed(settings, tmp_path)
+
+    assert [each[1:] for each in then] == [("schedule", "passed"), ("schedule", "failed"), ("verification", "passed")]
+    assert judged(heard) == then
+    assert any(isinstance(each, Verdict) and each.rule == "chart" and each.text for each in heard)
+    assert "batch B1: takes and entries as the evidence has them" in result.notes.texts
+    assert "recipe cart, which the batch was made by" in result.notes.texts
+    assert "leaks" in result.rules.left_out  # a plan that nobody brought anything for
+
+
+@pytest.mark.looptime(start=1000)
+async def test_tighter_limits_are_judged_by_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What passed within 0.05 g would have failed within 0.001 g; takes that then fit nothing are counted and told."""
+    await lived(tmp_path, monkeypatch)
+    recipe = tmp_path / "recipes" / "cart.yaml"
+    recipe.write_text(recipe.read_text().replace("low: 0.95, high: 1.05", "low: 0.999, high: 1.001"))
+
+    _, heard = replayed(load(tmp_path / "line.yaml", house=line_kit.HOUSE), tmp_path)
+
+    assert judged(heard)[0] == ("weight#1", "schedule", "failed")
+
+
+@pytest.mark.looptime(start=1000)
+async def test_after_the_batch_nothing_is_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A check that was open when the batch was completed is nobody's failure: its plan has ended with the batch."""
+    settings, records = await lived(tmp_path, monkeypatch)
+    _, second, *_ = [at for at, each in enumerate(records) if each["kind"] == "check.due"]
+    early = records[: second + 1]  # the second check was never taken
+    end = {**early[-1], "kind": "batch.completed", "body": {}}
+    missed: dict[bool, bool] = {}
+    for ended in (False, True):
+        (tmp_path / "evidence.db").unlink()
+        known = [*early, end] if ended else early
+        evidence(tmp_path, known, [line_kit.canonical(each) for each in known])
+        _, heard = replayed(settings, tmp_path)
+        assert judged(heard) == [("weight#1", "schedule", "passed")]
+        missed[ended] = any(isinstance(each, Verdict) and each.rule == "weight" and each.severity for each in heard)
+
+    assert missed == {False: True, True: False}
+
+
+@pytest.mark.looptime(start=1000)
+async def test_several_batches_ask_for_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which one is meant nobody guesses; a damaged record is told with its file."""
+    settings, records = await lived(tmp_path, monkeypatch)
+    (tmp_path / "evidence.db").unlink()
+    twice = [*records, *({**each, "batch": "B2"} for each in records)]
+    evidence(tmp_path, twice, [line_kit.canonical(each) for each in twice])
+
+    result, heard = replayed(settings, tmp_path)
+    assert any("choose one by --batch number=... (B1, B2)" in text for text in result.notes.texts)
+    assert not judged(heard)
+    _, heard = replayed(settings, tmp_path, batch={"number": "B1"}, recipe="cart")
+    assert len(judged(heard)) == 3
+
+    (tmp_path / "evidence.db").unlink()
+    evidence(tmp_path, records, [b"{" for _ in records])
+    with pytest.raises(LinegateError, match=r"evidence\.db: holds a record that cannot be read"):
+        replayed(settings, tmp_path)
