@@ -135,6 +135,11 @@ class Recipe(Frozen):
     label: Label | None = None
     materials: tuple[str, ...] = ()
     """Kinds the order must bring a lot for: oil, cartridge, label."""
+    scanned: tuple[str, ...] = Field((), exclude_if=lambda kinds: not kinds)
+    """Of these kinds every lot must be scanned at the line; one that never was is a finding of the batch.
+
+    Not in the document where it is empty: the hashes of recipes that were approved before it came stay theirs.
+    """
     before_start: tuple[Step, ...] = ()
     before_close: tuple[Step, ...] = ()
     setpoints: dict[str, Setpoint] = Field(default_factory=dict)
@@ -156,6 +161,14 @@ class Recipe(Frozen):
         if isinstance(gates, (list, tuple)):
             return {name: {} for name in gates} if all(isinstance(name, str) for name in gates) else gates
         return {name: rule or {} for name, rule in gates.items()} if isinstance(gates, dict) else gates
+
+    @model_validator(mode="after")
+    def _scans_what_it_has(self) -> Recipe:
+        unknown = [kind for kind in self.scanned if kind not in self.materials]
+        if unknown:
+            known = ", ".join(self.materials) or "none"
+            raise ValueError(f"scanned: {', '.join(unknown)} is not among the recipe's materials ({known})")
+        return self
 
     @model_validator(mode="after")
     def _gates_can_open(self) -> Recipe:

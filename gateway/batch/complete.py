@@ -44,7 +44,7 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 _GRAVE: Final = frozenset(
-    {"check", "halt", "verification", "step", "count", "batch", "tray", "alarm", "gate", "setpoint", "label"}
+    "check halt verification step count batch tray alarm gate setpoint label material".split()  # noqa: SIM905  # as a set: a line each
 )
 
 
@@ -60,6 +60,7 @@ def findings(records: Iterable[Payload]) -> list[Finding]:
         _hidings(log),
         _steps(log),
         _gates(log),
+        _materials(log),
         _counts(log),
         _trays(log),
         _corrections(log),
@@ -198,6 +199,28 @@ def _gates(log: Log) -> Iterator[Finding]:
     for record in log.of("instrument.checked"):
         if not record["body"]["passed"]:
             yield Finding("instrument.failed", record["body"]["text"], _at(record))
+
+
+def _materials(log: Log) -> Iterator[Finding]:
+    """Lots that the recipe wants scanned, and nobody scanned; one that was wrong when it was scanned is none."""
+    ordered = log.last("batch.ordered")
+    if ordered is None or log.run is None:
+        return
+    for line in ordered["body"]["order"].get("materials", ()):
+        if line["kind"] not in log.recipe.get("scanned", ()):
+            continue
+        scans = [record for record in log.of("material.scanned") if _names(record, line)]
+        if not scans:
+            yield Finding("material.unscanned", f"{line['kind']} lot {line['lot']} was never scanned")
+        elif not any(record["body"]["ok"] for record in scans):
+            text = f"{line['kind']} lot {line['lot']} was scanned, and wrong: {scans[-1]['body']['text']}"
+            yield Finding("material.unscanned", text, tuple(int(record["index"]) for record in scans))
+
+
+def _names(scan: Payload, line: Json) -> bool:
+    """Is it a scan of this line of the order?"""
+    known = (line["kind"], line["lot"], line["uid"])
+    return any((one["kind"], one.get("lot"), one.get("uid")) == known for one in scan["body"]["matched"])
 
 
 def _counts(log: Log) -> Iterator[Finding]:

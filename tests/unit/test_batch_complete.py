@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from batch_story import ANA, QUINN, Story, at, clean, halt, judged_check, recipe, told
 
-from gateway.batch import lifecycle
+from gateway.batch import lifecycle, scans
 from gateway.batch.checklist import checklist, keys
 from gateway.batch.complete import findings
 from gateway.batch.counts import CountEntry
@@ -100,6 +101,16 @@ def plant_gap_to_the_end(story: Story) -> None:
     story.add(50, "device.lost", {"device": "balance", "reason": "no answer"})
 
 
+def plant_flapping(story: Story) -> None:
+    """The third loss, then turns told together; the last of them is told twice, as it was not over."""
+    story.add(50, "device.lost", {"device": "balance", "reason": "no answer"})
+    turns = [(50, 51), (52, 53.5), (54, None)]
+    ns = [[str(at(lost)), None if back is None else str(at(back))] for lost, back in turns]
+    story.add(55, "device.flapping", {"device": "balance", "turns": ns})
+    story.add(57, "device.flapping", {"device": "balance", "turns": [[str(at(54)), str(at(56))]]})
+    story.add(58, "device.connected", {"device": "balance"})
+
+
 def plant_gap_outside(story: Story) -> None:
     story.add(-100, "device.lost", {"device": "balance", "reason": "no answer"})
     story.add(-90, "device.connected", {"device": "balance"})
@@ -170,6 +181,7 @@ def plant_unnamed_tray(story: Story) -> None:
         (plant_gap, ["device.gap"]),
         (plant_gap_to_the_end, ["device.gap"]),
         (plant_gap_outside, []),
+        (plant_flapping, ["device.gap"]),
         (plant_restart, ["gateway.restarted"]),
         (plant_start_before, []),
         (plant_counter_reset, ["counter.stepped"]),
@@ -184,6 +196,7 @@ def plant_unnamed_tray(story: Story) -> None:
         (lambda story: story.add(50, "clock.stepped", {"step": "-7200000000000"}), ["clock.stepped"]),
         (lambda story: story.add(50, "telemetry.shed", {"first": "1", "last": "9"}), ["telemetry.shed"]),
         (lambda story: story.add(50, "store.quarantined", {"text": "telemetry.db"}), ["store.quarantined"]),
+        (lambda story: story.add(50, "store.differs", {"text": "latches"}), ["store.differs"]),
         (lambda story: story.add(50, "verification.started", {"rule": "one-in-100"}), ["verification.open"]),
     ],
 )
@@ -192,6 +205,49 @@ def test_each_planted_fault_is_found(story: Story, plant: Callable[[Story], Any]
     plant(story)
 
     assert kinds(story.records) == found
+
+
+def _scanning(story: Story, *kinds: str) -> None:
+    """The recipe of this batch wants these kinds scanned."""
+    ordered = next(one for one in story.records if one["kind"] == "batch.ordered")
+    ordered["body"]["recipe"]["document"]["scanned"] = list(kinds)
+
+
+def _scan(story: Story, second: float, text: str) -> None:
+    """A code is read, and compared with the order."""
+    assert story.batch is not None
+    match = scans.scanned(story.batch, scans.Code(text, "scanner"), "gateway", date(2026, 8, 1), at(second))
+    story.add(second, match.draft.kind, dict(match.draft.body))
+
+
+def test_a_lot_that_was_never_scanned_is_found(story: Story) -> None:
+    """Of the kinds the recipe wants scanned, by lot or by UID; the others are nobody's business."""
+    _scanning(story, "oil", "cartridge")
+    _scan(story, 5, "1A4010300003F86000017647")
+    _scan(story, 6, "ROLL-77")
+    _scan(story, 7, "NOT-OURS")
+
+    assert [one.text for one in findings(story.records)] == ["cartridge lot CCELL-5521 was never scanned"]
+    _scan(story, 8, "CCELL-5521")
+    assert kinds(story.records) == []
+
+
+def test_a_lot_that_was_only_scanned_wrongly_is_found(story: Story) -> None:
+    """Expired when it was scanned: that is no proof that the right one was used."""
+    _scanning(story, "oil")
+    assert story.batch is not None
+    late = scans.scanned(story.batch, scans.Code("DST-0291", "scanner"), "gateway", date(2026, 9, 2), at(5))
+    story.add(5, late.draft.kind, dict(late.draft.body))
+
+    (found,) = findings(story.records)
+    assert (found.kind, found.grave, len(found.indexes)) == ("material.unscanned", True, 1)
+    assert found.text == "oil lot DST-0291 was scanned, and wrong: oil lot DST-0291 expired on 2026-09-01"
+
+
+def test_a_recipe_wants_scanned_only_what_it_has() -> None:
+    """A typo in the kind would be a scan that nobody ever misses."""
+    with pytest.raises(ValueError, match="oyl is not among the recipe's materials"):
+        recipe(scanned=("oyl",))
 
 
 def test_texts_carry_the_numbers(story: Story) -> None:
@@ -204,6 +260,14 @@ def test_texts_carry_the_numbers(story: Story) -> None:
         "labels: -9 off (-1.25 %), limit within 1.0 % of issued",
         "balance was away for 3.5 s, 09:00:50.0 to 09:00:53.5 UTC: no answer",
     ]
+
+
+def test_a_link_that_flapped_is_one_text(story: Story) -> None:
+    """How often, and how long in all."""
+    plant_flapping(story)
+
+    (found,) = findings(story.records)
+    assert found.text == "balance came and went 3 times, away for 4.5 s in all, 09:00:50.0 to 09:00:58.0 UTC: no answer"
 
 
 def test_checks_never_asked_for_are_missed() -> None:
