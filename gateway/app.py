@@ -108,7 +108,7 @@ class Gateway:
         if self.desk.scans.watched:
             self.line.live.append(self.desk.scans.watch)
         self.stations = self._stations()
-        self.holds.stations = self.stations
+        self.holds.stations = self.desk.balances.stations = self.stations
         self.holds.patience_ns = {name: station.patience_ns for name, station in self.stations.items()}
         self.lamps = self._lamps()
         self.forwarders = self._forwarders()
@@ -287,7 +287,7 @@ class Gateway:
         """A station may be away for its longest back-off, and waits for its slot."""
         away_s = BACK_OFF.longest_s + CONNECT_S
         return {
-            f"station {name}": away_s + config.period_s + config.timeout_s + config.halt_budget_s
+            f"station {name}": away_s + config.period_s + config.timeout_s + config.halt_budget_s + config.tare_within_s
             for name, config in self.settings.devices.items()
         }
 

@@ -20,6 +20,7 @@ from gateway.config.model import RawRule
 from gateway.config.reading import Settings
 from gateway.errors import Refused
 from gateway.journal import Journal
+from gateway.line.balances import Balances
 from gateway.line.batch import Run
 from gateway.line.gates import Gates
 from gateway.line.line import Line
@@ -70,6 +71,7 @@ class Desk:
             evidence.load_state("instrument"),
             line.demand,
         )
+        self.balances = Balances(settings, run, journal, line.latest, line.commit)
         line.live.append(self.gates.watch)
         self._evidence = evidence
         self._telemetry = telemetry

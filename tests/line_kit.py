@@ -95,10 +95,14 @@ class KitConfig(DriverConfig):
     driver: Literal["kit"] = "kit"
     halts: ClassVar[bool] = True
     can_halt: bool = False
+    can_tare: bool = False
     map_: dict[str, Tag] = Field(alias="tags")
 
     def haltable(self) -> bool:
         return self.can_halt
+
+    def tarable(self) -> bool:
+        return self.can_tare
 
     def tags(self) -> tuple[TagSpec, ...]:
         return tuple(TagSpec(name, tag.unit, tag.kind) for name, tag in self.map_.items())
@@ -120,7 +124,7 @@ class _Deaf:
     """A device that cannot be held."""
 
     def __init__(self, device: KitDevice) -> None:
-        self.poll = device.poll
+        self.poll, self.tare, self.zero = device.poll, device.tare, device.zero
         self.identity = device.identity
 
 
@@ -131,7 +135,7 @@ gateway:
   counters: {units: filler/units, rejects: filler/rejects, tray: filler/tray}
 devices:
   oven: {driver: kit, period: 250ms, timeout: 200ms, tags: {temperature: {unit: Cel}}}
-  balance: {driver: kit, period: 250ms, timeout: 200ms, tags: {net: {unit: g, kind: decimal}}}
+  balance: {driver: kit, can_tare: true, period: 250ms, timeout: 200ms, tags: {net: {unit: g, kind: decimal}}}
   filler:
     driver: kit
     can_halt: true
@@ -372,7 +376,7 @@ class Kit:
             name: Station(name, config, self.settings.tagsets[name], self.line, self.world, self.line.next_seq)
             for name, config in self.settings.devices.items()
         }
-        self.holds.stations = self.stations
+        self.holds.stations = self.desk.balances.stations = self.stations
         self._tasks: list[asyncio.Task[Any]] = []
         self._next: Kit | None = None
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from gateway.commands import alarms, batch, checks, gates, people
+from gateway.commands import alarms, balances, batch, checks, gates, people
 from gateway.commands.base import (
     ALL_OF_US,
     BOTH,
@@ -57,6 +57,8 @@ COMMANDS: Final[Mapping[str, Command[Any]]] = {
         Command("check.take", checks.TakeArguments, checks.take, FLOOR),
         Command("check.reweigh", checks.ReweighArguments, checks.reweigh, FLOOR),
         Command("check.value", checks.ValueArguments, checks.value, FLOOR),
+        Command("balance.tare", balances.BalanceArguments, balances.tare, FLOOR),
+        Command("balance.zero", balances.BalanceArguments, balances.zero, FLOOR),
         Command("process.adjusted", checks.AdjustedArguments, checks.adjusted, FLOOR),
         Command("scale.repeatability", checks.RepeatabilityArguments, checks.repeatability, FLOOR | {"qa"}),
         Command("alarm.acknowledge", alarms.AcknowledgeArguments, alarms.acknowledge, ALL_OF_US | {"mes"}, BOTH),

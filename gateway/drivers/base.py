@@ -67,7 +67,8 @@ class Tarable(Protocol):
     async def tare(self) -> Reading:
         """Take what lies on the pan as tare; returns the reading that shows it: stable, and nothing left.
 
-        NotDone: the balance refuses, or does not show it within the driver's budget.  DeviceError: the link failed.
+        Its first value is the weight.  NotDone: the balance refuses, or does not show it within `tare_within_s`.
+        DeviceError: the link failed.
         """
         ...
 
@@ -141,6 +142,8 @@ class DriverConfig(Frozen):
     """Can devices of this kind be halted at all?  An instance may still say no: see `haltable()`."""
     shows: ClassVar[bool] = False
     """Do devices of this kind show how the line is (see Showing)?"""
+    tares: ClassVar[bool] = False
+    """Can devices of this kind be tared (see Tarable)?"""
 
     driver: str
     period_s: Duration = Field(1.0, alias="period", gt=0)
@@ -159,6 +162,14 @@ class DriverConfig(Frozen):
 
     def haltable(self) -> bool:
         return self.halts
+
+    def tarable(self) -> bool:
+        return self.tares
+
+    @property
+    def tare_within_s(self) -> float:
+        """Budget of one tare or zero: settling, and the reading that shows it, included."""
+        return self.timeout_s
 
     @property
     def stands_within_s(self) -> float:

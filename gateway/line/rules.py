@@ -11,10 +11,12 @@ from gateway.batch.order import facts
 from gateway.config.patterns import members
 from gateway.config.reading import Settings
 from gateway.model import Json, TagSet
+from gateway.plans import Plan
 from gateway.recipe import Recipe
 from gateway.rules.base import Judge, RuleConfig, RuleContext
 from gateway.rules.engine import Engine
-from gateway.rules.sampling import SamplingConfig
+from gateway.rules.pan import Pan
+from gateway.rules.sampling import SamplingConfig, SamplingJudge
 
 
 class Rules:
@@ -92,6 +94,16 @@ class Rules:
             and config.weight is not None
             and config.weight.startswith(f"{device}/")
         )
+
+    def weighing_on(self, device: str) -> list[tuple[str, Plan, Pan]]:
+        """The sampling rules that weigh on this balance now: what they want, and its pan as they see it."""
+        found = []
+        for rule, config in self._sampling.items():
+            judge = self._judges.get(rule)
+            if isinstance(judge, SamplingJudge) and judge.pan is not None and judge.pan.tagset.device == device:
+                assert isinstance(config, SamplingConfig)
+                found.append((rule, config.plan, judge.pan))
+        return found
 
     def load_derived(self, states: Mapping[str, Json]) -> None:
         """What derived tags remembered at the last stop."""

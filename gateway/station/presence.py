@@ -40,6 +40,10 @@ class Presence:
         """The line was told of this connection."""
         self._identity: Mapping[str, str] = {}
 
+    @property
+    def there(self) -> bool:
+        return self._announced and not self._away
+
     def connected(self, identity: Mapping[str, str]) -> None:
         """Bridges take connections for a dead device: after two failures only an answer counts."""
         self._identity = identity

@@ -1,6 +1,6 @@
 """One device's life: connect, obey halts, beat, poll on a grid, stamp, back off.  The only owner of device retries.
 
-connect -> [halts first] -> show -> beat -> poll -> Line.take(scan) -> wait for the slot, or a halt
+connect -> [halts first] -> show -> beat -> errand -> poll -> Line.take(scan) -> wait for the slot, or a halt
    ^                                 |
    +---- back off (capped, jittered, never gives up; a bad scan for each slot missed) ----+
 """
@@ -13,12 +13,13 @@ from contextlib import AsyncExitStack
 from typing import Final
 
 from gateway.drivers.base import Device, DriverConfig, Pattern
-from gateway.errors import DeviceError
+from gateway.errors import DeviceError, Refused
 from gateway.halts import CONFIRM_WITHIN_NS
 from gateway.model import HaltOrder, Reading, TagSet
 from gateway.station.attention import EARLY_S, NEVER, Attention, Interrupted
 from gateway.station.away import Absence
 from gateway.station.beating import Heart
+from gateway.station.errands import Errand, Errands
 from gateway.station.grid import Grid
 from gateway.station.obeying import Orders
 from gateway.station.port import LinePort
@@ -60,6 +61,7 @@ class Station:
         self._orders = Orders(name, config, line)
         self._display = Display(config.timeout_s, self._attention)
         self._heart = Heart(config.beat_s, config.timeout_s, self._attention)
+        self._errands = Errands(name, config, self._attention)
         self._grid = Grid(config.period_s)
         self._stamp = Stamp(tagset, line, world, next_seq)
         self._presence = Presence(name, config, line)
@@ -93,8 +95,18 @@ class Station:
 
         It is shown after what is in flight: no poll is given up for it, but one that only waits for news.
         """
-        if not self._display.set(pattern) or not self._serving:
-            return
+        if self._display.set(pattern) and self._serving:
+            self._call()
+
+    def send(self, errand: Errand) -> None:
+        """Do it after what is in flight.  Refused: it is not connected, or has another errand still to do."""
+        if not self._serving or not self._presence.there:
+            raise Refused("not_connected", f"{self.name} is not connected; ask again once it is back")
+        self._errands.take(errand)
+        self._call()
+
+    def _call(self) -> None:
+        """There is something to do: a poll that only waits for news is given up for it, no other."""
         if self.config.subscribes:
             self._attention.interrupt()
         else:
@@ -144,9 +156,11 @@ class Station:
             # told before it is closed: a link that hangs closes slowly
             self._presence.lost(str(error))
             self._absence.begin()
+            self._errands.drop(str(error))
             raise
         finally:
             self._serving = False
+            self._errands.drop("the gateway stopped")
 
     async def _pause(self) -> None:
         """Wait before the next try.  A new order ends the wait once; a standing one keeps it short."""
@@ -171,6 +185,7 @@ class Station:
         await self._orders.obey(device)
         await self._display.show(device)
         await self._heart.beat(device, silent=self.withhold_beat or self.mute)
+        await self._errands.run(device)
         if self.config.subscribes:
             self._take(await self._news(device))
         elif self._grid.slot - _now() >= EARLY_S:

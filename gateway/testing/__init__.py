@@ -11,12 +11,13 @@ import random
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from typing import Any, Literal
 
 from pydantic import Field
 
 from gateway.drivers.base import DriverConfig, Pattern
-from gateway.errors import DeviceError, NotHeld
+from gateway.errors import DeviceError, NotDone, NotHeld
 from gateway.model import HaltOrder, HaltProof, Reading, Scan, TagSpec, Value
 from gateway.world import World
 
@@ -51,6 +52,8 @@ class FakeMachine:
         self.held = False
         self.obeys = True
         """False: takes the halt and does nothing (a lying controller)."""
+        self.thinks_s = 0.0
+        """How long it takes to say what became of a halt."""
         self.link = True
         self.answers = True
         """False: accepts and never answers."""
@@ -64,10 +67,16 @@ class FakeMachine:
         self.writes: list[str] = []
         """What was written, in order: halt, beat, withdraw, show."""
         self.shown: list[tuple[float, Pattern]] = []
+        self.tares: list[tuple[float, str]] = []
+        """Tares and zeros, when they came and which."""
+        self.settles_in_s = 0.0
+        """How long a tare or zero takes."""
+        self.rests = True
+        """False: it refuses to be tared or zeroed."""
 
 
 class FakeDevice:
-    """An open connection to a FakeMachine; Haltable, Beating and Showing."""
+    """An open connection to a FakeMachine; Haltable, Beating, Showing and Tarable."""
 
     def __init__(self, machine: FakeMachine) -> None:
         self.machine = machine
@@ -90,6 +99,8 @@ class FakeDevice:
             return HaltProof("fake held", wrote=False)
         self.machine.halts.append((asyncio.get_running_loop().time(), order))
         self.machine.writes.append("halt")
+        if self.machine.thinks_s:
+            await asyncio.sleep(self.machine.thinks_s)
         if not self.machine.obeys:
             raise NotHeld("the fake machine says it runs")
         self.machine.held = True
@@ -109,6 +120,24 @@ class FakeDevice:
         await self._link()
         self.machine.shown.append((asyncio.get_running_loop().time(), pattern))
         self.machine.writes.append("show")
+
+    async def tare(self) -> Reading:
+        return await self._settle("tare")
+
+    async def zero(self) -> Reading:
+        return await self._settle("zero")
+
+    async def _settle(self, what: str) -> Reading:
+        await self._link()
+        self.machine.tares.append((asyncio.get_running_loop().time(), what))
+        self.machine.writes.append(what)
+        await asyncio.sleep(self.machine.settles_in_s)
+        if not self.machine.rests:
+            raise NotDone(f"the fake balance does not rest: {what}")
+        first, shown = next(iter(self.machine.values.items()))
+        nothing = shown * 0 if isinstance(shown, Decimal | float) else shown
+        self.machine.values[first] = nothing
+        return Reading((nothing,), raw=f"S S {nothing} g".encode())
 
 
 class FakeConfig(DriverConfig):

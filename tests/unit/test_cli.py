@@ -240,6 +240,8 @@ def test_a_gateway_that_is_gone_is_a_sentence(linegate: Cli, tmp_path: Path) -> 
         ("adjusted dose --device filler", "process.adjusted", {"text": "dose", "device": "filler"}),
         ("repeatability balance 1.0 1.1", "scale.repeatability",
          {"device": "balance", "weighings": ["1.0", "1.1"], "unit": "g"}),
+        ("balance tare scale", "balance.tare", {"device": "scale"}),
+        ("balance zero scale", "balance.zero", {"device": "scale"}),
         ("scan B1 OIL-7", "batch.scan", {"batch": "B1", "code": "OIL-7"}),
         ("sign B1 clearance --comment clean", "batch.sign", {"batch": "B1", "step": "clearance", "comment": "clean"}),
         ("alarms ack hot 3 --comment seen", "alarm.acknowledge", {"alarm": "hot", "occurrence": 3, "comment": "seen"}),

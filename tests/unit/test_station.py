@@ -9,10 +9,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from gateway.errors import NotHeld
 from gateway.model import HaltOrder, Quality, TagSet
 from gateway.station.station import BACK_OFF, CONNECT_S, Station
-from gateway.testing import FakeConfig, FakeDevice, FakeMachine, RecordingLine, VirtualWorld
+from gateway.testing import FakeConfig, FakeMachine, RecordingLine, VirtualWorld
 
 pytestmark = pytest.mark.looptime(start=1000)
 
@@ -113,17 +112,10 @@ async def test_a_lying_controller_is_tried_again_and_never_confirmed() -> None:
     assert ("confirmed", "m:r") not in line.events
 
 
-async def test_a_controller_that_takes_its_whole_budget_to_say_no_keeps_its_link(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_a_controller_that_takes_its_whole_budget_to_say_no_keeps_its_link() -> None:
     """Its NotHeld at the end of the budget comes before the station's time-out: no reconnect, no bad scans."""
-
-    async def slow_no(self: FakeDevice, order: HaltOrder) -> None:
-        await asyncio.sleep(0.5)
-        raise NotHeld(f"{order.device} still runs")
-
-    monkeypatch.setattr(FakeDevice, "halt", slow_no)
     machine, line = FakeMachine({"x": 1.0}), RecordingLine()
+    machine.obeys, machine.thinks_s = False, 0.5
     station = made(machine, line)
     async with living(station):
         await asyncio.sleep(1.5)

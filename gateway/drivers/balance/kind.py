@@ -15,7 +15,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from decimal import Context, Decimal, Inexact
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from msgspec import structs
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
@@ -78,6 +78,7 @@ class BalanceConfig(DriverConfig):
     model_config = ConfigDict(defer_build=True)  # built when first used: many lines have none
 
     driver: Literal["balance"] = "balance"
+    tares: ClassVar[bool] = True
     profile: Annotated[str | None, AfterValidator(_known_profile)] = None
     """Brings the dialect and the serial settings of a known maker: mettler-toledo, sartorius, a-and-d, ohaus."""
     dialect: Literal["mt-sics", "sbi", "a-and-d", "ohaus"] = "mt-sics"
@@ -114,6 +115,10 @@ class BalanceConfig(DriverConfig):
     @property
     def stream(self) -> StreamUrl:
         return parse_url(self.url, SCHEMES)
+
+    @property
+    def tare_within_s(self) -> float:
+        return self.tare_budget_s
 
     def tags(self) -> tuple[TagSpec, ...]:
         weight = TagSpec(self.tag, self.unit, "decimal")
