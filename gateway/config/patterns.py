@@ -19,12 +19,18 @@ def members(name: str, config: RuleConfig, tagsets: Mapping[str, TagSet]) -> Ite
 
     They are called `name.device.tag`.  Limits look at numbers only: what is text is passed over.
     """
-    found = matching(config, tagsets)
+    found = matches(name, config, tagsets)
     if found is None:
         yield name, config
         return
-    for match in found:
-        yield f"{name}.{match.replace('/', '.')}", config.model_copy(update={"input": match})
+    for each, match in found:
+        yield each, config.model_copy(update={"input": match})
+
+
+def matches(name: str, config: RuleConfig, tagsets: Mapping[str, TagSet]) -> list[tuple[str, str]] | None:
+    """(name, input) of each rule a pattern stands for; None for a rule that has none."""
+    found = matching(config, tagsets)
+    return None if found is None else [(f"{name}.{match.replace('/', '.')}", match) for match in found]
 
 
 def matching(config: RuleConfig, tagsets: Mapping[str, TagSet]) -> list[str] | None:

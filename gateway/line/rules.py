@@ -8,7 +8,7 @@ import msgspec
 
 from gateway.batch.lifecycle import Batch
 from gateway.batch.order import facts
-from gateway.config.patterns import members
+from gateway.config.patterns import matches
 from gateway.config.reading import Settings
 from gateway.model import Json, TagSet
 from gateway.plans import Plan
@@ -151,4 +151,5 @@ class Rules:
         """The judges there are, where the rule says what it said; new ones elsewhere."""
         if self._configs.get(name) == config and not config.needs_batch:
             return self._members[name]
-        return {each: one.build(each, context) for each, one in members(name, config, self._settings.tagsets)}
+        found = matches(name, config, self._settings.tagsets)
+        return {name: config.build(name, context)} if found is None else dict(config.build_each(found, context))

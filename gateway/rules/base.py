@@ -6,7 +6,7 @@ hand.  A Judge holds the rule's state; the engine calls it, one event at a time,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Final, Protocol, runtime_checkable
 
@@ -178,3 +178,8 @@ class RuleConfig(Frozen):
 
     def build(self, name: str, context: RuleContext) -> Judge:
         raise NotImplementedError
+
+    def build_each(self, matches: Iterable[tuple[str, str]], context: RuleContext) -> Iterator[tuple[str, Judge]]:
+        """(name, judge) for each (name, input) that a pattern in `input` stands for: it may be ten thousand."""
+        for name, match in matches:
+            yield name, self.model_copy(update={"input": match}).build(name, context)

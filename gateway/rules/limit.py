@@ -12,7 +12,7 @@ The hot path is `LimitGroup.scan` in limit_group.py: a comparison with the range
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from functools import lru_cache
 from typing import Final, Literal
@@ -75,7 +75,19 @@ class LimitConfig(RuleConfig):
 
     def build(self, name: str, context: RuleContext) -> LimitJudge:
         """ValueError: no such tag, or the limits do not fit it."""
-        return LimitJudge(name, self, context)
+        ((_, judge),) = self.build_each([(name, self.input)], context)
+        return judge
+
+    def build_each(self, matches: Iterable[tuple[str, str]], context: RuleContext) -> Iterator[tuple[str, LimitJudge]]:
+        """As `build`; tags of one unit and period are judged in the same terms."""
+        spoken: dict[tuple[str, str, float], Terms] = {}
+        for name, match in matches:
+            tagset, position = locate(context, match)
+            spec = tagset.specs[position]
+            alike = (spec.unit, spec.kind, context.periods_s.get(tagset.device, 1.0))
+            if alike not in spoken:
+                spoken[alike] = _spoken(self, spec, alike[-1])
+            yield name, LimitJudge(name, self, tagset, position, spoken[alike])
 
 
 class Terms(msgspec.Struct, frozen=True):
@@ -100,14 +112,12 @@ def _terms(
     return Terms(spec.unit, spec.kind == "decimal", steps, calm_range(steps), on_ns, off_ns, patience_ns)
 
 
-def _spoken(config: LimitConfig, tagset: TagSet, position: int, context: RuleContext) -> Terms:
+def _spoken(config: LimitConfig, spec: TagSpec, period_s: float) -> Terms:
     """The name of a tag changes nothing, except what is said of one that is no number."""
-    spec = tagset.specs[position]
     if spec.kind not in ("text", "bool"):
         spec = TagSpec("", spec.unit, spec.kind)
-    patience_s = config.patience_s(context.periods_s.get(tagset.device, 1.0))
-    severe = Severity.HALT if config.halt else Severity.ALARM
-    return _terms(config.limits, config.deadband, severe, (config.on_delay_s, config.off_delay_s, patience_s), spec)
+    delays_s = (config.on_delay_s, config.off_delay_s, config.patience_s(period_s))
+    return _terms(config.limits, config.deadband, Severity.HALT if config.halt else Severity.ALARM, delays_s, spec)
 
 
 class LimitJudge:
@@ -137,16 +147,15 @@ class LimitJudge:
         "tagset",
     )
 
-    def __init__(self, name: str, config: LimitConfig, context: RuleContext) -> None:
-        self.tagset, self.position = locate(context, config.input)
+    def __init__(self, name: str, config: LimitConfig, tagset: TagSet, position: int, terms: Terms) -> None:
+        self.tagset, self.position = tagset, position
         self.dirty = False
         self.quiet = False
         self._name = name
-        # a pattern makes ten thousand of us: what is kept of the configuration is shared, the copy itself is not kept
         self._input, self._text, self._halt = self.tagset.names[self.position], config.text, config.halt
         self._alarm, self._warn, self._strict = config.alarm, config.warn, config.strict
         self._meaning = _MEANS[config.bad_input]
-        self._terms = terms = _spoken(config, self.tagset, self.position, context)
+        self._terms = terms
         self._ladder = Ladder(terms.levels, terms.on_ns, terms.off_ns)
         self._group: LimitGroup | None = None
         self._value: Value = None
