@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Mapping
@@ -263,8 +262,7 @@ class Gateway:
             tasks.create_task(self.recording.fail(), name="store failure")
 
     async def _console(self, door: socket.socket, token_file: Path) -> None:
-        await asyncio.sleep(0.2)  # the first polls go before the console's imports, and those never hold the loop
-        await asyncio.to_thread(importlib.import_module, "gateway.console.api")
+        await asyncio.sleep(0.2)  # the first polls go before the console's imports
         from gateway.console.server import serve
 
         await serve(self.desk, door, token_file, self.world)

@@ -8,10 +8,14 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gateway.desk import Desk
 from gateway.errors import LinegateError
 from gateway.world import World
+
+if TYPE_CHECKING:
+    import uvicorn
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -44,24 +48,9 @@ def write_token(path: Path, address: tuple[str, int], token: str) -> None:
 
 
 async def serve(desk: Desk, door: socket.socket, token_file: Path, world: World) -> None:
-    """Until cancelled.  FastAPI and uvicorn are imported here: polling does not wait for them."""
-    import uvicorn
-
-    class Server(uvicorn.Server):
-        """Signals are app.py's."""
-
-        @contextlib.contextmanager
-        def capture_signals(self) -> Iterator[None]:
-            yield
-
-    from gateway.console.api import build
-    from gateway.console.sessions import Sessions
-
+    """Until cancelled."""
     token = world.token()
-    config = uvicorn.Config(
-        build(desk, token, Sessions(world)), log_config=None, access_log=False, lifespan="off", timeout_keep_alive=5
-    )
-    server = Server(config)
+    server = await asyncio.to_thread(_server, desk, token, world)
     write_token(token_file, door.getsockname()[:2], token)
     # a copy: uvicorn closes what it is given, and after a bug the console is started again
     serving = asyncio.create_task(server.serve(sockets=[door.dup()]), name="console server")
@@ -73,3 +62,27 @@ async def serve(desk: Desk, door: socket.socket, token_file: Path, world: World)
         with contextlib.suppress(asyncio.CancelledError):
             await serving
         token_file.unlink(missing_ok=True)
+
+
+def _server(desk: Desk, token: str, world: World) -> uvicorn.Server:
+    """Ready to serve.  FastAPI and uvicorn are imported here, and the routes made up: half a second of a processor.
+
+    In a thread: on a busy machine that is seconds, in which no heartbeat would go out.
+    """
+    import uvicorn
+
+    from gateway.console.api import build
+    from gateway.console.sessions import Sessions
+
+    class Server(uvicorn.Server):
+        """Signals are app.py's."""
+
+        @contextlib.contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            yield
+
+    config = uvicorn.Config(
+        build(desk, token, Sessions(world)), log_config=None, access_log=False, lifespan="off", timeout_keep_alive=5
+    )
+    config.load()
+    return Server(config)
