@@ -39,6 +39,7 @@ class Player:
         self.ticks = 0
         self._entries = deque(rules.entries)
         """What people brought, still to come."""
+        self._begins_ns, self._fresh = rules.started_ns, rules.fresh
         self._ended_ns = rules.ended_ns
         self._plans = frozenset(name for name, each in rules.configs.items() if isinstance(each, SamplingConfig))
         self.refused = 0
@@ -49,6 +50,9 @@ class Player:
         """Ticks that were due before it; then it is judged, and after it what is computed from it."""
         if scan.mono_ns >= self._next_ns:
             self._tick_before(scan.mono_ns)
+        if self._begins_ns is not None and scan.time_ns >= self._begins_ns:
+            self._begins_ns = None
+            self._engine.load(self._fresh)  # what was counted before the batch is not its own
         if self._entries and self._entries[0][0] <= scan.time_ns:
             self._enter_before(scan)
         self._judge(scan)
@@ -96,10 +100,10 @@ class Player:
         return max(next_ns, until_ns + -until_ns % GRID_NS)
 
     def _told(self, now_ns: int, findings: Sequence[Finding]) -> None:
-        """A plan ends with its batch: what was open then is not missed."""
-        over = self._ended_ns is not None and now_ns > self._ended_ns
+        """A plan begins and ends with its batch: what was open then is not missed."""
+        idle = self._begins_ns is not None or (self._ended_ns is not None and now_ns > self._ended_ns)
         for finding in findings:
-            if not over or _rule(finding) not in self._plans:
+            if not idle or _rule(finding) not in self._plans:
                 self._tell(now_ns, finding)
 
 

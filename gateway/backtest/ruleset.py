@@ -42,8 +42,11 @@ class Ruleset(msgspec.Struct, frozen=True):
     context: RuleContext
     entries: Sequence[tuple[int, Entry]] = ()
     """(wall time, what was brought), in the order of time."""
+    started_ns: int | None = None
+    """When the batch of the entries was started, and completed."""
     ended_ns: int | None = None
-    """When the batch of the entries was completed."""
+    fresh: Mapping[str, Json] = {}
+    """Plan -> its state as it begins a batch."""
 
 
 def paced(settings: Settings, periods_s: Mapping[str, float]) -> Settings:
@@ -121,9 +124,11 @@ def ruleset(settings: Settings, tags: Tags, wish: Wish, notes: Notes, found_ther
     if deriver is not None:
         deriver.begin(context.batch)
     kept = {name: each for name, each in configs.items() if name in judges}
-    entries = there.entries({name: each for name, each in kept.items() if isinstance(each, SamplingConfig)})
+    plans = {name: each for name, each in kept.items() if isinstance(each, SamplingConfig)}
     made = Ruleset(settings.path.name, settings, engine, deriver, kept, left_out, recipe, context)
-    return msgspec.structs.replace(made, entries=entries, ended_ns=there.ended_ns)
+    fresh = {name: state for name, state in engine.dump().items() if name in plans}
+    brought = {"entries": there.entries(plans), "started_ns": there.started_ns, "ended_ns": there.ended_ns}
+    return msgspec.structs.replace(made, fresh=fresh, **brought)
 
 
 def _resolved(

@@ -18,8 +18,8 @@ from gateway.backtest.ruleset import Ruleset, paced, ruleset
 from gateway.backtest.stored import Stored
 from gateway.backtest.story import Story
 from gateway.backtest.table import open_table
-from gateway.backtest.taken import evidence
-from gateway.backtest.terms import S_NS, Notes, Source, Wish
+from gateway.backtest.taken import Evidence, evidence
+from gateway.backtest.terms import S_NS, Notes, Source, Wish, stamp
 from gateway.config.model import Settings
 from gateway.errors import LinegateError
 from gateway.model import Finding, Scan
@@ -90,10 +90,12 @@ def _play(
     every_tick: bool,
 ) -> Result:
     notes = Notes()
+    there = evidence(wish.data, wish, notes)
+    wish = _whole(wish, there, notes)
     sources = [_opened(path, settings, wish, notes) for path in wish.data]
     periods = periods_s(settings.devices, steps_s(sources), notes)
     settings = paced(settings, periods)
-    rules = ruleset(settings, _tags(sources), wish, notes, evidence(wish.data, wish, notes))
+    rules = ruleset(settings, _tags(sources), wish, notes, there)
     flow = Flow(sources, _lasts(settings, wish), notes, wish.since_ns, wish.until_ns)
     story = Story(rules.configs)
     curves = Curves(settings.tagsets, watched(rules)) if charts else None
@@ -115,6 +117,16 @@ def _play(
     if watch is not None:
         watch.at(flow.values, flow.last_ns)
     return Result(rules, story, flow, notes, curves, time.perf_counter() - began_s, player.ticks)
+
+
+def _whole(wish: Wish, there: Evidence, notes: Notes) -> Wish:
+    """A batch whose checks are judged is replayed from its start on: units are counted from there."""
+    if wish.since_ns is None or there.started_ns is None or there.started_ns >= wish.since_ns:
+        return wish
+    if there.ended_ns is not None and there.ended_ns < wish.since_ns:
+        return wish
+    notes.say(f"replayed from the start of the batch on, {stamp(there.started_ns)}: its units are counted from there")
+    return msgspec.structs.replace(wish, since_ns=there.started_ns)
 
 
 def _opened(path: Path, settings: Settings, wish: Wish, notes: Notes) -> Source:

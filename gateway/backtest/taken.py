@@ -22,6 +22,7 @@ from gateway.rules.sampling import SamplingConfig
 FILE: Final = "evidence.db"
 _KINDS: Final = (
     "batch.ordered",
+    "batch.started",
     "batch.completed",
     "check.taken",
     "verification.started",
@@ -52,8 +53,10 @@ class Evidence(msgspec.Struct, frozen=True):
     brought: tuple[Brought, ...] = ()
     facts: Mapping[str, Json] = {}
     """What rules call batch.*."""
+    started_ns: int | None = None
+    """When the batch was started: units are counted from there."""
     ended_ns: int | None = None
-    """When the batch was completed: nothing falls due afterwards."""
+    """When it was completed: nothing falls due afterwards."""
 
     def rules(self) -> frozenset[str]:
         """Those it holds samples for."""
@@ -90,9 +93,12 @@ def evidence(data: Sequence[Path], wish: Wish, notes: Notes) -> Evidence:
         return Evidence()
     ours = [(kind, time_ns, body) for kind, batch, time_ns, body in records if batch == number]
     facts: Mapping[str, Json] = next((body["facts"] for kind, _, body in ours if kind == "batch.ordered"), {})
-    ended = next((time_ns for kind, time_ns, _ in ours if kind == "batch.completed"), None)
+    started, ended = (
+        next((time_ns for kind, time_ns, _ in ours if kind == wanted_kind), None)
+        for wanted_kind in ("batch.started", "batch.completed")
+    )
     notes.say(f"batch {number}: takes and entries as the evidence has them")
-    return Evidence(tuple(_brought(ours, notes)), {**facts, **wish.batch, "number": number}, ended)
+    return Evidence(tuple(_brought(ours, notes)), {**facts, **wish.batch, "number": number}, started, ended)
 
 
 def _beside(path: Path) -> Path | None:

@@ -22,13 +22,19 @@ from gateway.store.telemetry_file import TelemetryFile
 RULES = """\
   chart: {kind: spc, of: weight, characteristic: weight, chart: i-mr, process: {center: 1, sigma: 0.01}, runs: we1}
 """
-STOPPED, EXECUTE = 2, 6
+EXECUTE = 6
+BEFORE = 137
+"""What the machine's counter stands at: it was never reset."""
 
 
 async def lived(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Settings, list[dict[str, Any]]]:
     """A batch: a check that passes, one that fails, its recalibration and verification; left as a state folder."""
     monkeypatch.setattr(line_kit, "LINE", line_kit.LINE + RULES)
     async with Kit(folder) as kit:
+        kit.filler["units"] = BEFORE
+        await asyncio.sleep(2)
+        kit.make(7)  # of no batch: a trial run
+        await asyncio.sleep(1)
         await kit.begin()
         for grams in ("1.002", "0.900"):
             kit.make(10)
@@ -101,6 +107,20 @@ async def test_a_replay_judges_the_checks_that_were_taken(tmp_path: Path, monkey
     assert "batch B1: takes and entries as the evidence has them" in result.notes.texts
     assert "recipe cart, which the batch was made by" in result.notes.texts
     assert "leaks" in result.rules.left_out  # a plan that nobody brought anything for
+
+
+@pytest.mark.looptime(start=1000)
+async def test_a_replay_from_the_middle_of_a_batch_counts_from_its_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--from` after the first check: the same checks all the same, and it is said why."""
+    settings, records = await lived(tmp_path, monkeypatch)
+    first = next(int(each["time"]) for each in records if each["kind"] == "check.judged")
+
+    result, heard = replayed(settings, tmp_path, since_ns=first + 1)
+
+    assert [each[2] for each in judged(heard)] == ["passed", "failed", "passed"]
+    assert any("replayed from the start of the batch on" in text for text in result.notes.texts)
 
 
 @pytest.mark.looptime(start=1000)
