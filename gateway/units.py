@@ -66,6 +66,13 @@ UNITS: Final[dict[str, tuple[str, float, float]]] = {
     "L/h": ("flow", 1000 / 60, 0.0),
     "s": ("time", 1.0, 0.0),
     "ms": ("time", 1e-3, 0.0),
+    "min": ("time", 60.0, 0.0),
+    "h": ("time", 3600.0, 0.0),
+    "d": ("time", 86400.0, 0.0),
+    "K/s": ("rate of a temperature", 1.0, 0.0),
+    "K/min": ("rate of a temperature", 1 / 60, 0.0),
+    "K/h": ("rate of a temperature", 1 / 3600, 0.0),
+    "Cel/min": ("rate of a temperature", 1 / 60, 0.0),
     "/min": ("rate", 1.0, 0.0),
     "/s": ("rate", 60.0, 0.0),
     "N.m": ("torque", 1.0, 0.0),
@@ -109,7 +116,12 @@ def _instead(unit: str) -> str:
 
 
 def linear(source: str, target: str) -> tuple[float, float]:
-    """(factor, offset) so that target = source * factor + offset.  ValueError if they do not convert."""
+    """(factor, offset) so that target = source * factor + offset.  ValueError if they do not convert.
+
+    What is one and the same needs no conversion, whatever it is: a derived tag may be in mPa.s/K.
+    """
+    if source == target:
+        return 1.0, 0.0
     for unit in (source, target):
         if unit not in UNITS:
             raise ValueError(f"{unit!r} is not a unit I know{_instead(unit)}")

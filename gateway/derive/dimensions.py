@@ -102,6 +102,7 @@ _BASE_SI: Final = {
     "length": 1e-3,
     "volume": 1e-6,
     "time": 1.0,
+    "rate of a temperature": 1.0,
     "flow": 1e-6 / 60,
     "rate": 1 / 60,
     "torque": 1.0,

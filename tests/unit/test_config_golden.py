@@ -79,8 +79,12 @@ def test_without_a_batch_the_devices_are_still_watched() -> None:
     """Before the first batch the rules that need none judge: a silent device is seen, and a frozen one."""
     rules = load(LINE).build_rules(None, None)
 
-    assert Counter(rule.kind for rule in rules.values()) == {"stale": 5, "limit": 2, "spc": 2}
-    assert {name for name, rule in rules.items() if rule.kind == "limit"} == {"filler-frozen", "labeller-frozen"}
+    assert Counter(rule.kind for rule in rules.values()) == {"stale": 5, "limit": 3, "spc": 2}
+    assert {name for name, rule in rules.items() if rule.kind == "limit"} == {
+        "filler-frozen",
+        "labeller-frozen",
+        "oil-hot-for",
+    }
 
 
 def test_other_yaml_tools_may_rewrite_the_line(tmp_path: Path) -> None:

@@ -136,3 +136,38 @@ def test_the_worst_case_of_a_rule_on_a_derived_tag_is_that_of_what_it_is_made_fr
     (row,) = [row for row in check(line(tmp_path), house=HOUSE).table if row.rule == "too-hot"]
     assert row.measures == "oven"
     assert row.total_s == pytest.approx(0.25 + 0.2 + 1.0 + 0.1 + 0.2)
+
+
+DEVICES = """\
+gateway: {id: gw1, path: a/b/c/d/e}
+devices:
+  reservoir: {driver: kit, period: 250ms, timeout: 200ms, tags: {temperature: {unit: Cel}, setpoint: {unit: Cel}}}
+  viscometer: {driver: kit, period: 250ms, timeout: 200ms, tags: {viscosity: {unit: mPa.s}, temperature: {unit: Cel}}}
+  filler: {driver: kit, can_halt: true, period: 250ms, timeout: 200ms, halt_budget: 200ms, tags: {state: {}}}
+"""
+
+
+def documented() -> list[str]:
+    page = (Path(__file__).parents[2] / "docs" / "derived.md").read_text()
+    return [block.split("```", 1)[0] for block in page.split("```yaml\n")[1:]]
+
+
+@pytest.mark.parametrize("number", range(len(documented())))
+def test_the_examples_of_the_page_can_be_loaded(tmp_path: Path, number: int) -> None:
+    """Each block as it stands, on a line with its devices: what is documented is not refused."""
+    (tmp_path / "line.yaml").write_text(DEVICES + documented()[number])
+    (tmp_path / "recipes").mkdir()
+    found = [problem.message for problem in check(tmp_path / "line.yaml", house=HOUSE).problems]
+    assert not found
+
+
+def test_a_rate_of_change_can_be_limited(tmp_path: Path) -> None:
+    """In its own unit or in another of the same kind; not in one of a temperature."""
+    rate = "derived: {oil: {tags: {heating: {kind: rate, input: oven/temperature, unit: K/min}}}}\n"
+    rule = "rules: {fast: {kind: limit, input: oil/heating, limits: {unit: UNIT, low: -2, high: 5}}}\n"
+    for place, (unit, wrong) in enumerate([("K/min", ""), ("K/h", ""), ("Cel/min", ""), ("K", "does not convert")]):
+        folder = tmp_path / str(place)
+        folder.mkdir()
+        assert wrong in "; ".join(problems(folder, rate + rule.replace("UNIT", unit))) or wrong
+        if not wrong:
+            assert not check(folder / "line.yaml", house=HOUSE).problems
