@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from typer.testing import CliRunner
 
@@ -17,6 +20,7 @@ from gateway.drivers.opcua.kind import OpcUaConfig
 from gateway.drivers.opcua.security import (
     check_server,
     ensure_certificate,
+    key_of,
     load,
     now_utc,
     read_own,
@@ -58,6 +62,30 @@ def test_a_key_of_another_certificate_is_named(tmp_path: Path) -> None:
     one.key.write_bytes(other.key.read_bytes())
     with pytest.raises(DeviceMisconfigured, match=r"own\.pem is not the key of .*own\.der"):
         ensure_certificate(tmp_path / "one", "urn:a", ["a"])
+
+
+def test_a_key_is_looked_through_once(tmp_path: Path) -> None:
+    """Each reconnect takes it as it is, which costs next to nothing; another file's content is another key."""
+    one, other = (ensure_certificate(tmp_path / name, "urn:a", ["a"]).key for name in ("one", "other"))
+    first = key_of(one)
+    began = time.thread_time()
+    assert key_of(one) is first
+    assert time.thread_time() - began < 0.01
+    der = tmp_path / "key.der"
+    der.write_bytes(first.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()))
+    assert key_of(der).private_numbers() == first.private_numbers()
+    one.write_bytes(other.read_bytes())
+    assert key_of(one).private_numbers() != first.private_numbers()
+
+
+def test_a_key_that_is_none_is_named(tmp_path: Path) -> None:
+    """Garbage, and a key of a kind that OPC UA's policies do not know."""
+    file = tmp_path / "own.pem"
+    curve = generate_private_key(SECP256R1()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    for content, why in ((b"no key", r"own\.pem is no private key"), (curve, "it is not RSA")):
+        file.write_bytes(content)
+        with pytest.raises(DeviceMisconfigured, match=why):
+            key_of(file)
 
 
 def test_missing_files_are_named(tmp_path: Path) -> None:

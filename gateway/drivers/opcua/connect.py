@@ -16,14 +16,21 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Final
 
 from asyncua.client.client import Client
-from asyncua.crypto import security_policies, uacrypto
+from asyncua.crypto import security_policies
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from gateway.drivers.opcua.convert import status_name, ua
 from gateway.drivers.opcua.link import LIBRARY, Link, edge
 from gateway.drivers.opcua.protection import Security
-from gateway.drivers.opcua.security import OwnCertificate, check_server, ensure_certificate, load, own_names, read_own
+from gateway.drivers.opcua.security import (
+    OwnCertificate,
+    check_server,
+    ensure_certificate,
+    key_of,
+    load,
+    own_names,
+    read_own,
+)
 from gateway.errors import DeviceError, DeviceMisconfigured
 
 REQUEST_S: Final = 3.0
@@ -98,14 +105,9 @@ async def _secure(client: Client, url: str, where: str, security: Security) -> O
         if security.trusted is not None:
             check_server(cert, security.trusted, endpoint=url)
             client.certificate_validator = _validator(security)
-    with edge(f"{where}: our certificate {own.certificate}"):
-        await client.set_security(
-            policy,
-            certificate=str(own.certificate),
-            private_key=str(own.key),
-            server_certificate=uacrypto.CertProperties(cert.public_bytes(Encoding.DER), "der"),
-            mode=mode,
-        )
+    with edge(f"{where}: our certificate {own.certificate}"):  # not by set_security: it reads the key each time
+        client.security_policy = policy(cert, load(own.certificate), key_of(own.key), mode, host_cert_chain=[])
+        client.uaclient.set_security(client.security_policy)
     return own
 
 

@@ -20,10 +20,11 @@ written but what `halt` and `heartbeat` name.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 from gateway.drivers.opcua.settings import OpcUaSettings
+from gateway.errors import DeviceMisconfigured
 
 if TYPE_CHECKING:
     from gateway.drivers.opcua.device import OpcUaDevice
@@ -34,6 +35,11 @@ class OpcUaConfig(OpcUaSettings):
 
     def preload(self) -> None:
         import gateway.drivers.opcua.device  # noqa: F401, PLC0415  # asyncua: 0.4 s and 40 MB, only if used
+        from gateway.drivers.opcua.security import key_of  # noqa: PLC0415  # as above
+
+        if self.security.mode != "None":
+            with suppress(OSError, DeviceMisconfigured):  # connect makes it where it is missing, and says what is wrong
+                key_of(self.security.own[1])
 
     def connect(self, name: str) -> AbstractAsyncContextManager[OpcUaDevice]:
         return self._connect(name)

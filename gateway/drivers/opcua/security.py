@@ -15,6 +15,7 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
@@ -101,14 +102,31 @@ def alone_in(folder: Path) -> Iterator[None]:
 
 def _check_pair(certificate: Path, key: Path) -> None:
     """A key of another certificate would be refused by every server, and none would say why."""
-    try:
-        private = serialization.load_pem_private_key(key.read_bytes(), password=None)
-    except (ValueError, TypeError) as exc:
-        raise DeviceMisconfigured(f"{key} is no private key: {exc}") from exc
-    if private.public_key() != load(certificate).public_key():
+    if key_of(key).public_key() != load(certificate).public_key():
         raise DeviceMisconfigured(
             f"{key} is not the key of {certificate}; take both away to have new ones made, then have servers trust them"
         )
+
+
+def key_of(file: Path) -> rsa.RSAPrivateKey:
+    """The key in a file, PEM or DER.  DeviceMisconfigured if it holds none that OPC UA knows.
+
+    Looked through once a process: that takes RSA 70 ms (2048) to 500 ms (4096), in which no thread of ours does
+    anything else, and a heartbeat that comes so late at each connect may have its machine held.
+    """
+    try:
+        return _key(file.read_bytes())
+    except (ValueError, TypeError) as exc:
+        raise DeviceMisconfigured(f"{file} is no private key: {exc}") from exc
+
+
+@lru_cache(maxsize=32)
+def _key(content: bytes) -> rsa.RSAPrivateKey:
+    from_bytes = serialization.load_pem_private_key if b"-----BEGIN" in content else serialization.load_der_private_key
+    key = from_bytes(content, password=None)
+    if not isinstance(key, rsa.RSAPrivateKey):
+        raise TypeError("it is not RSA, and OPC UA's policies here are")
+    return key
 
 
 def read_own(certificate: Path, key: Path) -> OwnCertificate:
