@@ -199,17 +199,33 @@ class Balance:
         return await self._ordered("zero", self._link.dialect.zero)
 
     async def _ordered(self, what: str, question: Question) -> Reading:
-        """Send it, and read again until the balance shows it: many say nothing, none is believed."""
+        """Send it, and read again until the balance shows it: many say nothing, none is believed.
+
+        Only to a pan at rest: a balance that waits for one would carry it out whenever the pan comes to rest, long
+        after whoever asked was told that it is not done.
+        """
         last: list[Message] = []
+        sent = False
         try:
             async with asyncio.timeout(self._config.tare_budget_s):
+                await self._at_rest(last)
+                sent = True
                 await self._carry_out(what, question)
                 return await self._shown(what, last)
         except TimeoutError:
             seen = f"; it shows {last[-1].raw!r}" if last else ""
-            raise NotDone(
-                f"{self._link.where}: {what} is not seen within {self._config.tare_budget_s:g} s{seen}; look at the pan"
-            ) from None
+            why = f"{what} is not seen" if sent else f"no {what} was asked of it: the pan did not come to rest"
+            within = f"within {self._config.tare_budget_s:g} s"
+            raise NotDone(f"{self._link.where}: {why} {within}{seen}; look at the pan") from None
+
+    async def _at_rest(self, last: list[Message]) -> None:
+        """A weight that moves is waited for; one that is bad is the balance's own to refuse."""
+        while True:
+            message = await self._weight()
+            last.append(message)
+            if message.quality is not Quality.UNCERTAIN:
+                return
+            await asyncio.sleep(_AGAIN_S)
 
     async def _carry_out(self, what: str, question: Question) -> None:
         await self._link.order(what, question)
