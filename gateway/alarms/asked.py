@@ -62,7 +62,9 @@ def unshelved(alarm: Alarm, wall_ns: int) -> Alarm:
 def expired(alarm: Alarm, wall_ns: int, longest_ns: int) -> bool:
     """Is its time on the shelf over?  A wall clock that was stepped back makes no shelf last longer."""
     shelf = alarm.shelf
-    return shelf is not None and (wall_ns >= shelf.until_ns or shelf.until_ns - wall_ns > longest_ns)
+    if shelf is None:
+        return False
+    return not shelf.since_ns <= wall_ns < shelf.until_ns or shelf.until_ns - wall_ns > longest_ns
 
 
 def removed(alarm: Alarm, withdrawal: Withdrawal) -> Alarm:

@@ -296,7 +296,7 @@ def _marks(log: Log) -> Iterator[Finding]:
     for record in log.of(*_MARKS):
         time, body = int(record["time"]), record["body"]
         if record["kind"] == "gateway.started":
-            if log.run is None or not log.run[0] < time <= log.run[1]:
+            if not log.within(record):
                 continue
             before = [int(one["time"]) for one in log.records if int(one["index"]) < int(record["index"])]
             more = f", {lasted(time - before[-1])} after the record before it"

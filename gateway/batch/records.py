@@ -123,10 +123,35 @@ class Log:
     @cached_property
     def run(self) -> tuple[int, int] | None:
         """(start, end) of counting, ns; the end of an unfinished run is its last record."""
+        ends = self.ends
+        return None if ends is None else (int(ends[0]["time"]), int(ends[1]["time"]))
+
+    @cached_property
+    def ends(self) -> tuple[Payload, Payload] | None:
+        """First and last record of the run."""
         started, ended = self.last("batch.started"), self.last("batch.completed", "batch.aborted")
-        if started is None:
-            return None
-        return int(started["time"]), int((ended or self.records[-1])["time"])
+        return None if started is None else (started, ended or self.records[-1])
+
+    @cached_property
+    def steps(self) -> list[tuple[int, int]]:
+        """Steps of the wall clock: index of the record, and how far it had been stepped by then in all, ns."""
+        by, found = 0, []
+        for record in self.of("clock.stepped"):
+            by += int(record["body"]["step"])
+            found.append((int(record["index"]), by))
+        return found
+
+    def _stepped(self, record: Payload) -> int:
+        """How far the clock that stamped this record had been stepped since the first one, ns."""
+        return next((by for index, by in reversed(self.steps) if index <= int(record["index"])), 0)
+
+    def _steady(self, record: Payload) -> int:
+        """Its time, ns, by a clock that nobody stepped since the first record."""
+        return int(record["time"]) - self._stepped(record)
+
+    def within(self, record: Payload) -> bool:
+        """Was it made in the run?"""
+        return self.ends is not None and self._steady(self.ends[0]) < self._steady(record) <= self._steady(self.ends[1])
 
     @cached_property
     def outcome(self) -> Json:
@@ -183,8 +208,8 @@ class Log:
 
     @cached_property
     def gaps(self) -> list[Gap]:
-        """Times without a device, clipped to the run."""
-        if self.run is None:
+        """Times without a device, clipped to the run; how long is by a clock that nobody stepped."""
+        if self.ends is None:
             return []
         found, lost, turned = [], dict[str, Payload](), dict[str, list[Payload]]()
         for record in self.of("device.lost", "device.flapping", "device.connected"):
@@ -194,9 +219,17 @@ class Log:
             elif record["kind"] == "device.lost":
                 lost.setdefault(device, record)
             elif device in lost:
-                found.append(_gap(lost.pop(device), record, self.run[1], turned.pop(device, ())))
-        found += [_gap(record, None, self.run[1], turned.get(device, ())) for device, record in lost.items()]
-        return [clipped for gap in found if (clipped := _clipped(gap, self.run))]
+                found.append(self._gap(lost.pop(device), record, turned.pop(device, ())))
+        found += [self._gap(record, None, turned.get(device, ())) for device, record in lost.items()]
+        return [gap for gap in found if gap is not None]
+
+    def _gap(self, lost: Payload, back: Payload | None, turned: Sequence[Payload]) -> Gap | None:
+        """On the clock that stamped the loss."""
+        assert self.ends is not None, "there is a run"
+        begins, ends = self.ends
+        by = self._stepped(lost)
+        run = self._steady(begins) + by, self._steady(ends) + by
+        return _clipped(_gap(lost, back, self._steady(back or ends) + by, turned), run)
 
 
 _SHOWN_WORDS: Final = ("raised", "acknowledged", "cleared", "reset")
@@ -236,10 +269,9 @@ def _into(story: AlarmStory | HaltStory | CheckStory, record: Payload, slot: str
         setattr(story, slot, record)
 
 
-def _gap(lost: Payload, back: Payload | None, end_ns: int, turned: Sequence[Payload] = ()) -> Gap:
+def _gap(lost: Payload, back: Payload | None, until: int, turned: Sequence[Payload] = ()) -> Gap:
     """`turned`: what the link that flapped did in between; without it the device was away all the time."""
     told = [lost, *turned, *(() if back is None else (back,))]
-    until = end_ns if back is None else int(back["time"])
     body = lost["body"]
     indexes = tuple(int(record["index"]) for record in told)
     times: dict[int, int] = {}

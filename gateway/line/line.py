@@ -18,6 +18,7 @@ from typing import Final, Protocol
 import structlog
 
 from gateway import halts
+from gateway.batch.records import lasted
 from gateway.derive.deriver import Derived
 from gateway.halts import Halt, Needs
 from gateway.journal import Journal
@@ -330,10 +331,13 @@ class Line:
 
     def _watch_clock(self, mono_ns: int, wall_ns: int) -> None:
         step = self._clock.step(mono_ns, wall_ns)
-        if step:
-            body: dict[str, Json] = {"step": str(step), "clock": self._world.clock()}
-            self._journal.note("clock.stepped", body, batch=self.run.running)
-            log.warning("the wall clock was stepped", step_s=step / 1e9)
+        if step is None:
+            return
+        body: dict[str, Json] = {"step": str(step.ns), "clock": self._world.clock(), "times": step.times}
+        self._journal.note("clock.stepped", body, batch=self.run.running)
+        text = f"the wall clock was stepped by {lasted(step.ns)}; records keep their order by index, times do not"
+        self.alarms.tell("gateway:clock", text, Priority.MEDIUM)
+        log.warning("the wall clock was stepped", step_s=step.ns / 1e9, times=step.times)
 
     # -- the last run ----------------------------------------------------------------------------
 

@@ -234,10 +234,12 @@ def test_acknowledge_and_reset_in_either_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wall_ns", "over"), [(999, False), (1000, True), (-(10**6), True)], ids=["before", "at its end", "stepped back"]
+    ("wall_ns", "over"),
+    [(999, False), (1000, True), (-(10**6), True), (SHELF.since_ns - 1, True)],
+    ids=["before", "at its end", "stepped back", "stepped back by a little"],
 )
 def test_a_shelf_ends_and_no_clock_makes_it_longer(wall_ns: int, over: bool) -> None:
-    """At its time; and where the wall clock was stepped back so far that it would last longer than the longest."""
+    """At its time; and where the wall clock was stepped back to before it began."""
     alarm = alarms.shelved(alarms.blank("oil"), SHELF)
     assert alarms.expired(alarm, wall_ns, 10_000) is over
 

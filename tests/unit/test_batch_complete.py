@@ -262,6 +262,33 @@ def test_texts_carry_the_numbers(story: Story) -> None:
     ]
 
 
+@pytest.mark.parametrize("step_s", [7200, -7200])
+def test_a_clock_that_was_stepped_hides_no_gap(story: Story, step_s: int) -> None:
+    """Set back by hours the run ends before it began, by its times; what was missing in it was missing all the same."""
+    for record in story.records:
+        if int(record["time"]) > at(50):
+            record["time"] = str(int(record["time"]) + step_s * 10**9)
+    story.add(49, "device.lost", {"device": "scanner", "reason": "pulled"})
+    story.add(50 + step_s, "clock.stepped", {"step": str(step_s * 10**9)})
+    story.add(52 + step_s, "device.connected", {"device": "scanner"})
+    story.add(53 + step_s, "device.lost", {"device": "balance", "reason": "no answer"})
+    story.add(54.5 + step_s, "device.connected", {"device": "balance"})
+    _in_order(story, "device.lost", "clock.stepped", "device.connected", "device.lost", "device.connected")
+
+    gaps = [one.text.partition(",")[0] for one in findings(story.records) if one.kind == "device.gap"]
+    assert gaps == ["scanner was away for 3.0 s", "balance was away for 1.5 s"]
+
+
+def _in_order(story: Story, *kinds: str) -> None:
+    """Put the last records where they happened: after what was stamped before the step, before all that came later."""
+    last = [story.records.pop() for _ in kinds][::-1]
+    assert tuple(one["kind"] for one in last) == kinds
+    at_index = next(n for n, one in enumerate(story.records) if one["kind"] == "batch.completed")
+    story.records[at_index:at_index] = last
+    for number, record in enumerate(story.records):
+        record["index"] = number
+
+
 def test_a_link_that_flapped_is_one_text(story: Story) -> None:
     """How often, and how long in all."""
     plant_flapping(story)

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 from config_fakes import FileConfig
-from line_kit import MES, OPERATOR, QA, TECHNICIAN, Kit
+from line_kit import HOUSE, LINE, MES, OPERATOR, QA, RECIPE, TECHNICIAN, Kit
 
+from gateway.config.reading import load
 from gateway.errors import Refused
+from gateway.line.clock import ClockWatch
 from gateway.model import Principal, Priority, Severity, Verdict, Watermark
 
 pytestmark = pytest.mark.looptime(start=1000)
@@ -194,6 +196,46 @@ async def test_a_stepped_clock_is_a_record(tmp_path: Path) -> None:
 
         steps = [round(int(record["body"]["step"]) / 1e9) for record in kit.records("clock.stepped")]
         assert [abs(step - told) <= 1 for step, told in zip(steps, (3600, -7200), strict=True)] == [True, True]
+        alarm = kit.line.alarms.standing["gateway:clock"]
+        assert (alarm.occurrence, alarm.text.partition(";")[0]) == (2, "the wall clock was stepped by -2 h 0 min")
+
+
+def test_a_clock_that_steps_on_and_on_does_not_bury_the_record() -> None:
+    """A virtual machine whose clock runs at half speed: a few of its steps, then their sum; none is left out."""
+    watch, told = ClockWatch(), []
+    for second in range(3601):
+        told += [step for step in (watch.step(second * 10**9, second * 10**9 // 2),) if step is not None]
+    assert len(told) <= 3 * 6 + 3
+    assert max(step.times for step in told) > 100
+    assert abs(sum(step.ns for step in told) + 1800 * 10**9) <= 300 * 10**9, "what came since the last record"
+
+
+@pytest.mark.parametrize("step_s", [-7200.0, 10 * 365 * 86400.0])
+async def test_a_stepped_clock_judges_nothing(tmp_path: Path, step_s: float) -> None:
+    """In the middle of a batch, with a check that falls due by time: told, in order, and no rule fires for it."""
+    (tmp_path / "recipes").mkdir()
+    timed = "  timed: {every: 2min, n: 1, characteristics: [{name: seal, kind: attribute, accept: 0}]}\n"
+    (tmp_path / "recipes" / "cart.yaml").write_text(RECIPE.replace("  leaks:", timed + "  leaks:"))
+    rules = "  seal: {kind: sampling, plan: recipe.plans.timed, count: filler/units, running: filler/state}\n"
+    rules += "  silent: {kind: stale, input: oven, after: 1s, halt: filler}\n"
+    (tmp_path / "line.yaml").write_text(LINE + rules)
+    async with Kit(tmp_path, settings=load(tmp_path / "line.yaml", house=HOUSE)) as kit:
+        await kit.begin()
+        await asyncio.sleep(20)
+        before = len(kit.records())
+        kit.world.offset_ns += round(step_s * 1e9)
+        await asyncio.sleep(20)
+        await kit.ask("batch.enter", TECHNICIAN, batch="B1", name="oil_charged", value="100", unit="g")
+
+        more = kit.records()[before:]
+        assert [record["kind"] for record in more] == ["clock.stepped", "alarm.raised", "batch.entered"]
+        assert [record["index"] for record in more] == list(range(before, before + 3))
+        assert all(record["batch"] == "B1" for record in more)
+        assert not kit.holds.standing
+        assert set(kit.line.alarms.standing) == {"gateway:clock"}
+
+        await asyncio.sleep(90)
+        assert [record["body"]["why"] for record in kit.records("check.due")] == ["schedule"], "by running time"
 
 
 async def test_a_value_that_cannot_be_recorded_costs_no_other_record(tmp_path: Path) -> None:
