@@ -81,7 +81,11 @@ def _told(each: Brought, rules: Mapping[str, SamplingConfig]) -> Iterator[Entry]
 
 def evidence(data: Sequence[Path], wish: Wish, notes: Notes) -> Evidence:
     """Of the one batch there is, or of the one asked for; nothing where there is no evidence, or no one batch."""
-    records = [record for path in data if (file := _beside(path)) is not None for record in _read(file)]
+    try:
+        records = [record for path in data if (file := _beside(path)) is not None for record in _read(file)]
+    except LinegateError as error:  # the telemetry can be judged all the same
+        notes.say(f"{error}; plans are judged without it")
+        return Evidence()
     numbers = list(dict.fromkeys(batch for kind, batch, _, _ in records if kind == "check.taken"))
     wanted = wish.batch.get("number")
     if wanted is None and len(numbers) > 1:

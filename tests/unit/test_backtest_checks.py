@@ -15,7 +15,6 @@ from gateway.backtest.run import Result, play
 from gateway.backtest.terms import Wish
 from gateway.config.model import Settings
 from gateway.config.reading import load
-from gateway.errors import LinegateError
 from gateway.model import CheckChange, Finding, Verdict
 from gateway.store.telemetry_file import TelemetryFile
 
@@ -168,7 +167,22 @@ async def test_several_batches_ask_for_one(tmp_path: Path, monkeypatch: pytest.M
     _, heard = replayed(settings, tmp_path, batch={"number": "B1"}, recipe="cart")
     assert len(judged(heard)) == 3
 
+
+@pytest.mark.parametrize("damage", ["record", "file"])
+@pytest.mark.looptime(start=1000)
+async def test_damaged_evidence_is_told_and_the_rest_is_judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    """What the telemetry alone can say is said; the plans are left out, with the reason."""
+    settings, records = await lived(tmp_path, monkeypatch)
     (tmp_path / "evidence.db").unlink()
-    evidence(tmp_path, records, [b"{" for _ in records])
-    with pytest.raises(LinegateError, match=r"evidence\.db: holds a record that cannot be read"):
-        replayed(settings, tmp_path)
+    if damage == "record":
+        evidence(tmp_path, records, [b"{" for _ in records])
+    else:
+        (tmp_path / "evidence.db").write_bytes(b"SQLite format 3\0" + b"garbage" * 1000)
+
+    result, _ = replayed(settings, tmp_path, recipe="cart")
+
+    assert any("evidence.db" in text and "plans are judged without it" in text for text in result.notes.texts)
+    assert "weight" in result.rules.left_out
+    assert "hot" in result.rules.configs
