@@ -91,11 +91,23 @@ def gates_open(gateway: Process, plant: Stage) -> None:
     plant.sim("place", grams=20.0)
     gateway.until("the weight lies still", lambda: _good(gateway, "balance/net", 19.99))
     assert asked(gateway, "instruments", "check", "balance", who="tom")["passed"] is True
-    plant.sim("remove")
+    tare_and_zero(gateway, plant)
     refused(gateway, "not_blocked", "batch", "override", "B-1", "setpoints", "why not", who="sue")
     if _shut(gateway, "clock"):
         asked(gateway, "batch", "override", "B-1", "clock", "a test computer", who="sue")
     assert gateway.cli("batch", "gates", "B-1")[0] == 0
+
+
+def tare_and_zero(gateway: Process, plant: Stage) -> None:
+    """Of the simulated balance, with 20 g on it: what it shows is what comes back."""
+    refused(gateway, "not_allowed", "balance", "tare", "balance", who="quinn")
+    refused(gateway, "no_such_balance", "balance", "tare", "filler", who="tom")
+    tared = asked(gateway, "balance", "tare", "balance", who="tom")
+    assert (tared["device"], abs(float(tared["shown"])) < 0.01, tared["unit"]) == ("balance", True, "g")
+    plant.sim("remove")
+    gateway.until("the pan shows what is missing", lambda: not _good(gateway, "balance/net", -19.0))
+    assert abs(float(asked(gateway, "balance", "zero", "balance", who="tom")["shown"])) < 0.01
+    gateway.until("the pan shows zero", lambda: _good(gateway, "balance/net", -0.01))
 
 
 def _good(gateway: Process, tag: str, least: float) -> bool:
@@ -132,6 +144,7 @@ def batch(gateway: Process, plant: Stage) -> None:
 
     assert asked(gateway, "take", "fill-weight-100", who="tom") == {"armed": "fill-weight-100"}
     refused(gateway, "armed", "take", "fill-weight-100", who="olga")
+    refused(gateway, "sample_open", "balance", "tare", "balance", who="tom")
     refused(gateway, "no_such_rule", "take", "fill-wait", who="tom")
     refused(gateway, "bad_arguments", "take", "fill-weight-100", "--unit-no", str(2**60), who="tom")
 
