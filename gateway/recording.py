@@ -12,17 +12,19 @@ from typing import Final
 
 import structlog
 
-from gateway.line.line import NO_RECORD, Line
+from gateway.line.line import Line
+from gateway.line.releases import NO_RECORD
 from gateway.model import Priority, Severity, Verdict
 from gateway.store.commits import NOT_RECORDING
 from gateway.store.evidence import Evidence
+from gateway.store.writer import Turn
 
 log = structlog.get_logger()
 
 STORE: Final = "gateway:store"
 LOOK_S: Final = 0.25
 STUCK_LOOKS: Final = 8
-"""Two seconds: no commit takes so long on a sound disk, and a controller's own watch takes as long again."""
+"""Two seconds in one job: none takes so long on a sound disk, and a controller's own watch takes as long again."""
 
 
 class Pulse:
@@ -46,7 +48,7 @@ class Pulse:
         while True:
             if self._answered:
                 self._answered = False
-                self._evidence.writer.post(self._answer)
+                self._evidence.writer.post(self._answer, Turn.PULSE)
             await asyncio.sleep(LOOK_S)
             self._looks = 0 if self._answered else self._looks + 1
             self._judge()

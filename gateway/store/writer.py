@@ -21,6 +21,8 @@ _Job = Callable[[], None]
 class Turn(IntEnum):
     """Whose turn is first.  Jobs are small (a commit, a page of reading), so nobody waits long."""
 
+    PULSE = -1
+    """Does the thread come back from its job?  However much waits behind it."""
     COMMIT = 0
     TELEMETRY = 1
     READ = 2
