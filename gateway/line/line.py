@@ -17,7 +17,6 @@ from typing import Final, Protocol
 
 import structlog
 
-from gateway import halts
 from gateway.batch.records import lasted
 from gateway.derive.deriver import Derived
 from gateway.halts import Halt, Needs
@@ -28,8 +27,9 @@ from gateway.line.batch import Run
 from gateway.line.checks import CheckBook
 from gateway.line.clock import ClockWatch
 from gateway.line.consumers import Consumers
-from gateway.line.halts import FOUND_HELD, Holds
+from gateway.line.halts import Holds
 from gateway.line.links import Links
+from gateway.line.releases import NO_RECORD, Releases, alarm_of
 from gateway.line.suppression import Suppression
 from gateway.model import (
     CheckChange,
@@ -52,8 +52,6 @@ TICK_S: Final = 0.1
 TICK: Final = Tick()
 KEEP_RULES_TICKS: Final = 10
 """Running time and counters of rules are kept once a second: a kill -9 costs no more of them."""
-NO_RECORD: Final = "no-record"
-"""The rule of a halt because nothing can be recorded."""
 HEAD_START_S: Final = 0.002
 """The halt write goes out before anything is sealed: sealing and showing take some hundred microseconds."""
 
@@ -95,6 +93,7 @@ class Line:
         self.alarms.longest_shelf_s = run.rules.longest_shelf_s
         self.links = Links(self.alarms, self.suppression, journal, world, lambda: run.running)
         self.identities = self.links.identities
+        self._releases = Releases(run, holds, self.alarms, journal, self._judge, lambda: self.unrecorded)
         self.consumers = Consumers(journal.board, self.alarms, self.commit)
         journal.on_mended = partial(self.alarms.tell, "gateway:journal")
         run.on_dropped = self._drop
@@ -250,50 +249,9 @@ class Line:
         self.commit()
 
     async def release(self, halt_id: str, seen: int, person: str, reason: str, recalibration: str) -> None:
-        """Guarded, recorded, then let go: the station hears of it only after the commit.
-
-        Raises Refused, and StoreError where it could not be recorded: then the latch stands.
-        """
+        """Guarded, recorded, then let go.  Raises Refused, and StoreError where it could not be recorded."""
         self._note_findings()
-        asked = self.holds.standing.get(halt_id)
-        halt = halts.check_release(
-            asked,
-            seen,
-            reason,
-            condition_stands=self._stands(asked) if asked else "",
-            acknowledged=asked is not None and self.alarms.is_acknowledged(_alarm_of(asked)),
-            recalibration=recalibration,
-        )
-        if halt.needs is Needs.RECALIBRATION and self.run.rules.is_sampling(halt.rule):
-            self._judge(Entry("recalibrated", halt.rule, person, text=recalibration))
-            body = {"rule": halt.rule, "recalibration": recalibration, "halt": halt.id}
-            self._journal.note("verification.started", body, batch=halt.batch, by=person)
-        for rule in self.run.rules.sampling(halt.device):
-            if rule != halt.rule:  # its own goes on in verification
-                self._judge(Entry("released", rule, person, text=halt.id))
-        self.holds.release(halt, person, reason, recalibration)
-        committed = self._journal.commit(urgent=True)
-        assert committed is not None, "a release is a record"
-        # Not after the await: who asked may have gone away by then, and the machine must be let go all the same.
-        committed.add_done_callback(partial(self._released, halt))
-        await asyncio.shield(committed)
-
-    def _released(self, halt: Halt, committed: asyncio.Future[None]) -> None:
-        if committed.cancelled() or committed.exception() is not None:
-            self.holds.take_back(halt)
-        else:
-            self.holds.let_go(halt)
-        self._journal.commit()
-
-    def _stands(self, halt: Halt) -> str:
-        """The text of a condition that still holds; bad input counts as standing."""
-        if halt.rule == NO_RECORD:
-            return self.unrecorded
-        verdict = self.run.engine.current(halt.rule)
-        if verdict is None:
-            unknown = f"{halt.rule} has judged nothing since the start; wait for a good value"
-            return unknown if halt.rule in self.run.rules else ""
-        return verdict.text if verdict.severity is Severity.HALT else ""
+        await self._releases.release(halt_id, seen, person, reason, recalibration)
 
     # -- devices ---------------------------------------------------------------------------------
 
@@ -367,11 +325,6 @@ class Line:
 
     def _vouch(self, halt: Halt) -> None:
         """A latch that comes back without its alarm (the ledger was lost) is acknowledged before it is released."""
-        name = _alarm_of(halt)
+        name = alarm_of(halt)
         if name not in self.alarms:
             self._alarm(Verdict(name, Severity.HALT, halt.device, halt.text, priority=Priority.HIGH, fleeting=True))
-
-
-def _alarm_of(halt: Halt) -> str:
-    """The alarm that goes with a halt."""
-    return f"{FOUND_HELD}:{halt.device}" if halt.rule == FOUND_HELD else halt.rule

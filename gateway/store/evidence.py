@@ -19,14 +19,15 @@ import apsw
 import msgspec
 
 from gateway.errors import StoreError, VerifyError
-from gateway.ledger.bundle import Bundle, write_bundle
+from gateway.ledger.bundle import Bundle
 from gateway.ledger.canonical import canonical
 from gateway.ledger.merkle import Tree, leaf_hash
 from gateway.ledger.note import checkpoint
 from gateway.model import Draft, Json, Lane, Record
+from gateway.store import exporting
 from gateway.store.commits import Commits, Group
 from gateway.store.evidence_file import Damaged, EvidenceFile
-from gateway.store.folder import Lock, sync_folder, write_whole
+from gateway.store.folder import Lock, write_whole
 from gateway.store.opening import TIP, Opened, Quarantine, open_ledger
 from gateway.store.writer import Turn, Writer
 from gateway.world import World
@@ -297,7 +298,7 @@ class Evidence:
             await self.sign_checkpoint(f"export {batch}")
         bundle = await self._gather(batch, first, last, extra)
         try:
-            await self._loop.run_in_executor(None, self._write_bundle, path, bundle)
+            await self._loop.run_in_executor(None, exporting.write, path, bundle, self._signer)
         except OSError as error:
             raise StoreError(f"the bundle {path} cannot be written: {error.strerror}") from error
         return path
@@ -316,30 +317,10 @@ class Evidence:
             before=before,
             payloads=[record.payload for record in records],
             hashes=[record.hash for record in records],
-            checkpoints=await self._run(partial(self._do_checkpoints, first, end)),
+            checkpoints=await self._run(lambda: exporting.checkpoints(self._file, self._signer.verifier, first, end)),
             made_ns=self._world.time_ns(),
             extra=extra,
         )
-
-    def _do_checkpoints(self, first: int, end: int) -> list[tuple[int, str]]:
-        """Those within a span; the last one must hold, a damaged one before it is left out."""
-        notes = self._file.checkpoints(first, end)
-        self._signer.verifier.verify(notes[-1][1])
-        return [(size, note) for size, note in notes if self._holds(note)]
-
-    def _holds(self, note: str) -> bool:
-        try:
-            self._signer.verifier.verify(note)
-        except VerifyError:
-            return False
-        return True
-
-    def _write_bundle(self, path: Path, bundle: Bundle) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_name(path.name + ".new")
-        write_bundle(fresh, bundle, self._signer)
-        fresh.replace(path)
-        sync_folder(path.parent)
 
     async def close(self) -> None:
         """Commit what waits, sign, close the file, end the thread, release the lock.  Close Telemetry first."""
