@@ -102,7 +102,7 @@ def _inputs(settings: Settings, rule: RawRule, names: Sequence[str], opaque: set
 def _followed(settings: Settings, rule: RawRule, config: RuleConfig) -> Iterator[Problem]:
     """A chart follows a sampling rule there is."""
     sampling = [name for name, other in settings.rules.items() if other.kind == "sampling"]
-    for name in config.rules():
+    for name in (*config.rules(), *getattr(config, "anew_after", ())):
         if name not in sampling:
             text = f"no sampling rule is called {name!r}{hint(name, sampling)}"
             yield settings.document.problem(_place(settings, rule, name), text)

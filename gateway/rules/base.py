@@ -116,7 +116,10 @@ class Checking(Protocol):
 
 @runtime_checkable
 class Following(Protocol):
-    """A judge that looks at another rule's checks: a chart."""
+    """A judge that looks at another rule's checks: a chart.
+
+    It may name more rules whose entries it hears, by an attribute `anew_after`.
+    """
 
     follows: str | None
     """That rule's name; None: this one looks at tags."""

@@ -35,9 +35,14 @@ class Engine:
         self._ticks = (*(group.tick for group in groups), *(judge.tick for judge in alone))
         self._rests = _resting((*groups, *alone))
         self._followers: dict[str, list[Following]] = {}
+        self._listeners: dict[str, list[Following]] = {}
+        """Of entries: those that follow the rule, and those that begin anew after its recalibration."""
         for judge in _able(self._judges.values(), Following):
             if judge.follows is not None:
                 self._followers.setdefault(judge.follows, []).append(judge)
+            for name in dict.fromkeys((judge.follows, *getattr(judge, "anew_after", ()))):
+                if name is not None:
+                    self._listeners.setdefault(name, []).append(judge)
         self._checking: tuple[Checking, ...] = tuple(_able(self._judges.values(), Checking))
 
     def judge(self, event: Scan | Tick | Entry, now_ns: int, wall_ns: int) -> Sequence[Finding]:
@@ -91,7 +96,7 @@ class Engine:
             known = ", ".join(sorted(self._judges)) or "none"
             raise Refused("no_such_rule", f"no rule {entry.rule!r} judges now; those that do: {known}")
         found = judge.enter(entry, now_ns, wall_ns)
-        for follower in self._followers.get(entry.rule, ()):
+        for follower in self._listeners.get(entry.rule, ()):
             found = (*found, *follower.heard(entry))
         return found
 

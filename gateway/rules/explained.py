@@ -237,8 +237,9 @@ def _spc(config: SpcConfig, context: RuleContext) -> Said:
         terms = f", slack {config.cusum.slack:g}, decision {config.cusum.decision:g} sigma{fast}"
     what = f"Chart {config.chart} of {source}: {limits}{terms}. A signal {_severe(config, word, config.alarm)}: "
     what += f"{patterns(config)}. It goes with the next point that completes none."
-    if config.of is not None:
-        what += f" A recalibration of {config.of} begins patterns anew; limits stay."
+    anew = dict.fromkeys((*([config.of] if config.of else []), *config.anew_after))
+    if anew:
+        what += f" A recalibration of {listed(list(anew), 'or')} begins patterns anew; limits stay."
     return Said(what, dies)
 
 

@@ -65,6 +65,19 @@ def test_a_recalibration_begins_patterns_anew_and_clears_the_signal() -> None:
     assert said == [(Severity.NORMAL, "fill: begins anew after a recalibration")]
 
 
+def test_another_rules_recalibration_begins_it_anew_where_it_says_so() -> None:
+    """Two plans over one filler: what recalibrates it is recorded for the one, and the other's chart begins anew."""
+    for anew, said in (((), []), (("other",), [(Severity.NORMAL, "fill: begins anew after a recalibration")])):
+        line = Line(fill=rule(EVERY_100), other=rule({**EVERY_100, "every_units": 9000}), chart=chart(anew_after=anew))
+        checked(line, *["1.005"] * 8)
+        assert verdicts(list(line.judge(Entry("recalibrated", "other", "anna", text="dose +2 %")))) == said
+
+
+def test_a_chart_with_another_recalibration_is_the_same_chart() -> None:
+    """`anew_after` says when it begins anew, not what it is: what was kept goes on."""
+    assert chart().terms() == chart(anew_after="other").terms() != chart(runs="we1").terms()
+
+
 def test_a_chart_lives_through_a_restart() -> None:
     """Killed after the seventh of eight high points, it still completes the pattern at the eighth."""
     line = Line(fill=rule(EVERY_100), chart=chart())

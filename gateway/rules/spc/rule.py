@@ -37,7 +37,7 @@ from gateway.model import (
     Verdict,
 )
 from gateway.recipe import Frozen
-from gateway.rules.base import NEVER_NS, NOTHING, Closure, RuleConfig, RuleContext
+from gateway.rules.base import NEVER_NS, NOTHING, Closure, Names, RuleConfig, RuleContext
 from gateway.rules.inputs import S_NS, locate, sentence, unusable
 from gateway.rules.spc.chart import Chart, ChartKind, Phase, Point
 from gateway.rules.spc.cusum import CusumTerms
@@ -113,6 +113,8 @@ class SpcConfig(RuleConfig):
     """Of the Shewhart charts."""
     ewma: EwmaConfig = EwmaConfig()
     cusum: CusumConfig = CusumConfig()
+    anew_after: Names = ()
+    """More sampling rules: a recalibration recorded for one of them begins patterns and memories anew, too."""
     severity: Literal["warn", "alarm"] = "warn"
     """What a signal means; a rule with `halt` always halts."""
     alarm: Priority = Priority.LOW
@@ -156,7 +158,9 @@ class SpcConfig(RuleConfig):
 
     def terms(self) -> str:
         """A fingerprint of what the kept state was made with."""
-        return hashlib.sha256(self.model_dump_json(exclude={"text", "alarm", "severity", "halt"}).encode()).hexdigest()
+        return hashlib.sha256(
+            self.model_dump_json(exclude={"text", "alarm", "severity", "halt", "anew_after"}).encode()
+        ).hexdigest()
 
 
 class SpcJudge:
@@ -166,6 +170,7 @@ class SpcJudge:
         self.name = name
         self.dirty = False
         self.follows = config.of
+        self.anew_after = config.anew_after
         self._config = config
         self._chart = config.made()
         self._place = locate(context, config.input) if config.input is not None else None
@@ -288,7 +293,7 @@ class SpcJudge:
         return self._standing
 
     def heard(self, entry: Entry) -> Sequence[Finding]:
-        """The rule it follows was recalibrated."""
+        """The rule it follows, or one of `anew_after`, was recalibrated."""
         if entry.kind != "recalibrated":
             return NOTHING
         self._chart.reset()
