@@ -100,6 +100,8 @@ class Released(msgspec.Struct, frozen=True):
     """Versions go on counting, so that a release of what was seen never takes off what was not."""
     moved: bool = False
     """The machine was seen moving since: until then it is no news that it stands."""
+    owed: bool = False
+    """Our hold output was not withdrawn since: the device was away, or its memory is spared.  Outlives a restart."""
 
 
 def requested(  # a verdict, where it holds, and its stamps

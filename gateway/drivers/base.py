@@ -52,6 +52,16 @@ class Haltable(Protocol):
 
 
 @runtime_checkable
+class Owing(Protocol):
+    """A haltable device that may put its withdrawal off: a register that wears is not written beyond its budget."""
+
+    @property
+    def owes(self) -> bool:
+        """`withdraw` came back, and is not done yet; the device does it by itself as soon as it may."""
+        ...
+
+
+@runtime_checkable
 class Beating(Protocol):
     """A controller with a place for our heartbeat."""
 

@@ -35,6 +35,7 @@ class StationPort(Protocol):
 
     def halt(self, order: HaltOrder) -> None: ...
     def release(self, halt_id: str) -> None: ...
+    def take_back(self) -> None: ...
 
 
 class Holds:
@@ -83,7 +84,16 @@ class Holds:
             self._order(again)
             self._put(again, now_ns)
             self._record("halt.reasserted", again)
+        self._owed_still()
         self._keep_file()
+
+    def _owed_still(self) -> None:
+        """A person released, and the gateway ended before it could say so to the machine: it is said now."""
+        held = {halt.device for halt in self.standing.values()}
+        for device in {past.device for past in self._released.values() if past.owed} - held:
+            if device in self.stations:
+                self.stations[device].take_back()
+                log.warning("release still to be carried out", device=device, next="our hold output is withdrawn")
 
     def compare(self, rows: Mapping[str, Json], file: Mapping[str, Json] | None, batch: str | None) -> None:
         """The two homes are written within milliseconds: what only one of them knows, a person must look into.
@@ -200,6 +210,12 @@ class Holds:
         if halt is not None:
             self._put(halts.troubled(halt, reason))
 
+    def withdrawn(self, device: str) -> None:
+        """The machine was told of the release: nothing is owed to it any more."""
+        for halt_id, past in self._released.items():
+            if past.device == device and past.owed:
+                self._leave_behind(halt_id, msgspec.structs.replace(past, owed=False))
+
     def tick(self, now_ns: int) -> None:
         """Whoever is not confirmed in time is a HALT FAILED: top lane, heartbeat withheld, tried for ever."""
         for halt in list(self.standing.values()):
@@ -225,7 +241,7 @@ class Holds:
         self._since.pop(halt.id, None)
         self._lefts.pop(halt.id, None)
         self._untold.discard(halt.id)
-        self._leave_behind(halt.id, Released(halt.device, halt.version))
+        self._leave_behind(halt.id, Released(halt.device, halt.version, owed=True))
         self._changed.add(halt.id)
         body = halt.body(reason=reason, recalibration=recalibration, released=str(self._world.time_ns()))
         self._journal.note("halt.released", body, batch=halt.batch, by=by, lane=halts.LANE)

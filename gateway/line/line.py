@@ -248,6 +248,10 @@ class Line:
         self.holds.not_held(halt_id, reason)
         self.commit()
 
+    def withdrawn(self, device: str) -> None:
+        self.holds.withdrawn(device)
+        self.commit()
+
     async def release(self, halt_id: str, seen: int, person: str, reason: str, recalibration: str) -> None:
         """Guarded, recorded, then let go.  Raises Refused, and StoreError where it could not be recorded."""
         self._note_findings()

@@ -6,7 +6,7 @@ import asyncio
 from functools import cache
 from typing import Final, cast
 
-from gateway.drivers.base import Device, DriverConfig, Haltable
+from gateway.drivers.base import Device, DriverConfig, Haltable, Owing
 from gateway.errors import DeviceError, NotHeld
 from gateway.halts import TRIES
 from gateway.model import HaltOrder
@@ -40,19 +40,26 @@ class Orders:
         self._line = line
         self._standing: dict[str, _Standing] = {}
         self._withdraw = False
+        self._asked_back = False
+        """`withdraw` was called, and the device owes it still."""
 
     def __bool__(self) -> bool:
         return bool(self._standing)
 
     def latch(self, order: HaltOrder) -> None:
         self._standing[order.id] = _Standing(order)
+        self._asked_back = False
 
     def drop(self, halt_id: str) -> bool:
         """Forget it.  True: that was the last one, and our hold output is to be withdrawn."""
         if self._standing.pop(halt_id, None) is None or self._standing:
             return False
-        self._withdraw = True
+        self.take_back()
         return True
+
+    def take_back(self) -> None:
+        """Our hold output is to be withdrawn as soon as the device is there and no order stands."""
+        self._withdraw, self._asked_back = True, False
 
     def assert_again(self) -> None:
         """Whatever happened while it was away: the machine says it again."""
@@ -102,13 +109,17 @@ class Orders:
 
     async def _take_back(self, device: Device) -> None:
         budget_s = self._config.halt_budget_s
-        if isinstance(device, Haltable):
+        if isinstance(device, Haltable) and not self._asked_back:
             try:
                 async with asyncio.timeout(budget_s):
                     await device.withdraw()
             except TimeoutError:
                 raise DeviceError(f"{self._config.address()} did not answer within {budget_s:g} s") from None
-        self._withdraw = False
+            self._asked_back = True
+        if isinstance(device, Owing) and device.owes:
+            return  # looked at again in the next turn
+        self._withdraw = self._asked_back = False
+        self._line.withdrawn(self._name)
 
 
 @cache

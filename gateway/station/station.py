@@ -90,6 +90,11 @@ class Station:
         if self._orders.drop(halt_id):
             self._attention.interrupt()
 
+    def take_back(self) -> None:
+        """A release of an earlier run was never carried out: withdraw our hold output, where no order stands."""
+        self._orders.take_back()
+        self._attention.interrupt()
+
     def show(self, pattern: Pattern) -> None:
         """Latch what is to be shown; the newest counts.  A station that is away hears of it when it is back.
 

@@ -173,6 +173,8 @@ class RecordingLine:
     def __init__(self, on_scan: Callable[[Scan], None] = lambda _: None) -> None:
         self.scans: list[Scan] = []
         self.events: list[tuple[str, str]] = []
+        self.withdrawals: list[str] = []
+        """Devices whose hold output was taken back."""
         self.on_scan = on_scan
 
     def take(self, scan: Scan, *, keep: bool = True) -> None:
@@ -194,6 +196,9 @@ class RecordingLine:
     def confirmed(self, halt_id: str, proof: HaltProof) -> None:
         del proof
         self.events.append(("confirmed", halt_id))
+
+    def withdrawn(self, device: str) -> None:
+        self.withdrawals.append(device)
 
     def not_held(self, halt_id: str, reason: str) -> None:
         del reason

@@ -66,6 +66,8 @@ class Witness:
 
     def not_held(self, halt_id: str, reason: str) -> None: ...
 
+    def withdrawn(self, device: str) -> None: ...
+
 
 @dataclass
 class Link:

@@ -254,6 +254,8 @@ class Told:
     def confirmed(self, halt_id: str, proof: HaltProof) -> None:
         self.proofs.append(proof)
 
+    def withdrawn(self, device: str) -> None: ...
+
     def not_held(self, halt_id: str, reason: str) -> None:
         self.troubles.append(reason)
 

@@ -432,6 +432,51 @@ async def test_after_a_kill_the_hold_is_the_first_thing_written(tmp_path: Path) 
         assert kit.board.get("halts")[HOT]["device"] == "filler"
 
 
+async def released_while_away(first: Kit) -> None:
+    """Held, confirmed; then the cable is pulled, and a person releases."""
+    await heat(first)
+    await heat(first, 62.0)
+    await acknowledge(first)
+    first.filler.link = False
+    await asyncio.sleep(1)
+    await release(first)
+    await asyncio.sleep(1)
+    assert first.filler.withdrawn == 0
+
+
+@pytest.mark.parametrize("killed", [True, False])
+async def test_a_release_that_was_not_carried_out_outlives_a_restart(tmp_path: Path, killed: bool) -> None:
+    """Nobody is left to remember but the ledger: the hold output is taken back once the machine is there, and once."""
+    async with Kit(tmp_path) as first:
+        await released_while_away(first)
+        if killed:
+            await first.kill()
+        kit = await first.again()
+        await asyncio.sleep(1)
+        kit.filler.link = True
+        await asyncio.sleep(60)
+        assert kit.filler.withdrawn == 1
+        assert "halt" not in kit.filler.writes[kit.filler.writes.index("withdraw") :]
+
+        third = await kit.again()
+        await asyncio.sleep(60)
+        assert third.filler.withdrawn == 1
+
+
+async def test_a_hold_demanded_after_the_restart_comes_before_an_old_release(tmp_path: Path) -> None:
+    """What is owed is not paid while a latch stands: the output is ours again."""
+    async with Kit(tmp_path) as first:
+        await released_while_away(first)
+        kit = await first.again()
+        await heat(kit)
+        kit.filler.held = False
+        kit.filler.link = True
+        await asyncio.sleep(60)
+
+        assert kit.filler.withdrawn == 0
+        assert kit.filler.held
+
+
 @pytest.mark.parametrize("home", ["ledger", "file"])
 async def test_one_home_is_enough(tmp_path: Path, home: str) -> None:
     """A latch that only the ledger's rows, or only the file, has kept holds."""

@@ -11,7 +11,7 @@ import pytest
 
 from gateway.model import HaltOrder, Quality, TagSet
 from gateway.station.station import BACK_OFF, CONNECT_S, Station
-from gateway.testing import FakeConfig, FakeMachine, RecordingLine, VirtualWorld
+from gateway.testing import FakeConfig, FakeDevice, FakeMachine, RecordingLine, VirtualWorld
 
 pytestmark = pytest.mark.looptime(start=1000)
 
@@ -158,6 +158,24 @@ async def test_a_release_withdraws_our_output_and_starts_nothing() -> None:
 
     assert machine.withdrawn == 1
     assert machine.held
+
+
+async def test_a_withdrawal_that_the_device_owes_is_told_when_it_is_done() -> None:
+    """A device that spares its memory puts it off and pays by itself: until then the line hears nothing of it."""
+    machine, line = FakeMachine({"x": 1.0}), RecordingLine()
+    owing: dict[str, bool] = {"owes": True}
+    station = made(machine, line)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FakeDevice, "owes", property(lambda _: owing["owes"]), raising=False)
+        async with living(station):
+            await asyncio.sleep(1)
+            station.take_back()
+            await asyncio.sleep(5)
+            assert (machine.withdrawn, line.withdrawals) == (1, [])
+            owing["owes"] = False
+            await asyncio.sleep(1)
+
+    assert (machine.withdrawn, line.withdrawals) == (1, ["m"])
 
 
 async def test_a_lost_device_gives_a_bad_scan_for_each_slot() -> None:

@@ -287,6 +287,11 @@ class _Halts(ModbusDevice):
             await release.send(self._link, self._link.call)
         self._holding = False
 
+    @property
+    def owes(self) -> bool:
+        """See Owing."""
+        return self._release is not None and self._release.wear is not None and self._release.wear.owed
+
     async def _repay(self) -> None:
         """Take back what could not be taken back in its time."""
         release = self._release
