@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar
 
 import msgspec
-import structlog
 
 from gateway import __version__
 from gateway.board import Board
@@ -23,13 +22,14 @@ from gateway.config.reading import Settings
 from gateway.desk import Desk
 from gateway.errors import LinegateError, Refused, StoreError
 from gateway.forwarder import Forwarder
+from gateway.found import Found
 from gateway.journal import Journal
 from gateway.line.batch import Run
 from gateway.line.halts import Holds
 from gateway.line.lamps import Lamps
 from gateway.line.line import Line
 from gateway.line.notices import Notices
-from gateway.model import Identity, Json, Lane, Principal
+from gateway.model import Identity, Json, Principal
 from gateway.people import People
 from gateway.recording import Pulse, Recording
 from gateway.sinks.base import SinkPorts
@@ -43,17 +43,12 @@ from gateway.supervise import Supervisor, notify
 from gateway.witness import Witness, as_text
 from gateway.world import World
 
-log = structlog.get_logger()
 P = ParamSpec("P")
 T = TypeVar("T")
 
 GOODBYE_S: Final = 1.5
 """So long the sinks may take to hand over the last records."""
 GOODBYES: Final = 15
-GONE: Final = (
-    "the ledger and its checkpoint are gone, and there is a latch file of an earlier run: a new ledger was begun. What "
-    "the old one said is with the MES and in exported bundles"
-)
 
 
 class Workers(Executor):
@@ -90,6 +85,7 @@ class Gateway:
         self.run = Run(settings, self.journal, evidence, world)
         self.line = Line(self.run, self.holds, self.journal, telemetry, world)
         self.people = People.open(state / "people.json", world)
+        self.found = Found(evidence, telemetry, self.latch_file, self.people)
         self.supervisor = Supervisor()
         self.workers = Workers()
         self.desk = Desk(
@@ -181,22 +177,12 @@ class Gateway:
         """What stood at the last stop stands again: latches, alarms, batch, rules."""
         known = {*self.settings.devices, *self.settings.sinks}
         mono_ns = int(asyncio.get_running_loop().time() * 1e9)
-        self.line.restore(self.evidence.load_state, self._latches(), known, mono_ns)
+        self.line.restore(self.evidence.load_state, self.found.latches(), known, mono_ns)
         self._note_start()
+        self.found.tell(self.journal, self.line, self.run.running)
         self.recording.attend()
         self.lamps.show()
         self.journal.commit(urgent=True)
-
-    def _latches(self) -> Mapping[str, Json] | None:
-        """What the latch file says; None where it is gone: it is there from before the first record on."""
-        latches = self.latch_file.read()
-        if not self.latch_file.missing:
-            return latches
-        if self.evidence.size or self.evidence.quarantined:
-            return None
-        with contextlib.suppress(OSError):  # written again with the first latch, and then it is told
-            self.latch_file.write({})
-        return {}
 
     def _note_start(self) -> None:
         body = {
@@ -209,35 +195,6 @@ class Gateway:
             "waivers": list(self.settings.waivers()),
         }
         self.journal.note("gateway.started", body, batch=self.run.running)
-        for store, damage in (("evidence", self.evidence.quarantined), ("telemetry", self._telemetry_damage())):
-            if damage:
-                self._quarantined(store, {"text": damage} if isinstance(damage, str) else msgspec.to_builtins(damage))
-        if self.latch_file.damaged:
-            self._quarantined("latches", {"text": self.latch_file.damaged})
-        for note in self.people.notes:
-            self._quarantined("people", {"text": note})
-        if self.evidence.beside:
-            self._differs("checkpoint", self.evidence.beside)
-        if self.evidence.began and not self.latch_file.missing:
-            self._differs("evidence", GONE)
-
-    def _differs(self, store: str, text: str) -> None:
-        """A file that is sound in itself, and not the one that we left."""
-        self.journal.note("store.differs", {"store": store, "text": text}, batch=self.run.running, lane=Lane.ALARMS)
-        self.line.alarms.tell(f"gateway:{store}-differs", text)
-        log.error("a file is not as it was left", store=store, text=text)
-
-    def _telemetry_damage(self) -> str:
-        if self.telemetry.fresh and self.evidence.size and not self.telemetry.quarantined:
-            return "the file is gone; a new one was begun, what no sink had confirmed is lost"
-        return self.telemetry.quarantined
-
-    def _quarantined(self, store: str, facts: Mapping[str, Json]) -> None:
-        """A file that was not as we left it: recorded, and an alarm."""
-        body = {"store": store, **as_text(facts)}
-        self.journal.note("store.quarantined", body, batch=self.run.running, lane=Lane.ALARMS)
-        told = "; ".join(f"{key} {value}" for key, value in body.items() if value)
-        self.line.alarms.tell(f"gateway:{store}", f"a store was damaged: {told}")
 
     def _task_failed(self, name: str, text: str) -> None:
         self.line.alarms.tell(f"task:{name}", f"task {name} failed: {text}")
