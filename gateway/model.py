@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from enum import IntEnum, StrEnum
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -76,6 +77,13 @@ class TagSpec(msgspec.Struct, frozen=True):
     """number, decimal, bool or text."""
 
 
+@lru_cache(maxsize=32)
+def _columns(specs: tuple[TagSpec, ...]) -> tuple[tuple[str, ...], tuple[str, ...], Mapping[str, int]]:
+    """Names, units, positions: a hundred devices of one kind have them between them."""
+    names = tuple(spec.name for spec in specs)
+    return names, tuple(spec.unit for spec in specs), {name: position for position, name in enumerate(names)}
+
+
 class TagSet:
     """The tags of one device's scans, interned: one object for the device's life, compared by identity."""
 
@@ -84,10 +92,8 @@ class TagSet:
     def __init__(self, device: str, specs: Sequence[TagSpec]) -> None:
         self.device = device
         self.specs = tuple(specs)
-        self.tags = tuple(spec.name for spec in specs)
-        self.units = tuple(spec.unit for spec in specs)
+        self.tags, self.units, self.index = _columns(self.specs)
         self.names = tuple(f"{device}/{spec.name}" for spec in specs)
-        self.index = {name: position for position, name in enumerate(self.tags)}
 
     def __repr__(self) -> str:
         return f"TagSet({self.device}: {', '.join(self.tags)})"

@@ -32,6 +32,8 @@ from gateway.units import Duration
 MISSED_PERIODS: Final = 3
 LEAST_BAD_FOR_S: Final = 0.5
 """A timer is late by 30 ms beside a busy thread: three periods of a fast poll are no proof of a dead input."""
+WELL: Final = Verdict("", Severity.NORMAL, "", "")
+"""Stands for the verdict that all is well: ten thousand rules that are keep no words of it."""
 NEVER: Final = (float("inf"), float("-inf"))
 """A range nothing is within: the judge wants to see every scan."""
 
@@ -214,7 +216,7 @@ class LimitJudge:
         raise Refused("not_entered", f"rule {self._name} watches {self._input}; it takes no {entry.kind}")
 
     def current(self) -> Verdict | None:
-        return self._standing
+        return self._verdict(0, 0) if self._standing is WELL else self._standing
 
     def dump(self) -> Json:
         """The level that stands; delays begin again."""
@@ -281,12 +283,13 @@ class LimitJudge:
         standing = self._standing
         if standing is not None and self._condition() == (standing.severity, standing.limit):
             return NOTHING
-        self._standing = self._verdict(now_ns, sampled_ns)
+        verdict = self._verdict(now_ns, sampled_ns)
+        self._standing = verdict if verdict.severity else WELL
         if self._dumped or self._ladder.at is not CALM:
             self.dirty = True
             if self._group is not None:
                 self._group.stir()
-        return (self._standing,)
+        return (verdict,)
 
     def _condition(self) -> tuple[Severity, Number | None]:
         """Blindness outweighs a limit no more severe than itself: the last good value says nothing any more."""
