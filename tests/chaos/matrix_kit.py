@@ -12,8 +12,10 @@ from typing import Any, Final
 
 from gateway.drivers.balance.kind import BalanceConfig
 from gateway.drivers.base import DriverConfig
+from gateway.drivers.lights.kind import LightsConfig
 from gateway.drivers.modbus.kind import ModbusConfig
 from gateway.drivers.opcua.kind import OpcUaConfig
+from gateway.drivers.reader.kind import ReaderConfig
 from gateway.forwarder import Forwarder
 from gateway.model import HaltProof, Scan, TagSet
 from gateway.sinks.base import SinkConfig
@@ -25,10 +27,13 @@ from simulators.balance import Balance
 from simulators.cable import Proxy, TcpProxy
 from simulators.cable_pty import PtyProxy
 from simulators.device import Device
+from simulators.extras import Stand
 from simulators.filler import Filler
+from simulators.lights import Lights
 from simulators.opcua_server import Place
 from simulators.packml import State
 from simulators.plant import Plant
+from simulators.reader import Reader
 from simulators.reservoir import Reservoir
 from tests.servers import influxd, mosquitto
 from tests.sink_fakes import FakeEvidence, FakeTelemetry, make_ports, scan
@@ -37,7 +42,17 @@ TIMEOUT_S: Final = 1.0
 """The configured timeout of every device here."""
 SINK_TIMEOUT_S: Final = 5.0
 PERIOD_S: Final = 0.2
-DEVICES: Final = ("opc ua", "modbus tcp", "modbus rtu", "balance tcp", "balance serial")
+DEVICES: Final = (
+    "opc ua",
+    "modbus tcp",
+    "modbus rtu",
+    "balance tcp",
+    "balance serial",
+    "reader tcp",
+    "reader serial",
+    "lights tcp",
+    "lights serial",
+)
 SINKS: Final = ("mqtt", "http sink")
 
 
@@ -156,8 +171,7 @@ class Hall:
         return proxy, _serial(transport, url)
 
     async def _own(self, transport: str, number: int, stack: AsyncExitStack) -> Device:
-        kind = Reservoir if transport.startswith("modbus") else Balance
-        device = kind(Plant(number, oil_cel=50.0), "127.0.0.1", 0, self.folder / f"device{number}.tty")
+        device = _far_end(transport, number, self.folder)
         await device.start()
         self.devices.append(device)
         stack.push_async_callback(device.stop)
@@ -181,6 +195,27 @@ class Hall:
                 yield Link(proxy, witness, SINK_TIMEOUT_S, lambda: proxy.accepted)
             finally:
                 await _end(tasks)
+
+
+class BusyReader(Reader):
+    """A reader before a belt that never stands: a read each 50 ms, so that silence is trouble."""
+
+    async def step(self, dt_s: float) -> None:
+        self.read(f"LOT-{self.sent}")
+        await super().step(dt_s)
+
+
+def _far_end(transport: str, number: int, folder: Path) -> Device:
+    plant = Plant(number, oil_cel=50.0)
+    stand = Stand(f"device{number}", plant, "127.0.0.1", folder, {})
+    match transport.partition(" ")[0]:
+        case "reader":
+            return BusyReader(stand)
+        case "lights":
+            return Lights(stand)
+        case "modbus":
+            return Reservoir(plant, "127.0.0.1", 0, folder / f"device{number}.tty")
+    return Balance(plant, "127.0.0.1", 0, folder / f"device{number}.tty")
 
 
 async def _feed(forwarder: Forwarder, telemetry: FakeTelemetry, witness: Witness) -> None:
@@ -234,6 +269,13 @@ def _serial(transport: str, url: str) -> DriverConfig:
     if transport.startswith("modbus"):
         given: dict[str, Any] = {"driver": "modbus", "profile": "watlow-ez-zone-pm", "url": url, **_TIMES}
         return ModbusConfig.model_validate(given)
+    if transport.startswith("reader"):
+        form = {"prefix": "\x02", "terminator": "\x03", "heartbeat": "ALIVE", "silence": f"{TIMEOUT_S:g}s"}
+        parts = {"separator": ";", "fields": ["code", "grade", "angle"]}
+        return ReaderConfig.model_validate({"url": url, **form, **parts, **_TIMES})
+    if transport.startswith("lights"):
+        lamps = {name: {"coil": at} for at, name in enumerate(("red", "amber", "blue", "green", "horn"))}
+        return LightsConfig.model_validate({"url": url, "lamps": lamps, "watchdog": "module", **_TIMES})
     return BalanceConfig.model_validate({"driver": "balance", "dialect": "mt-sics", "url": url, **_TIMES})
 
 
