@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.batch.measured import measured
 from gateway.batch.records import Log
@@ -76,6 +78,23 @@ def test_single_values_go_by_the_moving_range() -> None:
     assert (found.capability.cp, found.capability.pp) == (None, None)
     assert found.signals == ()
     assert study([*singles, [1.01] * 5], 0.95, None).signals == ("1.01, a mean of 5, is beyond 3 sigma",)
+
+
+@given(st.lists(st.lists(st.floats(allow_nan=False), min_size=1, max_size=5), max_size=40), st.floats(-10, 10))
+def test_any_values_have_a_study(groups: list[list[float]], low: float) -> None:
+    """However large, small or alike: figures or reasons, never an error; and Cpk is never above Cp."""
+    found = study(groups, low, low + 1)
+    assert found.no_cp or (found.capability is not None and found.within is not None)
+    told = found.capability
+    if told is not None and told.cp is not None and told.cpk is not None:
+        assert told.cpk <= told.cp * (1 + 1e-9)
+
+
+def test_a_mistyped_value_is_a_signal_and_no_figure() -> None:
+    """1e200 entered by hand: the rest is computed, and the process is not called in control."""
+    found = study([*IN_CONTROL, [1e200]], 0.98, 1.02)
+    assert found.signals == ("1e+200 is beyond all computing",)
+    assert found.mean == pytest.approx(1.0, abs=0.01)
 
 
 def test_bounds_are_those_of_the_literature() -> None:

@@ -220,6 +220,15 @@ def test_a_phase_in_which_nothing_varied_is_watched_on() -> None:
     assert still.add([1.0, 1.1]).frozen is not None
 
 
+@pytest.mark.parametrize("value", [1e200, -1e308, float("nan"), float("inf")])
+def test_a_value_beyond_all_computing_is_told_and_breaks_nothing(value: float) -> None:
+    """Two such values would overflow their own spread: refused in words, and the chart goes on."""
+    chart = Chart("xbar-s", named(["we1"]), process=Process(1, 0.03))
+    with pytest.raises(ValueError, match="cannot be plotted"):
+        chart.add([value, -value])
+    assert chart.add([1.0, 1.01]).signals == ()
+
+
 def test_what_cannot_be_plotted_is_told_and_breaks_nothing() -> None:
     """More defects than units: a warning that says so."""
     plan = {**EVERY_100, "n": 5, "characteristics": [{**LEAKS, "accept": 9}]}

@@ -87,7 +87,7 @@ class Chart:
     def add(self, values: Sequence[float], n: int | None = None) -> Point:
         """One subgroup; of a p chart, the count of defects in `n`.  ValueError: no finite numbers, or too few."""
         group = [float(value) for value in values]
-        if not group or not all(map(isfinite, group)):
+        if not group or not all(isfinite(value) and abs(value) <= lim.LARGEST for value in group):
             raise ValueError(f"a subgroup of {values!r} cannot be plotted")
         self._fits(group, n)
         self._number += 1

@@ -19,6 +19,8 @@ Estimator = Literal["range", "deviation", "moving-range", "pooled", "given"]
 """How the standard deviation was found: mean range / d2, mean s / c4, mean moving range / d2(2), pooled s / c4, or
 given by somebody."""
 
+LARGEST: Final = 1e150
+"""Of values: their squares, summed up, are still numbers.  What is larger was mistyped."""
 K: Final = 3.0
 """Standard deviations from the centre to a Shewhart limit."""
 

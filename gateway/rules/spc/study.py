@@ -56,7 +56,11 @@ def study(groups: Sequence[Sequence[float]], low: float | None, high: float | No
     """Of subgroups in the order they were taken.
 
     `heard`: what the line's own charts said of them, a phrase each; a signal there is a signal here.
+    A value no chart could plot (1e200, mistyped) is left out of the figures and is a signal itself.
     """
+    odd = [value for group in groups for value in group if not abs(value) <= lim.LARGEST]
+    heard = (*heard, *(f"{value:g} is beyond all computing" for value in odd))
+    groups = [group for group in groups if not any(value in odd for value in group)] if odd else groups
     values = [value for group in groups for value in group]
     charted, rest = _charted(groups)
     within = _within(charted)
