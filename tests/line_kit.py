@@ -346,6 +346,8 @@ class Kit:
         machines: dict[str, Machine] | None = None,
         seed: int = 1,
         settings: Settings | None = None,
+        line: str = LINE,
+        recipe: str = RECIPE,
     ) -> None:
         self.folder, self.disk, self._seed = folder, disk or Disk(), seed
         self.log: list[str] = []
@@ -354,7 +356,7 @@ class Kit:
         for machine in self.machines.values():
             machine.log = self.log
         KitConfig.machines = self.machines
-        self.settings = settings or load(_written(folder), house=HOUSE)
+        self.settings = settings or load(_written(folder, line, recipe), house=HOUSE)
         self.world = VirtualWorld(seed=seed)
         self.evidence: Any = MemoryEvidence(self.disk, self.world, self.log)
         self.telemetry: Any = Scans()
@@ -491,11 +493,11 @@ def _machines(log: list[str]) -> dict[str, Machine]:
     }
 
 
-def _written(folder: Path) -> Path:
+def _written(folder: Path, line: str, recipe: str) -> Path:
     (folder / "recipes").mkdir(parents=True, exist_ok=True)
     if not (folder / "line.yaml").exists():
-        (folder / "line.yaml").write_text(LINE)
-        (folder / "recipes" / "cart.yaml").write_text(RECIPE)
+        (folder / "line.yaml").write_text(line)
+        (folder / "recipes" / "cart.yaml").write_text(recipe)
     return folder / "line.yaml"
 
 

@@ -8,21 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from line_kit import LINE, OPERATOR, RECIPE, TECHNICIAN, Kit
+from line_kit import OPERATOR, RECIPE, TECHNICIAN, Kit
 
 from gateway.errors import Refused
 
 pytestmark = pytest.mark.looptime(start=1000)
 
 PAIRED = RECIPE.replace("source: weighing,", "source: weighing, tare: {mode: paired},")
-
-
-def written(folder: Path, recipe: str) -> Path:
-    """A line whose recipe is this one."""
-    (folder / "recipes").mkdir()
-    (folder / "line.yaml").write_text(LINE)
-    (folder / "recipes" / "cart.yaml").write_text(recipe)
-    return folder
 
 
 async def refusal(asked: Any) -> str:
@@ -78,7 +70,7 @@ async def test_not_in_the_middle_of_a_sample(tmp_path: Path, what: str) -> None:
 
 async def test_what_the_gateway_takes_off_is_not_taken_off_twice(tmp_path: Path) -> None:
     """The plan has a tare of its own: the balance is not tared beside it; its empty pan may be zeroed."""
-    async with Kit(written(tmp_path, PAIRED)) as kit:
+    async with Kit(tmp_path, recipe=PAIRED) as kit:
         await kit.ask("balance.tare", device="balance")
         await kit.begin()
 

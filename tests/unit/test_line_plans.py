@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-import line_kit
 import pytest
 from line_kit import LINE as LINE_YAML
 from line_kit import OPERATOR, QA, SUPERVISOR, TECHNICIAN, Kit
@@ -26,13 +25,11 @@ RECIPE = RECIPE_YAML.replace(
 TEN = [f"1.000{digit}" for digit in "0123401234"]
 
 
-@pytest.fixture(autouse=True)
-def _deep(monkeypatch: pytest.MonkeyPatch) -> None:
+def deep(folder: Path) -> Kit:
     """The kit's line, its one weighing plan at full depth."""
     assert "scale:" in LINE
     assert "reweigh" in RECIPE
-    monkeypatch.setattr(line_kit, "LINE", LINE)
-    monkeypatch.setattr(line_kit, "RECIPE", RECIPE)
+    return Kit(folder, line=LINE, recipe=RECIPE)
 
 
 async def made(kit: Kit, units: int) -> None:
@@ -42,7 +39,7 @@ async def made(kit: Kit, units: int) -> None:
 
 async def test_a_recorded_adjustment_makes_a_check_fall_due(tmp_path: Path) -> None:
     """The record comes first; only plans that ask for it are concerned."""
-    async with Kit(tmp_path) as kit:
+    async with deep(tmp_path) as kit:
         await kit.begin()
         await kit.ask("process.adjusted", text="dose 1.000 -> 1.002 g", device="filler")
         await asyncio.sleep(0.2)
@@ -56,7 +53,7 @@ async def test_a_recorded_adjustment_makes_a_check_fall_due(tmp_path: Path) -> N
 
 async def test_the_release_of_another_rules_halt_makes_a_check_fall_due(tmp_path: Path) -> None:
     """As soon as the machine runs again."""
-    async with Kit(tmp_path) as kit:
+    async with deep(tmp_path) as kit:
         await kit.begin()
         kit.oven["temperature"] = 95.0
         await asyncio.sleep(0.7)
@@ -78,7 +75,7 @@ async def test_the_release_of_another_rules_halt_makes_a_check_fall_due(tmp_path
 
 async def test_a_doubtful_weighing_is_done_again_by_command(tmp_path: Path) -> None:
     """Refused without a reason; with one it is recorded with the person."""
-    async with Kit(tmp_path) as kit:
+    async with deep(tmp_path) as kit:
         await kit.begin()
         await made(kit, 10)
         await kit.ask("check.take", rule="weight")
@@ -108,7 +105,7 @@ async def test_a_doubtful_weighing_is_done_again_by_command(tmp_path: Path) -> N
 
 async def test_suspect_trays_are_held_and_the_batch_is_not_closed_over_them(tmp_path: Path) -> None:
     """QA releases; a supervisor does not; until then there is no disposition of the batch."""
-    async with Kit(tmp_path) as kit:
+    async with deep(tmp_path) as kit:
         await kit.begin()
         await made(kit, 10)
         await kit.ask("check.take", rule="weight")
@@ -134,7 +131,7 @@ async def test_suspect_trays_are_held_and_the_batch_is_not_closed_over_them(tmp_
 
 async def test_the_scales_spread_is_kept_over_batches_and_restarts(tmp_path: Path) -> None:
     """Ten weighings that spread too far: no take is armed any more, in this batch or the next process."""
-    async with Kit(tmp_path) as first:
+    async with deep(tmp_path) as first:
         await first.begin()
         await first.ask("scale.repeatability", device="balance", weighings=TEN)
         await made(first, 10)
