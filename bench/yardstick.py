@@ -11,19 +11,17 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gateway.client import Client
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from gateway.client import Client  # noqa: E402  # after the path to it
-from gateway.errors import LinegateError  # noqa: E402
+sys.path.insert(0, str(ROOT))  # ours is imported where it is used: a yardstick counts the start from here
 
 PASSWORD = "bench-password-1"
 PATH = "plant/bench/line/cell"
@@ -117,6 +115,8 @@ def configure(spec: dict[str, Any]) -> Path:
 
 def robot(state: Path, token: str, parent: int) -> None:
     """Acknowledge and release whatever is confirmed, once its condition is gone; ends with the gateway."""
+    from gateway.client import Client
+
     facts = {"name": "rita", "full_name": "Rita Robot", "roles": ["technician"], "password": PASSWORD}
     door, person = Client(state / "console.token"), Client(state / "console.token", person="rita", password=PASSWORD)
     for first in (lambda: door.command("people.first", token=token, **facts), person.login):
@@ -145,6 +145,8 @@ def release(person: Client) -> bool:
 
 def attempt(what: Callable[[], object]) -> bool:
     """What is refused or not there yet is tried again.  False: it is not done."""
+    from gateway.errors import LinegateError
+
     try:
         return what() is not False
     except LinegateError as error:
@@ -162,7 +164,9 @@ def alive(parent: int, rest_s: float) -> None:
 def compiled() -> None:
     """An installation has its bytecode; where this one may not write any, it is kept beside, from the first run on."""
     if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
-        os.environ["PYTHONPYCACHEPREFIX"] = str(Path(tempfile.gettempdir()) / "linegate-bench-bytecode")
+        from tempfile import gettempdir
+
+        os.environ["PYTHONPYCACHEPREFIX"] = str(Path(gettempdir()) / "linegate-bench-bytecode")
 
 
 def main() -> None:
@@ -172,6 +176,8 @@ def main() -> None:
     os.chdir(ROOT)
     if not spec["rule"]:
         os.execv(command[0], command)
+    import subprocess
+
     log = Path(spec["work"]) / "linegate.out"
     with log.open("wb") as out:
         gateway = subprocess.Popen(command, stdout=out)
