@@ -26,7 +26,7 @@ from gateway.line.gates import Gates
 from gateway.line.line import Line
 from gateway.line.scans import Scans
 from gateway.model import Identity, Json, Lane, Principal
-from gateway.people import People, Person
+from gateway.people import PERSON, People, Person, rights
 from gateway.store.evidence import Evidence
 from gateway.store.telemetry import Telemetry
 from gateway.world import World
@@ -114,6 +114,7 @@ class Desk:
     def _person_added(self, person: Person, by: str) -> Json:
         body = {"person": person.name, "full_name": person.full_name, "roles": sorted(person.roles)}
         self.journal.note("people.changed", body, batch=None, by=by)
+        self.journal.keep(PERSON, person.name, rights(person))
         return body
 
     def sign(self, batch: str, step: str, who: Principal, comment: str) -> Json:

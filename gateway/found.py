@@ -12,7 +12,7 @@ import structlog
 from gateway.journal import Journal
 from gateway.line.line import Line
 from gateway.model import Json, Lane
-from gateway.people import People
+from gateway.people import PERSON, People, rights
 from gateway.store.evidence import Evidence
 from gateway.store.latches import LatchFile
 from gateway.store.telemetry import Telemetry
@@ -57,6 +57,14 @@ class Found:
             journal.note("store.differs", {"store": store, "text": text}, batch=batch, lane=Lane.ALARMS)
             line.alarms.tell(f"gateway:{store}-differs", text)
             log.error("a file is not as it was left", store=store, text=text)
+        self._keep_people(journal)
+
+    def _keep_people(self, journal: Journal) -> None:
+        """What the next start compares with."""
+        known, now = self._evidence.load_state(PERSON), {one.name: rights(one) for one in self._people}
+        for name in known.keys() | now.keys():
+            if known.get(name) != now.get(name):
+                journal.keep(PERSON, name, now.get(name))
 
     def _damaged(self) -> list[tuple[str, Mapping[str, Json]]]:
         """Files that were put aside, and what is known of each."""
@@ -80,4 +88,25 @@ class Found:
         found = [("checkpoint", self._evidence.beside)] if self._evidence.beside else []
         if self._evidence.began and not self._latch_file.missing:
             found.append(("evidence", GONE))
-        return found
+        people = self._people_changed()
+        return [*found, ("people", people)] if people else found
+
+    def _people_changed(self) -> str:
+        """Who came, went, or may do something else, behind our back.  The ledger knows whom we added, and as what."""
+        known, now = self._evidence.load_state(PERSON), {one.name: rights(one) for one in self._people}
+        if not known:
+            return ""
+        told = [f"{name} is gone" for name in sorted(known.keys() - now.keys())]
+        told += [f"{name} is new ({_said(now[name])})" for name in sorted(now.keys() - known.keys())]
+        told += [
+            f"{name} was {_said(known[name])} and is {_said(now[name])}"
+            for name in sorted(known.keys() & now.keys())
+            if known[name] != now[name]
+        ]
+        return f"the people file was changed while the gateway was down: {'; '.join(told)}" if told else ""
+
+
+def _said(facts: Json) -> str:
+    roles = ", ".join(facts["roles"]) or "nothing"
+    until = f" until {facts['until']}" if facts["until"] else ""
+    return f"{roles}{until}{' (disabled)' if facts['disabled'] else ''}"

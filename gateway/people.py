@@ -28,6 +28,7 @@ from pwdlib.exceptions import UnknownHashError
 from pwdlib.hashers.argon2 import Argon2Hasher
 
 from gateway.errors import Refused
+from gateway.model import Json
 from gateway.people_file import PeopleFile, Row
 from gateway.world import World
 
@@ -68,6 +69,16 @@ class Person(msgspec.Struct, frozen=True):
     qualified_until: dt.date | None = None
     """Last day (UTC) on which they may sign; None: no expiry."""
     disabled: bool = False
+
+
+PERSON: Final = "person"
+"""Kind of the state rows that say whom the gateway knows, beside the people file."""
+
+
+def rights(person: Person) -> Json:
+    """What a person may do, for the state row: a file that was edited behind our back says something else."""
+    until = person.qualified_until
+    return {"roles": sorted(person.roles), "until": str(until) if until else None, "disabled": person.disabled}
 
 
 class Attempts:

@@ -252,6 +252,25 @@ def test_files_that_were_taken_while_it_was_down_are_told(tmp_path: Path) -> Non
         gateway.until("the alarm", lambda: "gateway:evidence-differs" in gateway.alarms())
 
 
+def test_people_who_came_while_it_was_down_are_told(tmp_path: Path) -> None:
+    """Somebody gives himself a role with an editor, or takes the file away: who it was is a record and an alarm."""
+    with running(written(tmp_path)) as gateway:
+        assert gateway.cli("people", "add", "anna", "--first-run", gateway.first_token())[0] == 0
+        assert gateway.cli("people", "add", "tom", "--role", "operator", who="anna")[0] == 0
+        gateway.stop()
+        people = gateway.state / "people.json"
+        people.write_text(people.read_text().replace('"operator"', '"qa"'))
+        gateway.again()
+        alarm = gateway.until("the alarm", lambda: gateway.alarms().get("gateway:people-differs"))
+        assert alarm["text"].endswith("while the gateway was down: tom was operator and is qa")
+        gateway.stop()
+        for file in gateway.state.glob("people*"):
+            file.unlink()
+        gateway.again()
+        alarm = gateway.until("the alarm", lambda: gateway.alarms().get("gateway:people-differs"))
+        assert "anna is gone; tom is gone" in alarm["text"]
+
+
 def test_a_line_that_cannot_record_is_judged_and_held_and_says_so(tmp_path: Path) -> None:
     """The store cannot be opened at all: no crash loop, status is answered, nothing is done, and it stops in order."""
     config = written(tmp_path)
