@@ -9,7 +9,7 @@ from typing import Any
 
 import line_kit
 import pytest
-from line_kit import Kit
+from line_kit import LINE, Kit
 
 from gateway.backtest.run import Result, play
 from gateway.backtest.terms import Wish
@@ -26,10 +26,9 @@ BEFORE = 137
 """What the machine's counter stands at: it was never reset."""
 
 
-async def lived(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Settings, list[dict[str, Any]]]:
+async def lived(folder: Path) -> tuple[Settings, list[dict[str, Any]]]:
     """A batch: a check that passes, one that fails, its recalibration and verification; left as a state folder."""
-    monkeypatch.setattr(line_kit, "LINE", line_kit.LINE + RULES)
-    async with Kit(folder) as kit:
+    async with Kit(folder, line=LINE + RULES) as kit:
         kit.filler["units"] = BEFORE
         await asyncio.sleep(2)
         kit.make(7)  # of no batch: a trial run
@@ -89,9 +88,9 @@ def judged(heard: list[Finding]) -> list[tuple[str, str, str]]:
 
 
 @pytest.mark.looptime(start=1000)
-async def test_a_replay_judges_the_checks_that_were_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_replay_judges_the_checks_that_were_taken(tmp_path: Path) -> None:
     """Without being asked: the same checks, the same units, the same outcome, verification and chart included."""
-    settings, records = await lived(tmp_path, monkeypatch)
+    settings, records = await lived(tmp_path)
     then = [
         (each["body"]["id"], each["body"]["why"], each["body"]["state"])
         for each in records
@@ -109,11 +108,9 @@ async def test_a_replay_judges_the_checks_that_were_taken(tmp_path: Path, monkey
 
 
 @pytest.mark.looptime(start=1000)
-async def test_a_replay_from_the_middle_of_a_batch_counts_from_its_start(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_replay_from_the_middle_of_a_batch_counts_from_its_start(tmp_path: Path) -> None:
     """`--from` after the first check: the same checks all the same, and it is said why."""
-    settings, records = await lived(tmp_path, monkeypatch)
+    settings, records = await lived(tmp_path)
     first = next(int(each["time"]) for each in records if each["kind"] == "check.judged")
 
     result, heard = replayed(settings, tmp_path, since_ns=first + 1)
@@ -123,9 +120,9 @@ async def test_a_replay_from_the_middle_of_a_batch_counts_from_its_start(
 
 
 @pytest.mark.looptime(start=1000)
-async def test_tighter_limits_are_judged_by_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_tighter_limits_are_judged_by_the_same_weights(tmp_path: Path) -> None:
     """What passed within 0.05 g would have failed within 0.001 g; takes that then fit nothing are counted and told."""
-    await lived(tmp_path, monkeypatch)
+    await lived(tmp_path)
     recipe = tmp_path / "recipes" / "cart.yaml"
     recipe.write_text(recipe.read_text().replace("low: 0.95, high: 1.05", "low: 0.999, high: 1.001"))
 
@@ -135,9 +132,9 @@ async def test_tighter_limits_are_judged_by_the_same_weights(tmp_path: Path, mon
 
 
 @pytest.mark.looptime(start=1000)
-async def test_after_the_batch_nothing_is_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_after_the_batch_nothing_is_missed(tmp_path: Path) -> None:
     """A check that was open when the batch was completed is nobody's failure: its plan has ended with the batch."""
-    settings, records = await lived(tmp_path, monkeypatch)
+    settings, records = await lived(tmp_path)
     _, second, *_ = [at for at, each in enumerate(records) if each["kind"] == "check.due"]
     early = records[: second + 1]  # the second check was never taken
     end = {**early[-1], "kind": "batch.completed", "body": {}}
@@ -154,9 +151,9 @@ async def test_after_the_batch_nothing_is_missed(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.looptime(start=1000)
-async def test_several_batches_ask_for_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_several_batches_ask_for_one(tmp_path: Path) -> None:
     """Which one is meant nobody guesses; a damaged record is told with its file."""
-    settings, records = await lived(tmp_path, monkeypatch)
+    settings, records = await lived(tmp_path)
     (tmp_path / "evidence.db").unlink()
     twice = [*records, *({**each, "batch": "B2"} for each in records)]
     evidence(tmp_path, twice, [line_kit.canonical(each) for each in twice])
@@ -170,11 +167,9 @@ async def test_several_batches_ask_for_one(tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("damage", ["record", "file"])
 @pytest.mark.looptime(start=1000)
-async def test_damaged_evidence_is_told_and_the_rest_is_judged(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
-) -> None:
+async def test_damaged_evidence_is_told_and_the_rest_is_judged(tmp_path: Path, damage: str) -> None:
     """What the telemetry alone can say is said; the plans are left out, with the reason."""
-    settings, records = await lived(tmp_path, monkeypatch)
+    settings, records = await lived(tmp_path)
     (tmp_path / "evidence.db").unlink()
     if damage == "record":
         evidence(tmp_path, records, [b"{" for _ in records])
