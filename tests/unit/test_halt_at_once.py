@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from machine_peers import PumpPeer
+from machine_peers import PumpPeer, ZebraPeer
 from serial_peers import Registers, TcpLine, TcpServant
 
 from gateway.drivers.modbus.kind import ModbusConfig
@@ -150,6 +150,23 @@ async def test_a_running_pump_is_stopped_at_once(tmp_path: Path) -> None:
 
     assert first == "3ST"
     assert peer.writes == ["3ST"]
+
+
+async def test_a_printer_that_runs_is_paused_at_once(tmp_path: Path) -> None:
+    """Pause is the first thing said to a printer that said it runs; one that was paused is only looked at."""
+    peer = ZebraPeer("tcp", tmp_path / "port")
+    await peer.heal()
+    async with peer.config().connect("printer") as device:
+        await device.poll()
+        peer.asked.clear()
+        assert (await device.halt(ORDER)).wrote
+        first = peer.asked[0]
+        await device.poll()
+        assert not (await device.halt(ORDER)).wrote
+    await peer.cut()
+
+    assert first == "~PP"
+    assert peer.writes == ["~PP"]
 
 
 class Steps:

@@ -58,6 +58,7 @@ _LOOK_SHARE: Final = 0.4
 _PAUSE_S: Final = 0.02
 SILENCE: Final = "media or ribbon out, head open, rewinder full or head too hot"
 """When a Zebra does not answer ~HS (ZPL guide, ~HS)."""
+_SILENT: Final = f"no answer to ~HS: {SILENCE}, or the printer or the link is dead"
 
 
 def _known_url(text: str) -> str:
@@ -137,6 +138,8 @@ class Zebra:
         self._link = link
         self._silent_since = link.loop.time()
         """When it last answered ~HS, or when it was connected."""
+        self._runs = False
+        """A poll came since the last attempt to halt, and said not paused."""
 
     async def poll(self) -> Reading:
         """All tags, or all bad with what the silence can mean: a silent printer is no lost link."""
@@ -145,8 +148,10 @@ class Zebra:
             async with asyncio.timeout(self._config.patience_s):
                 message = await self._link.status()
         except TimeoutError:
+            self._runs = False
             return _bad(self._silence(alive=self._link.alive_at >= began))
         self._silent_since = self._link.loop.time()
+        self._runs = message.status is not None and not message.status.paused
         if message.status is None:
             return _bad(message.reason, message.raw)
         return Reading(values(message.status), raw=message.raw, held=message.status.paused)
@@ -161,18 +166,19 @@ class Zebra:
         return f"no answer to ~HS for {seconds:.1f} s: {cause}; look at the printer"
 
     async def halt(self, order: HaltOrder) -> HaltProof:
-        """See Haltable.  The printer is looked at, told to pause, and asked until it says that it is paused."""
+        """See Haltable.  The printer is told to pause, and asked until it says that it is paused.
+
+        It is looked at before, too, where the last poll did not say that it runs.
+        """
         budget_s = self._config.halt_budget_s
-        state = "no answer"
+        at_once, self._runs = self._runs, False
+        state = _SILENT
         try:
             async with asyncio.timeout(attempt_s(budget_s)):
-                try:
-                    async with asyncio.timeout(_LOOK_SHARE * budget_s):
-                        paused, state = _paused(await self._link.status())
-                        if paused:
-                            return HaltProof(state, wrote=False)
-                except TimeoutError:  # silence is no proof, and no reason not to pause it
-                    state = f"no answer to ~HS: {SILENCE}, or the printer or the link is dead"
+                if not at_once:
+                    paused, state = await self._look_first(_LOOK_SHARE * budget_s)
+                    if paused:
+                        return HaltProof(state, wrote=False)
                 await self._link.pause()
                 while True:
                     paused, state = _paused(await self._link.status())
@@ -181,6 +187,14 @@ class Zebra:
                     await asyncio.sleep(_PAUSE_S)
         except TimeoutError:
             raise NotHeld(f"{self._link.where}: halt {order.id}: ~PP sent, but after {budget_s:g} s: {state}") from None
+
+    async def _look_first(self, within_s: float) -> tuple[bool, str]:
+        """(is it paused?, its own words); silence is no proof, and no reason not to pause it."""
+        try:
+            async with asyncio.timeout(within_s):
+                return _paused(await self._link.status())
+        except TimeoutError:
+            return False, _SILENT
 
     async def withdraw(self) -> None:
         """Nothing of ours is left at the printer: its operator presses PAUSE."""
