@@ -240,8 +240,7 @@ def _background(canvas: Canvas, halts: Sequence[Span], marks: Sequence[Mark]) ->
             f'height="{canvas.floor - canvas.top}"><title>{escape(halt.text)}</title></rect>'
         )
         canvas.line("halt-edge", x, canvas.top, x, canvas.floor)
-        side = x + 4 + LETTER * len(halt.text) > WIDTH - RIGHT
-        canvas.label("halt-text left" if side else "halt-text", x - 4 if side else x + 4, canvas.floor - 5, halt.text)
+    _halt_names(canvas, halts)
     for mark, (row, named) in zip(marks, _rows(canvas, marks), strict=True):
         x, y = canvas.x(mark.time_ns), canvas.top - 7 - ROW * row
         name = "grave" if mark.grave else "mild"
@@ -249,6 +248,23 @@ def _background(canvas: Canvas, halts: Sequence[Span], marks: Sequence[Mark]) ->
         canvas.add(f'<path class="mark {name}" d="M{x - 4} {y - 6}h8l-4 7z"><title>{escape(mark.text)}</title></path>')
         if named:
             canvas.label(f"mark-text {name}", x + 6, y + 1, mark.label)
+
+
+def _halt_names(canvas: Canvas, halts: Sequence[Span]) -> None:
+    """At the foot of its edge, left of it near the rim; above a name that stands there already."""
+    ends: list[list[tuple[float, float]]] = []
+    for halt in halts:
+        x, length = canvas.x(halt.since_ns), LETTER * len(halt.text)
+        left = x + 4 + length > WIDTH - RIGHT
+        first, last = (x - 4 - length, x - 4) if left else (x + 4, x + 4 + length)
+        free = (n for n, row in enumerate(ends) if all(last < a or first > b for a, b in row))
+        row = next(free, len(ends))
+        ends[row : row + 1] = [[*(ends[row] if row < len(ends) else []), (first, last)]]
+        canvas.label("halt-text left" if left else "halt-text", last if left else first, _foot(canvas, row), halt.text)
+
+
+def _foot(canvas: Canvas, row: int) -> float:
+    return round(max(canvas.top + LABEL, canvas.floor - 5 - LABEL * row), 1)
 
 
 def _gaps(canvas: Canvas, found: Sequence[Span]) -> None:

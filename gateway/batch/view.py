@@ -39,7 +39,9 @@ def figures(log: Log) -> list[tuple[str, str, str, bool]]:
     open_halts = sum(1 for story in halts if story.released is None)
     away = lasted(sum(gap.away_ns for gap in log.gaps)) if log.gaps else "none"
     limit = f"limit {of['limit']}" if of.get("limit") else ""
-    filled = f"{good or NONE} good, {outcome.get('units_rejected', NONE)} rejected"
+    filled = (
+        "not counted yet" if not outcome else f"{good or NONE} good, {outcome.get('units_rejected', NONE)} rejected"
+    )
     judged = str(sum(1 for story in checks if story.judged))
     return [
         ("units filled", outcome.get("units_filled", NONE), filled, False),

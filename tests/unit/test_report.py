@@ -360,6 +360,17 @@ def test_what_is_written_at_the_rim_stays_inside() -> None:
     assert places(early, "halt-text left") == []
 
 
+def test_names_of_halts_never_stand_on_each_other() -> None:
+    """Three machines held within two seconds, at the rim and away from it: each name on a line of its own."""
+    for second in (100, 598):
+        held = [Span(at(second + n * 0.7), at(600), f"H{n} filler held") for n in range(3)]
+        svg = trend("t", [(at(1), 1.0), (at(2), 1.0)], [], (at(0), at(600)), halts=held)
+        assert len({y for _, y, _ in places(svg, "halt-text")}) == 3
+    apart = [Span(at(second), at(second + 5), "H filler held") for second in (100, 300)]
+    svg = trend("t", [(at(1), 1.0), (at(2), 1.0)], [], (at(0), at(600)), halts=apart)
+    assert len({y for _, y, _ in places(svg, "halt-text")}) == 1
+
+
 def test_two_short_gaps_side_by_side_are_named_once() -> None:
     """Both are drawn, with their lengths in the title; no words over words."""
     times = [t for t in range(600) if not 300 <= t < 306 and not 308 <= t < 314]
