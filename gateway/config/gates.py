@@ -9,7 +9,8 @@ from decimal import Decimal
 from gateway import units
 from gateway.batch.instruments import Instrument
 from gateway.config.explain import hint
-from gateway.config.model import Settings, read_recipe
+from gateway.config.model import Settings
+from gateway.config.recipes import read_recipe
 from gateway.config.yaml import Document
 from gateway.errors import Problem
 from gateway.instruments import read_register

@@ -29,15 +29,12 @@ from gateway.config.model import (
     GatewayConfig,
     RawRule,
     Settings,
-    digest,
-    read_recipe,
-    read_recipes,
-    recipe_hash,
     references,
 )
 from gateway.config.paths import absolute, as_written
 from gateway.config.patterns import named
 from gateway.config.profiles import SiteProfiles
+from gateway.config.recipes import digest, read_recipe, read_recipes, recipe_hash
 from gateway.config.schema import schema
 from gateway.config.secrets import Secrets
 from gateway.config.worst import Row, worst_case
