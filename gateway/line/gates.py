@@ -115,10 +115,11 @@ class Gates:
         """Start the batch; a gate in the way is a record, and refuses `gates_blocked`."""
         self.register.look()
         batch, found = self._run.batch(number), self.of(number, who.name)
-        if batch.state is BatchState.READY and gates.blocked(found):
+        if batch.state in WAITING and gates.blocked(found):
             draft, refusal = gates.refusal(batch, found, who.name, self._world.time_ns())
             self._journal.add((draft,))
-            raise refusal
+            if batch.state is BatchState.READY:
+                raise refusal  # else the start itself names the signatures that are missing
         set_to = {tag: _said(self._seen(tag)) for tag in self._run.recipe_of(number).setpoints}
         return self._run.start(number, who, found, set_to)
 

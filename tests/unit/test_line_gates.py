@@ -134,6 +134,24 @@ async def _calliper(kit: Kit, shown: str) -> Any:
     return await kit.ask("instrument.check", TECHNICIAN, instrument="calliper", value=shown, unit="mm")
 
 
+async def test_a_start_without_line_clearance_is_recorded_too(tmp_path: Path) -> None:
+    """What is missing is a signature, and that is told; the gates it shuts stand in the record of who tried."""
+    path = written(tmp_path)
+    recipe = tmp_path / "recipes" / "cart.yaml"
+    recipe.write_text(recipe.read_text().replace("role: operator}", "role: operator, covers: [area-before]}").replace(
+        "  people:\n", "  people:\n  clearance:\n"))  # fmt: skip
+    async with kit_of(tmp_path, load(path, house=HOUSE)) as kit:
+        for name, role in (("olga", "operator"), ("tom", "technician"), ("quinn", "qa")):
+            await kit.people.add(name, name, [role], "correct horse")
+        await kit.ask("batch.order", MES, order=order())
+        told = await refused("not_ready", kit.ask("batch.start", OPERATOR, batch="B1"))
+        assert "clearance" in str(told)
+        await asyncio.sleep(0.2)
+        record = kit.records("gate.blocked")[-1]
+        assert (record["by"], record["batch"]) == ("olga", "B1")
+        assert "clearance" in {gate["gate"] for gate in record["body"]["gates"]}
+
+
 async def test_an_instrument_without_a_link_keeps_its_alarm_over_a_restart(tmp_path: Path) -> None:
     """A calliper that failed, seen by a person and still wrong, is no device: it stands until one passes."""
     settings = load(written(tmp_path, CALLIPER), house=HOUSE)
