@@ -5,7 +5,8 @@ Known ways of asyncua 2.1 that this file answers for:
 - no server certificate is checked unless told to, and without one given it is fetched over an unsecured channel;
 - a refused secure channel comes out as a bare AssertionError;
 - there is no limit on messages, and `Acknowledge` overwrites ours with the server's, so they are set again;
-- a cancelled connect leaves its socket open.
+- a cancelled connect leaves its socket open;
+- it gathers a chunk whatever size its header claims, copying all of it with each piece that comes.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Final
 
+import structlog
 from asyncua.client.client import Client
 from asyncua.crypto import security_policies
 from cryptography import x509
@@ -33,6 +35,8 @@ from gateway.drivers.opcua.security import (
 )
 from gateway.errors import DeviceError, DeviceMisconfigured
 
+log = structlog.get_logger()
+
 REQUEST_S: Final = 3.0
 """One request while connecting; polls and halts have budgets of their own around it.  With the good-bye after a
 failed one still within the 5 s that a station gives a connect, so that our reason is the one that is seen."""
@@ -41,6 +45,10 @@ SESSION_MS: Final = 60_000
 """A session we lost is gone from the server a minute later; small controllers have room for three."""
 MAX_MESSAGE: Final = 16 * 1024 * 1024
 MAX_CHUNKS: Final = 1024
+MAX_CHUNK: Final = 1024 * 1024
+"""Bytes of one; our Hello says 64 KiB (Part 6, 7.1.2.3), and not every server keeps to it."""
+_SIZE: Final = slice(4, 8)
+"""Where a chunk says how long it is (Part 6, 7.1.2.2)."""
 _DAY_S: Final = 86400.0
 
 
@@ -52,6 +60,7 @@ async def open_link(name: str, url: str, security: Security) -> AsyncIterator[Li
     client.name = client.description = "Linegate"
     client.max_messagesize, client.max_chunkcount = MAX_MESSAGE, MAX_CHUNKS
     client.session_timeout = SESSION_MS
+    _guard(client, where)
     try:
         own = await _secure(client, url, where, security)
         with _admitted(where, own), edge(where):
@@ -82,6 +91,28 @@ def _limit(client: Client) -> None:
     limits = protocol._connection._limits  # noqa: SLF001  # no public way: see the module's text
     limits.max_message_size = min(limits.max_message_size or MAX_MESSAGE, MAX_MESSAGE)
     limits.max_chunk_count = min(limits.max_chunk_count or MAX_CHUNKS, MAX_CHUNKS)
+
+
+def _guard(client: Client, where: str) -> None:
+    """Hang up on who announces a chunk that no server of ours sends: noise, or a flood."""
+    make: Any = client.uaclient._make_protocol  # noqa: SLF001  # no public way
+
+    def guarded() -> Any:
+        protocol = make()
+        take = protocol.data_received
+
+        def data_received(data: bytes) -> None:
+            take(data)
+            waiting = protocol.receive_buffer
+            if waiting and (size := int.from_bytes(waiting[_SIZE], "little")) > MAX_CHUNK:
+                log.warning("chunk too large", device=where, bytes=size, most=MAX_CHUNK, next="the link is cut")
+                protocol.receive_buffer = None
+                protocol.transport.abort()
+
+        protocol.data_received = data_received
+        return protocol
+
+    vars(client.uaclient)["_make_protocol"] = guarded
 
 
 # -- security ------------------------------------------------------------------------------------
