@@ -21,7 +21,7 @@ WIDTH, LEFT, RIGHT, TOP, BOTTOM = 1000, 52, 122, 30, 24
 ROW: Final = 12
 """Height of a row of marks."""
 MOST_ROWS: Final = 6
-LETTER: Final = 6.2
+LETTER: Final = 5.0
 """Width of a letter, about."""
 LABEL: Final = 11
 """Height of a label."""
