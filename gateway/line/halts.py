@@ -16,6 +16,7 @@ from gateway import halts
 from gateway.errors import Refused
 from gateway.halts import Halt, HaltState, Needs, Released
 from gateway.journal import Journal
+from gateway.line import homes
 from gateway.model import HaltOrder, HaltProof, Json, Priority, Severity, Verdict
 from gateway.world import World
 
@@ -25,7 +26,6 @@ LEFTS_TOLD: Final = 3
 LEFT_AGAIN_NS: Final = 10_000_000_000
 FOUND_HELD: Final = "found-held"
 HOLDING, HELD = 10, 11
-LATCHES: Final = "latches"
 
 
 class StationPort(Protocol):
@@ -100,28 +100,13 @@ class Holds:
 
         `file`: None where it is gone and should be there.
         """
-        known = file or {}
-        lacking, more = sorted(rows.keys() - known.keys()), sorted(known.keys() - rows.keys())
-        if file is not None and not lacking and not more:
+        differs = homes.difference(rows, file, {key: past.version for key, past in self._released.items()})
+        if differs is None:
             return
-        texts = ["the latch file is gone" if file is None else "the latch file and the ledger differ"]
-        texts += [f"only the ledger knows {', '.join(lacking)}"] if lacking else []
-        texts += [f"only the file knows {', '.join(map(self._past, more))}"] if more else []
-        texts.append("all of them hold" if lacking or more else "the ledger knows of no latch")
-        text = f"{'; '.join(texts)}. Was a file taken, or put back? A kill in the same moment does that, too"
-        body: dict[str, Json] = {"store": LATCHES, "text": text, "gone": file is None}
-        body |= {"only_ledger": lacking, "only_file": more}
-        self._journal.note("store.differs", body, batch=batch, lane=halts.LANE)
-        self.alarm(
-            Verdict(
-                f"gateway:{LATCHES}-differs", Severity.ALARM, "gateway", text, priority=Priority.HIGH, fleeting=True
-            )
-        )
-        log.error("latch file and ledger differ", gone=file is None, only_ledger=lacking, only_file=more)
-
-    def _past(self, halt_id: str) -> str:
-        past = self._released.get(halt_id)
-        return halt_id if past is None else f"{halt_id} (released at version {past.version}, by the ledger)"
+        self._journal.note("store.differs", differs.body(), batch=batch, lane=halts.LANE)
+        name = f"gateway:{homes.LATCHES}-differs"
+        self.alarm(Verdict(name, Severity.ALARM, "gateway", differs.text, priority=Priority.HIGH, fleeting=True))
+        log.error("latch file and ledger differ", text=differs.text)
 
     def _rebuilt(self, halt_id: str) -> Halt | None:
         halt = halts.rebuilt(halt_id, self._world.time_ns())
