@@ -39,13 +39,13 @@ def add_to(app: typer.Typer) -> None:
     app.command("status")(status)
 
 
-def _client(state: Path, who: str = "") -> Client:
+def _client(state: Path, who: str = "", timeout_s: float = 15.0) -> Client:
     """With `who`: the password comes from LINEGATE_PASSWORD, LINEGATE_PASSWORD_FILE, or is asked for."""
     password = ""
     if who:
         password = os.environ.get("LINEGATE_PASSWORD", "") or _from_file(os.environ.get("LINEGATE_PASSWORD_FILE"))
         password = password or getpass.getpass(f"password of {who}: ")
-    return Client(state / "console.token", person=who, password=password)
+    return Client(state / "console.token", person=who, password=password, timeout_s=timeout_s)
 
 
 def _from_file(path: str | None) -> str:
