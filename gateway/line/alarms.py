@@ -38,6 +38,10 @@ class SuppressionPort(Protocol):
     def changed(self) -> bool: ...
 
 
+Drawn = tuple[Alarm, Json]
+"""An alarm, and its body as it is shown."""
+
+
 def _under_a_link(alarm: Alarm) -> bool:
     """Suppressed, and by lost links alone."""
     return alarm.state is AlarmState.SUPPRESSED and all(name.startswith(LINK) for name in alarm.suppressors)
@@ -45,6 +49,10 @@ def _under_a_link(alarm: Alarm) -> bool:
 
 def _always(_: str) -> bool:
     return True
+
+
+def _drawn(alarm: Alarm, before: Drawn | None) -> Drawn:
+    return before if before is not None and before[0] is alarm else (alarm, alarms.body(alarm))
 
 
 class Alarms:
@@ -65,6 +73,8 @@ class Alarms:
         self.meter = Meter()
         self._turns: dict[str, int] = {}
         """Of what a lost link suppresses: how often its condition came or went meanwhile, for the record at the end."""
+        self._drawn: dict[str, Drawn] = {}
+        """What was shown last: in a flood one alarm changes and thousands stand."""
         self._past: dict[str, Alarm] = {}
         """Alarms that are over: their occurrences go on counting, so no old acknowledgement hits a new one."""
         self._journal = journal
@@ -300,5 +310,8 @@ class Alarms:
         """Before a commit: the picture of all there are, once for many that changed (a lost device is a flood)."""
         if self._changed:
             self._changed = False
+            before, self._drawn = self._drawn, {}
             for topic, home in (("alarms/hidden", self.hidden), ("alarms", self.standing)):
-                self._journal.board.set(topic, {rule: alarms.body(each) for rule, each in sorted(home.items())})
+                drawn = {rule: _drawn(each, before.get(rule)) for rule, each in sorted(home.items())}
+                self._journal.board.set(topic, {rule: body for rule, (_, body) in drawn.items()})
+                self._drawn |= drawn
