@@ -91,17 +91,7 @@ def _speaks(config: RuleConfig) -> bool:
 def _devices(settings: Settings, config: RuleConfig) -> set[str]:
     """The real devices it looks at."""
     seen = {tag for tags in looked_at(config, settings.tagsets) for tag in tags}
-    return {device for tag in seen for device in _real(settings, tag)}
-
-
-def _real(settings: Settings, name: str) -> set[str]:
-    """The real devices that a tag comes from; a derived one, from those of its own inputs."""
-    device, _, tag = name.partition("/")
-    if device not in settings.derived:
-        return {device}
-    one = settings.derived[device].tags.get(tag)
-    inputs = one.names().values() if one is not None else ()
-    return {real for source in inputs for real in _real(settings, source)} or settings.measuring(device)
+    return {device for tag in seen for device in settings.sources(tag)}
 
 
 # -- charts --------------------------------------------------------------------------------------------

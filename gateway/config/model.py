@@ -198,6 +198,15 @@ class Settings:
         sources = {source.tagset.device for source in self.derived[device].sources.values()}
         return {real for source in sources for real in self.measuring(source)}
 
+    def sources(self, name: str) -> set[str]:
+        """The real devices that a tag comes from; a derived one, from those of its own inputs."""
+        device, _, tag = name.partition("/")
+        if device not in self.derived:
+            return {device}
+        one = self.derived[device].tags.get(tag)
+        inputs = one.names().values() if one is not None else ()
+        return {real for source in inputs for real in self.sources(source)} or self.measuring(device)
+
     def waivers(self) -> tuple[str, ...]:
         """What was given up on purpose, with its place in the file: said at every start."""
         return tuple(f"{warning.where}: {warning.message}" for warning in self.warnings if warning.level == "waiver")

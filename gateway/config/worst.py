@@ -91,8 +91,8 @@ def rows_of(settings: Settings, name: str, config: RuleConfig) -> Iterator[Row]:
 
 def until_told(settings: Settings, name: str, config: RuleConfig) -> Row | None:
     """The worst case until the rule speaks, nothing halted; None where nothing is measured."""
-    seen = {tag.partition("/")[0] for tags in looked_at(config, settings.tagsets) for tag in tags}
-    inputs = {real for device in seen for real in settings.measuring(device)}
+    seen = {tag for tags in looked_at(config, settings.tagsets) for tag in tags}
+    inputs = {real for tag in seen for real in settings.sources(tag)}
     measured = [(device, settings.devices[device]) for device in sorted(inputs) if device in settings.devices]
     if not measured:
         return None
