@@ -8,7 +8,8 @@ from typing import ClassVar
 import pytest
 
 from simulators import extras
-from simulators.__main__ import _arguments, _options
+from simulators.__main__ import _options
+from simulators.arguments import arguments
 from simulators.catalogue import as_text, describe
 from simulators.device import Device, Fault, UnknownError
 from simulators.extras import EXTRAS, PORTS_EACH, Extra, Stand
@@ -91,5 +92,5 @@ async def test_the_catalogue_says_it_all(tmp_path: Path) -> None:
 
 def test_all_of_them_are_had_by_one_word() -> None:
     """`--with all` is every extra device, so that nobody has to write the list."""
-    assert _options(_arguments().parse_args(["--with", "all"])).extras == tuple(EXTRAS)
-    assert _options(_arguments().parse_args(["--with", "pump,relay"])).extras == ("pump", "relay")
+    assert _options(arguments().parse_args(["--with", "all"])).extras == tuple(EXTRAS)
+    assert _options(arguments().parse_args(["--with", "pump,relay"])).extras == ("pump", "relay")
