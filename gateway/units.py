@@ -115,6 +115,13 @@ def _instead(unit: str) -> str:
     return f"; write {code}" if code else f"; known: {', '.join(sorted(UNITS))}"
 
 
+def known(unit: str) -> str:
+    """The unit itself.  ValueError if it has no row above; words for what was probably meant."""
+    if unit not in UNITS:
+        raise ValueError(f"{unit!r} is not a unit I know{_instead(unit)}")
+    return unit
+
+
 def linear(source: str, target: str) -> tuple[float, float]:
     """(factor, offset) so that target = source * factor + offset.  ValueError if they do not convert.
 
@@ -122,10 +129,7 @@ def linear(source: str, target: str) -> tuple[float, float]:
     """
     if source == target:
         return 1.0, 0.0
-    for unit in (source, target):
-        if unit not in UNITS:
-            raise ValueError(f"{unit!r} is not a unit I know{_instead(unit)}")
-    (dim_a, factor_a, offset_a), (dim_b, factor_b, offset_b) = UNITS[source], UNITS[target]
+    (dim_a, factor_a, offset_a), (dim_b, factor_b, offset_b) = UNITS[known(source)], UNITS[known(target)]
     if dim_a != dim_b:
         raise ValueError(f"{source} ({dim_a}) does not convert to {target} ({dim_b})")
     return factor_a / factor_b, (offset_a - offset_b) / factor_b

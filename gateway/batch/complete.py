@@ -203,11 +203,12 @@ def _gates(log: Log) -> Iterator[Finding]:
 
 def _materials(log: Log) -> Iterator[Finding]:
     """Lots that the recipe wants scanned, and nobody scanned; one that was wrong when it was scanned is none."""
+    wanted = log.recipe.get("scanned", ())
     ordered = log.last("batch.ordered")
-    if ordered is None or log.run is None:
+    if not wanted or ordered is None or log.run is None:
         return
     for line in ordered["body"]["order"].get("materials", ()):
-        if line["kind"] not in log.recipe.get("scanned", ()):
+        if line["kind"] not in wanted:
             continue
         scans = [record for record in log.of("material.scanned") if _names(record, line)]
         if not scans:

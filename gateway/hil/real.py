@@ -7,6 +7,7 @@ that the target names, else asked for.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +24,7 @@ from gateway.hil.crew import Crew, answered, refused_with
 from gateway.hil.eyes import Mark, Observer
 from gateway.hil.instructions import instruction
 from gateway.hil.matching import resolve
-from gateway.hil.play import Player, tidied
+from gateway.hil.play import LOOK_EVERY_S, Player, tidied
 from gateway.hil.progress import Progress
 from gateway.hil.prompt import Prompt, Terminal
 from gateway.hil.relays import Relays
@@ -35,6 +36,9 @@ from gateway.hil.target import Target
 from gateway.hil.verbs import Do
 from gateway.model import Json
 from gateway.world import World
+
+_HEARD_WITHIN_S: Final = 5.0
+_QUIET_S: Final = 0.3
 
 
 class RealEyes:
@@ -243,10 +247,21 @@ def opened(target: Target, prompt: Prompt) -> Iterator[Real]:
     except OSError as error:
         raise LinegateError(f"no broker at {target.gateway.mqtt}: {error}") from error
     try:
+        _hear(observer)
         with Relays(target) as relays:
             yield Real(target, prompt, observer, relays)
     finally:
         observer.close()
+
+
+def _hear(observer: Observer) -> None:
+    """What the broker retained of the line comes first: until no other topic came for `_QUIET_S`."""
+    ends_s = time.monotonic() + _HEARD_WITHIN_S
+    known, since_s = -1, time.monotonic()
+    while time.monotonic() < ends_s and time.monotonic() - since_s < _QUIET_S:
+        if len(observer.state) != known or not observer.state:
+            known, since_s = len(observer.state), time.monotonic()
+        time.sleep(LOOK_EVERY_S)
 
 
 def _credentials(client: Paho, target: Target) -> None:

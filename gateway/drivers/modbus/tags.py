@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, FiniteFloat, StrictBool
 from gateway.drivers.wire import modbus as wire
 from gateway.drivers.wire.registers import WIDTHS
 from gateway.recipe import Frozen
-from gateway.units import Duration, linear
+from gateway.units import Duration, known, linear
 
 Table = Literal["holding", "input", "coil", "discrete"]
 Type = Literal["u8", "i8", "u16", "i16", "u32", "i32", "u64", "i64", "f32", "f64", "bcd16", "bcd32", "bool", "ascii"]
@@ -122,7 +122,7 @@ class ModbusTag(Lazy):
 
     @model_validator(mode="after")
     def _possible(self) -> ModbusTag:
-        linear(self.device_unit or self.unit, self.unit)
+        linear(self.device_unit or self.unit, known(self.unit))
         if self.scale == 0:
             raise ValueError("scale 0 makes every value 0")
         if (self.length > 0) != (self.type == "ascii"):

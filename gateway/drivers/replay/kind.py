@@ -29,7 +29,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from gateway.drivers.base import DriverConfig
 from gateway.model import TagSpec
 from gateway.recipe import Frozen
-from gateway.units import Duration, linear
+from gateway.units import Duration, known
 
 if TYPE_CHECKING:
     from gateway.drivers.replay.device import Replay
@@ -52,7 +52,7 @@ class ReplayTag(Frozen):
 
     @model_validator(mode="after")
     def _known_unit(self) -> ReplayTag:
-        linear(self.unit, self.unit)
+        known(self.unit)
         return self
 
 
