@@ -57,6 +57,7 @@ class Process:
         self.process = self._spawn()
 
     def _spawn(self) -> subprocess.Popen[bytes]:
+        (self.state / "console.token").unlink(missing_ok=True)  # a killed one leaves its own behind
         with self._log.open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", "gateway.cli", "run", str(self.config), "--log-json"],
@@ -103,7 +104,6 @@ class Process:
 
     def again(self) -> Process:
         """Started anew on the same state."""
-        (self.state / "console.token").unlink(missing_ok=True)
         self.process = self._spawn()
         return self.up()
 

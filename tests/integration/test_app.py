@@ -20,10 +20,10 @@ from gateway.demo.stage import Stage, order
 TOPICS = "acme/denver/filling/line3/cell1"
 
 
-@pytest.fixture(scope="module")
-def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+@pytest.fixture
+def plant(tmp_path: Path) -> Iterator[Stage]:
     """The simulated line, and a configuration for it."""
-    stage = Stage(tmp_path_factory.mktemp("plant") / "line", seed=3, speed=40.0, rate=20.0)
+    stage = Stage(tmp_path / "line", seed=3, speed=40.0, rate=20.0)
     stage.prepare(lambda document: document.update(sinks={}))
     stage.start_simulators()
     yield stage
