@@ -97,6 +97,8 @@ class AlarmsConfig(Frozen):
 
     longest_shelf_s: Duration = Field(8 * 3600.0, alias="longest_shelf", gt=0, le=7 * 86400.0)
     """So long a person may shelve an alarm at most."""
+    flapping_from: int = Field(3, ge=2, le=1000)
+    """From so many losses of a link within ten minutes on they are told as one episode."""
 
 
 class GatewayConfig(Frozen):

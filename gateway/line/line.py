@@ -92,6 +92,7 @@ class Line:
         self.alarms.known = run.rules.__contains__
         self.alarms.longest_shelf_s = run.rules.longest_shelf_s
         self.links = Links(self.alarms, self.suppression, journal, world, lambda: run.running)
+        self.links.losses = run.rules.flapping_from
         self.identities = self.links.identities
         self._releases = Releases(run, holds, self.alarms, journal, self._judge, lambda: self.unrecorded)
         self.consumers = Consumers(journal.board, self.alarms, self.commit)

@@ -24,7 +24,7 @@ log = structlog.get_logger()
 
 LOSSES: Final = 3
 WITHIN_S: Final = 600.0
-"""So many losses within so long: the link flaps."""
+"""So many losses (`gateway.alarms.flapping_from`) within so long: the link flaps."""
 STEADY_S: Final = 300.0
 """It flaps no longer once it has stayed for so long."""
 TELL_S: Final = 60.0
@@ -94,6 +94,8 @@ class Links:
         """What each device said of itself when it was last reached."""
         self._alarms, self._suppression, self._journal = alarms, suppression, journal
         self._world, self._batch = world, batch
+        self.losses = LOSSES
+        """So many of them within `WITHIN_S`, and a link flaps."""
         self._lost: dict[str, deque[float]] = {}
         """Device -> when it was last lost, within the time that counts."""
         self._flapping: dict[str, _Episode] = {}
@@ -148,9 +150,9 @@ class Links:
 
     def _too_often(self, device: str) -> bool:
         now_s = _now_s()
-        losses = self._lost.setdefault(device, deque(maxlen=LOSSES))
+        losses = self._lost.setdefault(device, deque(maxlen=self.losses))
         losses.append(now_s)
-        return len(losses) == LOSSES and now_s - losses[0] <= WITHIN_S
+        return len(losses) == self.losses and now_s - losses[0] <= WITHIN_S
 
     # -- an episode
 

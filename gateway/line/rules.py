@@ -59,6 +59,10 @@ class Rules:
     def longest_shelf_s(self) -> float:
         return self._settings.gateway.alarms.longest_shelf_s
 
+    @property
+    def flapping_from(self) -> int:
+        return self._settings.gateway.alarms.flapping_from
+
     def measuring(self, device: str) -> set[str]:
         """The real devices that a device's values come from."""
         return self._settings.measuring(device)

@@ -26,11 +26,12 @@ class Plug:
     Its stations have ended: an hour of a flapping link takes no second.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, more_of_gateway: str = "") -> None:
         (folder / "recipes").mkdir(parents=True)
         (folder / "recipes" / "cart.yaml").write_text(RECIPE)
         more = (f"  s{number}: {{kind: stale, input: oven, after: 1s, alarm: low}}\n" for number in range(RULES))
-        (folder / "line.yaml").write_text(LINE + "".join(more))
+        text = LINE.replace("gateway:\n", f"gateway:\n{more_of_gateway}", 1) + "".join(more)
+        (folder / "line.yaml").write_text(text)
         self.kit = Kit(folder, settings=load(folder / "line.yaml", house=HOUSE))
 
     async def __aenter__(self) -> Self:
@@ -140,6 +141,19 @@ async def test_losses_that_are_rare_are_each_told(tmp_path: Path) -> None:
         await plug.flaps(6, back_s=610)
         assert len(kit.records("device.lost")) == 6
         assert not kit.records("device.flapping")
+
+
+async def test_a_line_says_itself_when_a_link_flaps(tmp_path: Path) -> None:
+    """With `flapping_from: 6` five losses are told one by one, and the sixth begins an episode."""
+    async with Plug(tmp_path, "  alarms: {flapping_from: 6}\n") as plug:
+        kit = plug.kit
+        await plug.flaps(5)
+        await plug.passes(120)
+        assert len(kit.records("device.lost")) == 5
+        assert not kit.records("device.flapping")
+        await plug.flaps(1)
+        await plug.passes(120)
+        assert kit.records("device.flapping")
 
 
 async def test_a_halt_is_not_held_back_by_an_episode(tmp_path: Path) -> None:
