@@ -130,7 +130,7 @@ def robot(state: Path, token: str, parent: int) -> None:
 
 def release(person: Client) -> bool:
     """One look at the line: was any halt released?"""
-    status, released = person.status(), False
+    status, released = person.status("halts", "alarms"), False
     for halt in (status.get("halts") or {}).values():
         if halt["state"] != "confirmed" and not halt["trouble"]:
             continue  # the machine has not been asked long enough

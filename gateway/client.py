@@ -6,7 +6,7 @@ import http.client
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from gateway.errors import LinegateError, Refused
 from gateway.model import Json
@@ -28,17 +28,19 @@ class Client:
 
     def command(self, name: str, /, *, signed: bool = False, **arguments: Json) -> Json:
         """Give a command.  Raises Refused with the gateway's own words."""
-        return self._ask("POST", f"/api/v1/command/{name}", arguments, signed=signed)["result"]
+        return self._ask("POST", f"/api/v1/command/{quote(name)}", arguments, signed=signed)["result"]
 
-    def status(self) -> dict[str, Json]:
-        return self._ask("GET", "/api/v1/status", None)
+    def status(self, *of: str) -> dict[str, Json]:
+        """The line at a glance, or the parts of it that are named: `halts`, `alarms`, `batch`, `latest`..."""
+        asked = urlencode([("of", part) for part in of])
+        return self._ask("GET", f"/api/v1/status?{asked}" if of else "/api/v1/status", None)
 
     def _ask(self, method: str, path: str, body: Json, *, signed: bool = False) -> dict[str, Json]:
         where, token = self._door()
         link = http.client.HTTPConnection(where, timeout=self._timeout_s)
         try:
             payload = None if body is None else json.dumps(body)
-            link.request(method, quote(path), payload, self._headers(token, signed=signed))
+            link.request(method, path, payload, self._headers(token, signed=signed))
             answer = link.getresponse()
             document = json.loads(answer.read())
         except (OSError, http.client.HTTPException, ValueError) as error:

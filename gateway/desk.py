@@ -19,6 +19,7 @@ from gateway.capability import Charts, capabilities
 from gateway.config.model import RawRule
 from gateway.config.reading import Settings
 from gateway.errors import Refused
+from gateway.glance import NOTE, Glance
 from gateway.journal import Journal
 from gateway.line.balances import Balances
 from gateway.line.batch import Run
@@ -73,10 +74,22 @@ class Desk:
         )
         self.balances = Balances(settings, run, journal, line.latest, line.commit)
         line.live.append(self.gates.watch)
+        self.glance = Glance(journal.board, self._about, line.latest)
         self._evidence = evidence
         self._telemetry = telemetry
         self._world = world
         self._workers = workers
+
+    def _about(self) -> dict[str, Json]:
+        """The gateway itself, for who looks at the line."""
+        return {
+            "id": self.identity.gateway_id,
+            "version": self.identity.version,
+            "boot": self.identity.boot_id,
+            "ledger": self._evidence.ledger_id,
+            "records": self._evidence.size,
+            "note": NOTE,
+        }
 
     # -- people ----------------------------------------------------------------------------------
 
@@ -146,36 +159,6 @@ class Desk:
         body = {"command": command, "door": who.door, "code": refusal.code, "text": str(refusal)}
         self.journal.note("command.refused", body, batch=self.run.running, by=who.name)
         self.journal.commit()
-
-    # -- what is shown ---------------------------------------------------------------------------
-
-    def status(self) -> dict[str, Json]:
-        """The line at a glance."""
-        board = self.journal.board
-        return {
-            **{topic: board.get(topic) for topic in board},
-            "gateway": {
-                "id": self.identity.gateway_id,
-                "version": self.identity.version,
-                "boot": self.identity.boot_id,
-                "ledger": self._evidence.ledger_id,
-                "records": self._evidence.size,
-                "note": "A halt is a quality hold request to the machine's controller, not a safety function.",
-            },
-            "latest": self._latest(),
-        }
-
-    def _latest(self) -> dict[str, Json]:
-        latest: dict[str, Json] = {}
-        for scan in self.line.latest.values():
-            for position, name in enumerate(scan.tagset.names):
-                fault = scan.faults.get(position)
-                value = scan.values[position]
-                shown = value if isinstance(value, (int, float, str, bool)) or value is None else str(value)
-                latest[name] = {"value": shown, "unit": scan.tagset.units[position], "time": str(scan.time_ns)}
-                if fault is not None:
-                    latest[name]["fault"] = f"{fault.quality.name.lower()}: {fault.reason}"
-        return latest
 
     # -- what takes longer -----------------------------------------------------------------------
 

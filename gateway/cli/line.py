@@ -119,7 +119,7 @@ def batch_order(file: Path, state: State = DEFAULT_STATE, who: Who = "") -> None
 @batch_app.command("show")
 def batch_show(state: State = DEFAULT_STATE) -> None:
     """The batch as it stands: state, signatures, counts, what is missing."""
-    _say(_client(state).status().get("batch"))
+    _say(_client(state).status("batch").get("batch"))
 
 
 @batch_app.command("start")
@@ -242,7 +242,7 @@ def alarms(context: typer.Context, state: State = DEFAULT_STATE) -> None:
     """Alarms that stand."""
     if context.invoked_subcommand:
         return
-    shown = _client(state).status()
+    shown = _client(state).status("alarms", "alarms/hidden")
     table = Table("alarm", "#", "state", "priority", "raised", "what")
     for each in (shown.get("alarms") or {}).values():
         raised = _at(each["raised_ns"])
@@ -280,7 +280,7 @@ def halts(context: typer.Context, state: State = DEFAULT_STATE) -> None:
     if context.invoked_subcommand:
         return
     table = Table("halt", "version", "state", "judged", "confirmed", "needs", "why")
-    for each in (_client(state).status().get("halts") or {}).values():
+    for each in (_client(state).status("halts").get("halts") or {}).values():
         stamps = (_at(each["judged"]), _at(each["confirmed"]))
         table.add_row(each["halt"], str(each["version"]), each["state"], *stamps, each["needs"], each["text"])
     Console().print(table)
@@ -302,6 +302,6 @@ def halts_release(
     _say(_client(state, who).command("halt.release", signed=True, **arguments))
 
 
-def status(state: State = DEFAULT_STATE) -> None:
-    """The line at a glance, as JSON."""
-    _say(_client(state).status())
+def status(of: Annotated[list[str] | None, typer.Argument()] = None, state: State = DEFAULT_STATE) -> None:
+    """The line at a glance, as JSON; or only the parts named: batch, halts, alarms, checks, gates, latest..."""
+    _say(_client(state).status(*of or ()))

@@ -28,11 +28,16 @@ from gateway.desk import Desk
 from gateway.errors import ConfigError, Refused, StoreError
 from gateway.ledger.canonical import canonical
 from gateway.model import Json, Principal
+from gateway.window import Frozen
 
 
-async def status(desk: Desk, who: Principal, ask: NoArguments) -> Json:
-    del who, ask
-    return desk.status()
+class StatusArguments(Frozen):
+    of: tuple[str, ...] = ()
+
+
+async def status(desk: Desk, who: Principal, ask: StatusArguments) -> Json:
+    del who
+    return await desk.glance.document(ask.of)
 
 
 COMMANDS: Final[Mapping[str, Command[Any]]] = {
@@ -71,7 +76,7 @@ COMMANDS: Final[Mapping[str, Command[Any]]] = {
         Command("halt.release", alarms.ReleaseArguments, alarms.release, DECIDES | {"technician"}, signed=True),
         Command("people.add", people.PersonArguments, people.person, frozenset({"admin"}), signed=True),
         Command("people.first", people.FirstPersonArguments, people.first),
-        Command("status", NoArguments, status, doors=BOTH, changes=False),
+        Command("status", StatusArguments, status, doors=BOTH, changes=False),
     )
 }
 

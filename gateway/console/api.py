@@ -15,7 +15,9 @@ from typing import Any
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.commands.commands import execute
 from gateway.console.sessions import Sessions
@@ -54,7 +56,7 @@ def build(desk: Desk, token: str, sessions: Sessions) -> FastAPI:
     api.add_exception_handler(Refused, _refused)
     api.add_exception_handler(HTTPException, _http_error)
     api.add_exception_handler(Exception, _bug)
-    api.middleware("http")(_guard(token, desk.settings.gateway.console.host.lower()))
+    api.add_middleware(_Guard, token=token, listens=desk.settings.gateway.console.host.lower())
     _commands(api, desk, sessions)
     _views(api, desk)
     return api
@@ -82,21 +84,37 @@ async def _bug(request: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"ok": False, "code": "failed", "message": text}, 500)
 
 
-def _guard(token: str, listens: str) -> Any:
+class _Guard:
     """Every request carries the token, and asks for this machine by its own name (no DNS rebinding)."""
 
-    async def guard(request: Request, call_next: Any) -> Response:
-        given = request.headers.get("authorization", "").removeprefix("Bearer ")
-        if not _is_ours(_host(request.headers.get("host", "")), listens):
-            return await _refused(request, Refused("bad_host", "ask for this machine by its own name, 127.0.0.1"))
-        if not hmac.compare_digest(given.encode(), token.encode()):
-            text = "the token of the gateway's token file is needed: Authorization: Bearer TOKEN"
-            return await _refused(request, Refused("bad_token", text))
-        answer: Response = await call_next(request)
-        answer.headers["Cache-Control"] = "no-store"
-        return answer
+    def __init__(self, app: ASGIApp, token: str, listens: str) -> None:
+        self._app = app
+        self._token = token.encode()
+        self._listens = listens
 
-    return guard
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def kept_nowhere(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["Cache-Control"] = "no-store"
+            await send(message)
+
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        refusal = self._refusal(Headers(scope=scope))
+        if refusal is None:
+            await self._app(scope, receive, kept_nowhere)
+        else:
+            answer = await _refused(Request(scope), refusal)
+            await answer(scope, receive, send)
+
+    def _refusal(self, headers: Headers) -> Refused | None:
+        if not _is_ours(_host(headers.get("host", "")), self._listens):
+            return Refused("bad_host", "ask for this machine by its own name, 127.0.0.1")
+        given = headers.get("authorization", "").removeprefix("Bearer ")
+        if not hmac.compare_digest(given.encode(), self._token):
+            return Refused("bad_token", "the token of the gateway's token file is needed: Authorization: Bearer TOKEN")
+        return None
 
 
 def _commands(api: FastAPI, desk: Desk, sessions: Sessions) -> None:
@@ -157,8 +175,9 @@ async def _body(request: Request) -> dict[str, Json]:
 
 def _views(api: FastAPI, desk: Desk) -> None:
     @api.get("/api/v1/status")
-    async def status() -> Any:
-        return desk.status()
+    async def status(request: Request) -> Response:
+        text = await desk.glance.text(request.query_params.getlist("of"))
+        return Response(text, media_type="application/json")
 
     @api.get("/api/v1/board")
     async def board() -> Any:

@@ -67,14 +67,14 @@ async def test_the_line_at_a_glance(tmp_path: Path) -> None:
         kit.oven["temperature"] = None
         kit.board.set("gateway", {"odd": 1})
         await asyncio.sleep(0.5)
-        status = kit.desk.status()
+        status = await kit.desk.glance.document()
 
         assert status["latest"]["oven/temperature"]["value"] is None
         assert status["latest"]["oven/temperature"]["fault"] == "bad: no value"
         assert status["latest"]["balance/net"]["value"] == "0.000"
         assert status["latest"]["balance/net"]["unit"] == "g"
         assert "not a safety function" in status["gateway"]["note"]
-        json.dumps(status)
+        assert json.loads(await kit.desk.glance.text()) == json.loads(json.dumps(status))
 
 
 async def test_capability_of_a_running_batch(tmp_path: Path) -> None:
