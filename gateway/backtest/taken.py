@@ -16,22 +16,29 @@ import msgspec
 from gateway.backtest.stored import opened
 from gateway.backtest.terms import Notes, Wish
 from gateway.errors import LinegateError
-from gateway.model import Entry, Json
+from gateway.model import Entry, Json, Value
 from gateway.rules.sampling import SamplingConfig
+from gateway.rules.takes import TARE
+from gateway.rules.tares import is_tare
 
 FILE: Final = "evidence.db"
+SCALE: Final = "scale.repeatability"
+"""It counts from its batch on, and those before say what it was when the batch began."""
 _KINDS: Final = (
     "batch.ordered",
     "batch.started",
     "batch.completed",
+    "batch.aborted",
     "check.taken",
+    "weighing.recorded",
     "verification.started",
     "process.adjusted",
     "halt.released",
+    SCALE,
 )
 _SQL: Final = (
     "SELECT kind, batch, time_ns, payload FROM record "  # noqa: S608  # our own words
-    f"WHERE kind IN ({', '.join('?' * len(_KINDS))}) AND batch IS NOT NULL ORDER BY idx"
+    f"WHERE kind IN ({', '.join('?' * len(_KINDS))}) AND (batch IS NOT NULL OR kind = '{SCALE}') ORDER BY idx"
 )
 
 
@@ -56,7 +63,7 @@ class Evidence(msgspec.Struct, frozen=True):
     started_ns: int | None = None
     """When the batch was started: units are counted from there."""
     ended_ns: int | None = None
-    """When it was completed: nothing falls due afterwards."""
+    """When it was completed or aborted: nothing falls due afterwards."""
 
     def rules(self) -> frozenset[str]:
         """Those it holds samples for."""
@@ -74,9 +81,14 @@ def _told(each: Brought, rules: Mapping[str, SamplingConfig]) -> Iterator[Entry]
             yield each.entry
         return
     for name, config in rules.items():
-        looks = not each.device or any(tag.startswith(f"{each.device}/") for tag in config.inputs())
-        if looks and name != each.but:
+        if _looks(each, config) and name != each.but:
             yield msgspec.structs.replace(each.entry, rule=name)
+
+
+def _looks(each: Brought, config: SamplingConfig) -> bool:
+    if each.entry.kind == "scale":
+        return config.scale is not None and (config.weight or "").startswith(f"{each.device}/")
+    return not each.device or any(tag.startswith(f"{each.device}/") for tag in config.inputs())
 
 
 def evidence(data: Sequence[Path], wish: Wish, notes: Notes) -> Evidence:
@@ -95,14 +107,14 @@ def evidence(data: Sequence[Path], wish: Wish, notes: Notes) -> Evidence:
     number = wanted if wanted is not None else numbers[0] if len(numbers) == 1 else None
     if number is None or number not in numbers:
         return Evidence()
-    ours = [(kind, time_ns, body) for kind, batch, time_ns, body in records if batch == number]
+    ours = [(kind, time_ns, body) for kind, batch, time_ns, body in records if number == batch or kind == SCALE]
     facts: Mapping[str, Json] = next((body["facts"] for kind, _, body in ours if kind == "batch.ordered"), {})
     started, ended = (
-        next((time_ns for kind, time_ns, _ in ours if kind == wanted_kind), None)
-        for wanted_kind in ("batch.started", "batch.completed")
+        next((time_ns for kind, time_ns, _ in ours if kind in kinds), None)
+        for kinds in (("batch.started",), ("batch.completed", "batch.aborted"))
     )
     notes.say(f"batch {number}: takes and entries as the evidence has them")
-    return Evidence(tuple(_brought(ours, notes)), {**facts, **wish.batch, "number": number}, started, ended)
+    return Evidence(tuple(_brought(ours, started or 0)), {**facts, **wish.batch, "number": number}, started, ended)
 
 
 def _beside(path: Path) -> Path | None:
@@ -121,11 +133,16 @@ def _read(file: Path) -> list[tuple[str, str, int, Any]]:
         raise LinegateError(f"{file}: holds a record that cannot be read: {error}") from None
 
 
-def _brought(records: Iterable[tuple[str, int, Any]], notes: Notes) -> Iterator[Brought]:
+def _brought(records: Iterable[tuple[str, int, Any]], started_ns: int) -> Iterator[Brought]:
     for kind, time_ns, body in records:
         match kind:
             case "check.taken":
-                yield from _sample(body, notes)
+                yield _sample(body)
+            case "weighing.recorded" if is_tare(body["reason"]):
+                yield _take("take", body["rule"], body, TARE)
+            case "scale.repeatability":
+                entry = Entry("scale", "", "", value=body["repeatability"], unit=body["unit"])
+                yield Brought(max(time_ns, started_ns), entry, body["device"])
             case "verification.started":
                 yield Brought(time_ns, Entry("recalibrated", body["rule"], "", text=body["recalibration"]))
             case "process.adjusted":
@@ -134,17 +151,34 @@ def _brought(records: Iterable[tuple[str, int, Any]], notes: Notes) -> Iterator[
                 yield Brought(time_ns, Entry("released", "", "", text=body["halt"]), body["device"], body["rule"])
 
 
-def _sample(body: Any, notes: Notes) -> Iterator[Brought]:
+def _sample(body: Any) -> Brought:
+    """As it was taken: its empty one was weighed before it, or there is no tare of its own."""
     sample = body["sample"]
-    name, time_ns = sample["characteristic"], int(sample["time_ns"])
+    name = sample["characteristic"]
     source = next((asked["source"] for asked in body["asks"] if asked["name"] == name), "weighing")
-    about = {"person": sample["person"], "characteristic": name, "unit_no": sample["unit_no"], "tray": sample["tray"]}
     if source == "entry":
-        yield Brought(time_ns, Entry("value", body["rule"], value=sample["value"], unit=sample["unit"], **about))
-    elif sample["tare"] is not None:
-        notes.say(
-            f"{body['rule']}: samples with a tare of their own are left out: the empty weighings are not replayed"
-        )
-    else:
-        kind, why = ("reweigh", sample["why"]) if sample["reweigh"] else ("take", "")
-        yield Brought(time_ns - 1, Entry(kind, body["rule"], text=why, item=sample["item"], **about))
+        return Brought(int(sample["time_ns"]), _entry("value", body["rule"], sample, sample["value"], sample["unit"]))
+    return _take("reweigh" if sample["reweigh"] else "take", body["rule"], sample)
+
+
+def _take(kind: str, rule: str, sample: Any, stage: str = "") -> Brought:
+    """Just before the scan whose weight it bound."""
+    return Brought(int(sample["time_ns"]) - 1, _entry(kind, rule, sample, stage=stage))
+
+
+def _entry(
+    kind: str, rule: str, sample: Any, value: Value = None, unit: str | None = None, *, stage: str = ""
+) -> Entry:
+    return Entry(
+        kind,
+        rule,
+        sample["person"],
+        characteristic=sample["characteristic"],
+        value=value,
+        unit=unit,
+        unit_no=sample["unit_no"],
+        tray=sample["tray"],
+        text=sample["why"],
+        item=sample["item"],
+        stage=stage,
+    )

@@ -22,6 +22,9 @@ MOST: Final = 5000
 ENOUGH: Final = 5
 """Empties from which the spread of a fixed tare is judged; of the newest LOOKED_AT."""
 LOOKED_AT: Final = 20
+SEEN: Final = "tare seen"
+OF: Final = "tare of "
+"""What the record of an empty weighing says, before the item."""
 
 
 class Net(msgspec.Struct, frozen=True):
@@ -73,13 +76,13 @@ class Tares:
         terms = self.asked(name, item)
         if terms.mode == "fixed":
             self._seen[name] = [*self._seen.get(name, []), value][-LOOKED_AT:]
-            return "tare seen"
+            return SEEN
         waiting = self._waiting.setdefault(name, {})
         waiting.pop(item, None)
         waiting[item] = value
         while len(waiting) > MOST:
             del waiting[next(iter(waiting))]
-        return f"tare of {item}"
+        return f"{OF}{item}"
 
     def used(self, name: str, item: str) -> None:
         """Its full weight was taken: the next one needs an empty weight of its own."""
@@ -115,6 +118,11 @@ class Tares:
         if state:
             self._waiting = msgspec.convert(state["waiting"], dict[str, dict[str, Decimal]])
             self._seen = msgspec.convert(state["seen"], dict[str, list[Decimal]])
+
+
+def is_tare(reason: str) -> bool:
+    """Was this weighing, by what its record says, that of an empty one?"""
+    return reason == SEEN or reason.startswith(OF)
 
 
 def _short(value: Decimal) -> Decimal:

@@ -15,7 +15,7 @@ from gateway.backtest.run import Result, play
 from gateway.backtest.terms import Wish
 from gateway.config.model import Settings
 from gateway.config.reading import load
-from gateway.model import CheckChange, Finding, Verdict
+from gateway.model import CheckChange, Finding, Sample, Verdict, Weighing
 from gateway.store.telemetry_file import TelemetryFile
 
 RULES = """\
@@ -181,3 +181,75 @@ async def test_damaged_evidence_is_told_and_the_rest_is_judged(tmp_path: Path, d
     assert any("evidence.db" in text and "plans are judged without it" in text for text in result.notes.texts)
     assert "weight" in result.rules.left_out
     assert "hot" in result.rules.configs
+
+
+TARES = {
+    "paired": "tare: {mode: paired}",
+    "group": "tare: {mode: group, n: 4}, mean: {low: 0.95, high: 1.05}",
+    "fixed": "tare: {mode: fixed, weight: 12.000, spread: 0.001}",
+}
+FULLS = {"paired": ("13.002", "12.900"), "group": ("16.008", "15.600"), "fixed": ("13.002", "12.900")}
+SCALE = "halt: filler, scale: {unit: g, d: 0.0001, uncertainty: 0.0002}}"
+LIGHT = [f"12.000{digit}" for digit in "0101010101"]
+
+
+async def tared(folder: Path, mode: str) -> tuple[Settings, list[dict[str, Any]]]:
+    """A batch whose plan takes the tare off itself: one check that passes, one that fails."""
+    recipe = line_kit.RECIPE.replace("source: weighing,", f"source: weighing, {TARES[mode]},")
+    line = LINE.replace("tray: filler/tray, halt: filler}", f"tray: filler/tray, {SCALE}")
+    async with Kit(folder, line=line, recipe=recipe) as kit:
+        await kit.ask("scale.repeatability", device="balance", weighings=LIGHT)
+        await kit.begin()
+        for place, full in enumerate(FULLS[mode]):
+            kit.make(10)
+            await asyncio.sleep(0.5)
+            item = "" if mode == "fixed" else f"K-{place}"
+            await kit.ask("check.take", rule="weight", item=item, stage="tare")
+            await kit.weigh("12.000")
+            await kit.ask("check.take", rule="weight", item=item)
+            await kit.weigh(full)
+            await asyncio.sleep(0.5)
+        kept, records, payloads = kit.telemetry.kept, kit.records(), list(kit.disk.payloads)
+        settings = kit.settings
+    file = TelemetryFile(folder / "telemetry.db", "boot", max_bytes=2**26)
+    file.store(kept)
+    file.db.close()
+    evidence(folder, records, payloads)
+    return settings, records
+
+
+def samples(heard: list[Finding]) -> list[Sample]:
+    return [one.sample for one in heard if isinstance(one, CheckChange) and one.what == "taken" and one.sample]
+
+
+@pytest.mark.parametrize("mode", TARES)
+@pytest.mark.looptime(start=1000)
+async def test_samples_with_a_tare_of_their_own_are_judged_again(tmp_path: Path, mode: str) -> None:
+    """The empty weighing comes first, then the full one: gross, tare, net and uncertainty as the record has them."""
+    settings, records = await tared(tmp_path, mode)
+    then = [each["body"]["sample"] for each in records if each["kind"] == "check.taken"]
+    states = [each["body"]["state"] for each in records if each["kind"] == "check.judged"]
+
+    result, heard = replayed(settings, tmp_path)
+
+    assert [each[2] for each in judged(heard)] == states == ["passed", "failed"]
+    now = [(str(one.value), str(one.gross), str(one.tare), one.item, str(one.uncertainty)) for one in samples(heard)]
+    assert now == [(one["value"], *(one[key] for key in ("gross", "tare", "item", "uncertainty"))) for one in then]
+    empties = [each.sample.reason for each in heard if isinstance(each, Weighing)]
+    assert empties == [each["body"]["reason"] for each in records if each["kind"] == "weighing.recorded"]
+    assert not any("left out" in text or "fit no check" in text for text in result.notes.texts)
+
+
+@pytest.mark.looptime(start=1000)
+async def test_the_scale_is_judged_by_as_it_was_found_to_be(tmp_path: Path) -> None:
+    """Ten weighings before the batch say that it cannot weigh a gram: the takes are refused in the replay, too."""
+    settings, records = await tared(tmp_path, "paired")
+    found = next(each for each in records if each["kind"] == "scale.repeatability")
+    found["body"]["repeatability"] = "0.001"
+    (tmp_path / "evidence.db").unlink()
+    evidence(tmp_path, records, [line_kit.canonical(each) for each in records])
+
+    result, heard = replayed(settings, tmp_path)
+
+    assert not judged(heard)
+    assert any("minimum weight is 2 g" in text for text in result.notes.texts)
