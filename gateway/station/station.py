@@ -121,7 +121,7 @@ class Station:
 
     async def run(self) -> None:
         """For ever: never returns, never gives up; only cancellation ends it."""
-        self._grid.slot = _now() + self.config.period_s * self._world.rng.random() * 0.1
+        self._grid.begin(_now(), self._world.rng.random())
         try:
             while True:
                 await self._session()
@@ -176,7 +176,7 @@ class Station:
     # -- connected -------------------------------------------------------------------------------
 
     async def _serve(self, device: Device) -> None:
-        self._grid.slot = max(self._grid.slot, _now())
+        self._grid.back(_now())
         while True:
             self.progress += 1
             try:

@@ -74,6 +74,13 @@ class Cable(asyncio.Transport):
     def is_closing(self) -> bool:
         return self._stream is None
 
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def get_extra_info(self, name: str, default: object = None) -> object:
+        del name
+        return default
+
     def abort(self) -> None:
         self.closed += 1
         stream, self._stream = self._stream, None

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
 from gateway.model import HaltOrder, Quality, TagSet
+from gateway.station.grid import Grid
 from gateway.station.station import BACK_OFF, CONNECT_S, Station
 from gateway.testing import FakeConfig, FakeDevice, FakeMachine, RecordingLine, VirtualWorld
 
@@ -34,14 +35,45 @@ async def living(station: Station) -> AsyncIterator[None]:
 
 
 async def test_polls_keep_to_the_grid() -> None:
-    """Ten periods bring ten scans, each one period after the other, numbered without a hole."""
+    """The first poll is at once, the others each one period after the other, numbered without a hole."""
     machine, line = FakeMachine({"x": 1.0}), RecordingLine()
     async with living(made(machine, line)):
         await asyncio.sleep(10)
 
-    gaps = {round((b.mono_ns - a.mono_ns) / 1e9, 6) for a, b in itertools.pairwise(line.scans)}
-    assert gaps == {1.0}
+    first, *gaps = [round((b.mono_ns - a.mono_ns) / 1e9, 6) for a, b in itertools.pairwise(line.scans)]
+    assert line.scans[0].mono_ns == 1000 * 10**9
+    assert 0 < first <= 1
+    assert set(gaps) == {1.0}
     assert [scan.seq for scan in line.scans] == list(range(1, len(line.scans) + 1))
+
+
+async def test_devices_of_a_line_are_not_polled_at_once() -> None:
+    """A hundred that start together, or come back together, are polled all over the period."""
+    lines = [RecordingLine() for _ in range(100)]
+    stations = [made(FakeMachine({"x": 1.0}), line) for line in lines]
+    for number, station in enumerate(stations):
+        station._world.rng.seed(number)
+    async with AsyncExitStack() as stack:
+        for station in stations:
+            await stack.enter_async_context(living(station))
+        await asyncio.sleep(5)
+
+    phases = sorted(line.scans[-1].mono_ns % 10**9 for line in lines)
+    tenths = [sum(tenth * 10**8 <= phase < (tenth + 1) * 10**8 for phase in phases) for tenth in range(10)]
+    assert max(tenths) <= 25
+
+
+def test_a_device_that_is_back_is_polled_in_its_own_slots() -> None:
+    """At once, and then where it was polled before it went."""
+    grid = Grid(1.0)
+    grid.begin(100.0, 0.25)
+    grid.done(100.1)
+    assert grid.slot == 100.75
+    grid.missed(101.8)
+    grid.back(104.0)
+    assert grid.slot == 103.75
+    grid.done(104.1)
+    assert (grid.slot, grid.overruns) == (104.75, 0)
 
 
 async def test_a_halt_goes_before_the_next_poll() -> None:

@@ -132,7 +132,7 @@ class Bus:
         await self._enter(port, first=first)
         try:
             await self.line.rest()
-            answer = await self._ask(port, request)
+            answer = await self._ask(port, request, first=first)
         except Refusal:
             self.silent.discard(port.manners.unit)
             raise
@@ -142,7 +142,7 @@ class Bus:
         self.silent.discard(port.manners.unit)
         return answer
 
-    async def _ask(self, port: Port, request: Request) -> bytes:
+    async def _ask(self, port: Port, request: Request, *, first: bool) -> bytes:
         line, late_s = self.line, port.manners.late_s
         line.where, line.late_s = port.where, late_s
         asked_at = line.loop.time()
@@ -151,7 +151,7 @@ class Bus:
                 self._asked = port, asked_at, limit
                 if self._others_wait():
                     self._hurry()
-                return await line.call(request)
+                return await (line.call_first(request) if first else line.call(request))
         except TimeoutError:
             self._unanswered(port)
             raise port.failure(

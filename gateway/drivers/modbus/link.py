@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from gateway.drivers.transport import Stream
@@ -56,6 +57,13 @@ class ModbusLink(Stream):
 
     async def call(self, request: Request) -> bytes:
         """See Asks."""
+        return await self._call(request, self.transport.write)
+
+    async def call_first(self, request: Request) -> bytes:
+        """See Asks."""
+        return await self._call(request, self.write_first)
+
+    async def _call(self, request: Request, write: Callable[[bytes], None]) -> bytes:
         if self.gap_s or not self.framing.clean:
             await self.rest()
         if self.lost is not None:
@@ -64,7 +72,7 @@ class ModbusLink(Stream):
             raise self._broken
         self._future = future = self.loop.create_future()
         self._sent_at = self.loop.time()
-        self.transport.write(self.framing.ask(request))
+        write(self.framing.ask(request))
         try:
             answer: bytes = await future
         except asyncio.CancelledError:
@@ -73,8 +81,6 @@ class ModbusLink(Stream):
         finally:
             self._future = None
         return answer
-
-    call_first = call
 
     def data_received(self, data: bytes) -> None:
         self._heard_at = self.loop.time()
