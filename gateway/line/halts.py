@@ -216,6 +216,15 @@ class Holds:
             self._keep_file()
             log.error("HALT FAILED", device=halt.device, halt=halt.id, reason=lost.trouble, next="a try each second")
 
+    def due_ns(self) -> int | None:
+        """When the next hold that is not confirmed will have failed; None where none can."""
+        waiting = [
+            since + self.patience_ns.get(halt.device, halts.CONFIRM_WITHIN_NS)
+            for halt in self.standing.values()
+            if halt.state in halts.WAITING and (since := self._since.get(halt.id)) is not None
+        ]
+        return min(waiting, default=None)
+
     # -- from people -----------------------------------------------------------------------------
 
     def release(self, halt: Halt, by: str, reason: str, recalibration: str) -> None:

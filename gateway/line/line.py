@@ -49,6 +49,9 @@ from gateway.world import World
 log = structlog.get_logger()
 
 TICK_S: Final = 0.1
+TICK_NS: Final = 100_000_000
+TIMER_S: Final = 0.001
+"""A timer may ring a millisecond early."""
 TICK: Final = Tick()
 KEEP_RULES_TICKS: Final = 10
 """Running time and counters of rules are kept once a second: a kill -9 costs no more of them."""
@@ -83,6 +86,8 @@ class Line:
         self._unnoted: list[tuple[Sequence[Finding], str]] = []
         self._head_start = False
         """A halt was ordered this very moment: nothing is sealed, stored or sent until the station had its turn."""
+        self._timed_ns = 0
+        """The overdue hold for which a timer is set; loop time."""
         self._behind: list[Scan] = []
         journal.before.append(self._note_findings)
         self.alarms = Alarms(journal, world, lambda: run.running)
@@ -284,12 +289,25 @@ class Line:
         findings = self.run.engine.judge(TICK, mono_ns, wall_ns)
         if findings:
             self._act(findings, wall_ns, mono_ns)
-        self.holds.tick(mono_ns)
+        self._fail_overdue(mono_ns)
         self.links.tick()
         self.alarms.review()
         self._watch_clock(mono_ns, wall_ns)
         if self.progress % KEEP_RULES_TICKS == 0:
             self._keep_rules()
+        self.commit()
+
+    def _fail_overdue(self, mono_ns: int) -> None:
+        """HALT FAILED at its very moment: where that comes before the next tick, nobody waits for the tick."""
+        self.holds.tick(mono_ns)
+        due_ns = self.holds.due_ns()
+        loop = asyncio.get_running_loop()
+        if due_ns is not None and due_ns != self._timed_ns and due_ns - mono_ns < TICK_NS:
+            self._timed_ns = due_ns
+            loop.call_at(due_ns / 1e9 + TIMER_S, self._overdue_now)
+
+    def _overdue_now(self) -> None:
+        self._fail_overdue(int(asyncio.get_running_loop().time() * 1e9))
         self.commit()
 
     def _watch_clock(self, mono_ns: int, wall_ns: int) -> None:

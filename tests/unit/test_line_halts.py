@@ -195,6 +195,22 @@ async def test_a_lying_controller_is_a_halt_failed(tmp_path: Path) -> None:
         assert 4 <= len(kit.filler.halts) - tries <= 6
 
 
+async def test_a_halt_fails_at_its_moment_not_a_tick_later(tmp_path: Path) -> None:
+    """Whatever lies between the order and the line's next tick: HALT FAILED is told within milliseconds of its time."""
+    async with Kit(tmp_path) as kit:
+        kit.filler.obeys = False
+        for offset in (2.513, 2.557, 2.591):
+            await heat(kit, seconds=offset)
+            await acknowledge(kit)
+            await heat(kit, 62.0)
+            await release(kit)
+
+        failed = kit.records("halt.failed")
+        after = [int(record["time"]) - int(record["body"]["judged"]) for record in failed]
+        assert len(after) == 3
+        assert max(after) - halts.CONFIRM_WITHIN_NS < 5_000_000
+
+
 async def test_a_failed_halt_that_comes_true_clears_its_alarm_and_beats_again(tmp_path: Path) -> None:
     """Also where the alarm was raised by the run before this one."""
     async with Kit(tmp_path) as first:
