@@ -17,7 +17,7 @@ class Grid:
         """Slots that polls ran over."""
 
     def begin(self, now: float, share: float) -> None:
-        """The first slot is now, the others are `share` (0 to 1) of a period off: not all devices are polled at once."""
+        """The first slot is now, the others `share` (0 to 1) of a period off: not all devices are polled at once."""
         self.slot = now
         self._shift_s = share * self.period_s
 
