@@ -209,6 +209,16 @@ class Settings:
         inputs = one.names().values() if one is not None else ()
         return {real for source in inputs for real in self.sources(source)} or self.measuring(device)
 
+    def behind(self, name: str) -> tuple[str, ...]:
+        """A tag, what it is computed from, and the devices of these; of a device, itself and that of all its tags."""
+        device, slash, tag = name.partition("/")
+        if not slash:
+            inputs = tuple(self.tagsets[device].names) if device in self.tagsets else ()
+        else:
+            one = self.derived[device].tags.get(tag) if device in self.derived else None
+            inputs = tuple(one.names().values()) if one is not None else ()
+        return tuple(dict.fromkeys([name, device, *(each for source in inputs for each in self.behind(source))]))
+
     def waivers(self) -> tuple[str, ...]:
         """What was given up on purpose, with its place in the file: said at every start."""
         return tuple(f"{warning.where}: {warning.message}" for warning in self.warnings if warning.level == "waiver")

@@ -91,7 +91,7 @@ class Line:
         self._behind: list[Scan] = []
         journal.before.append(self._note_findings)
         self.alarms = Alarms(journal, world, lambda: run.running)
-        self.suppression = Suppression(run.rules, self.latest)
+        self.suppression = Suppression(run.rules, self.latest, self.alarms.standing)
         self.suppression.holds = self.alarms.holds
         self.alarms.suppression = self.suppression
         self.alarms.known = run.rules.__contains__

@@ -28,6 +28,7 @@ class Rules:
         """What computes the derived tags; None where there are none."""
         self._kept_derived: dict[str, Json] = {}
         self._settings = settings
+        self._behind: dict[str, tuple[str, ...]] = {}
         self._configs: dict[str, RuleConfig] = {}
         """As written, patterns standing."""
         self._members: dict[str, dict[str, Judge]] = {}
@@ -66,6 +67,12 @@ class Rules:
     def measuring(self, device: str) -> set[str]:
         """The real devices that a device's values come from."""
         return self._settings.measuring(device)
+
+    def behind(self, name: str) -> tuple[str, ...]:
+        """A tag, what it is computed from, and the devices of these; of a device, all of that of each of its tags."""
+        if name not in self._behind:
+            self._behind[name] = self._settings.behind(name)
+        return self._behind[name]
 
     def period_s(self, device: str) -> float:
         return self._settings.periods_s.get(device, 1.0)

@@ -1,4 +1,4 @@
-"""What suppresses an alarm by design: its rule's configuration, and a lost link that explains missing input."""
+"""What suppresses an alarm by design: its rule's configuration, and what explains missing input: a link, an alarm."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Final
 
+from gateway.alarms import Alarm
 from gateway.line.alarms import LINK
+from gateway.line.blind import Blind
 from gateway.line.rules import Rules
 from gateway.model import Priority, Quality, Scan
 from gateway.rules.base import RuleConfig
@@ -20,10 +22,11 @@ _RANK: Final = {priority: rank for rank, priority in enumerate(Priority)}
 class Suppression:
     """Asked for each verdict, and again whenever something that suppresses began or ended."""
 
-    def __init__(self, rules: Rules, latest: Mapping[str, Scan]) -> None:
+    def __init__(self, rules: Rules, latest: Mapping[str, Scan], standing: Mapping[str, Alarm]) -> None:
         self.holds: Callable[[str], bool] = lambda _: False
         """Does the condition of the alarm of this name hold?  The owner of the alarms fills it."""
         self._rules = rules
+        self._blind = Blind(rules, standing)
         self._latest = latest
         self._settling: dict[str, float] = {}
         """Device whose link is back -> loop time until which its first values may take."""
@@ -38,7 +41,8 @@ class Suppression:
         config = self._rules.config_of(rule)
         if config is None:
             return ()
-        return tuple(dict.fromkeys([*(self._lost(subject, config) if blind else ()), *self._by_design(config)]))
+        dead = (tuple(self._lost(subject, config)) or self._blind.told(rule, subject, config)) if blind else ()
+        return tuple(dict.fromkeys([*dead, *self._by_design(config)]))
 
     def _by_design(self, config: RuleConfig) -> Iterator[str]:
         yield from (name for name in config.suppressed_by if self._stands(name))
@@ -108,5 +112,6 @@ class Suppression:
 
     def _now(self) -> Iterator[str]:
         yield from (LINK + device for device in self._rules.devices if self._is_away(device))
+        yield from self._blind.telling()
         for config in self._rules.suppressible:
             yield from self._by_design(config)

@@ -240,7 +240,8 @@ async def test_what_is_bad_when_the_link_is_back_is_shown(tmp_path: Path) -> Non
         await until(lambda: not kit.line.alarms.holds("link:oven"))
         assert shown(kit) == {"link:oven": "rtn_unack"}
         await asyncio.sleep(1.5)
-        assert shown(kit)["warm"] == "unack"
+        assert shown(kit)["hot"] == "unack"
+        assert kit.board.get("alarms/hidden")["warm"]["suppressed_by"] == ["hot"], "one dead tag is one alarm"
         await heat(kit, 62.0)
         kit.oven.link = False
         await asyncio.sleep(3)
