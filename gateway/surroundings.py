@@ -52,8 +52,9 @@ def all_alarms(settings: Settings) -> str:
     return (
         "A lost link is an alarm of its own, link:DEVICE, and suppresses what rules say of the input that is missing "
         "by it. An input that is dead for another reason is alarmed once, by the first rule that says so: what else is "
-        f"blind by it is recorded and not shown. A person may shelve an alarm for at most {longest_s}, maintenance may take one out of service: each "
-        "with name and reason, on record. Whatever hides an alarm, it is judged on, and no halt is ever hidden."
+        f"blind by it is recorded and not shown. A person may shelve an alarm for at most {longest_s}, maintenance may "
+        "take one out of service: each with name and reason, on record. Whatever hides an alarm, "
+        "it is judged on, and no halt is ever hidden."
     )
 
 
