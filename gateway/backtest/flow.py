@@ -12,7 +12,7 @@ from operator import attrgetter
 from statistics import median
 from typing import Final
 
-from gateway.backtest.terms import S_NS, Notes, Source, stamp
+from gateway.backtest.terms import S_NS, Busy, Notes, Source, stamp
 from gateway.drivers.base import DriverConfig
 from gateway.model import Scan, TagSet
 from gateway.station.away import KEEP_MISSED_S
@@ -66,8 +66,10 @@ class Flow:
         notes: Notes,
         since_ns: int | None = None,
         until_ns: int | None = None,
+        busy: Iterable[Busy] = (),
     ) -> None:
         """`lasts_s`: device -> (its period, how long without a scan is a gap)."""
+        self._busy = tuple(busy)
         self._since_ns, self._until_ns = since_ns, until_ns
         self._sources = tuple(sources)
         self._lasts = {name: (round(p * S_NS), round(g * S_NS)) for name, (p, g) in lasts_s.items()}
@@ -127,12 +129,23 @@ class Flow:
             self._next_ns = self._due[tagset]
             if self._next_ns >= now_ns:
                 return
-            at_ns, period_ns = self._due[tagset], self._lasts[tagset.device][0]
+            at_ns, (period_ns, gap_ns) = self._due[tagset], self._lasts[tagset.device]
+            later_ns = self._last[tagset] + gap_ns + self._busy_ns(tagset, at_ns)
+            if tagset not in self._since and later_ns > at_ns:
+                self._due[tagset] = later_ns
+                continue
             self._since.setdefault(tagset, self._last[tagset])
             slow = at_ns - self._since[tagset] > EACH_SLOT_S * S_NS
             self._due[tagset] = at_ns + (max(period_ns, round(KEEP_MISSED_S * S_NS)) if slow else period_ns)
             values = (None,) * len(tagset.tags)
             yield Scan(tagset, 0, at_ns, at_ns, values, tagset.all_bad(MISSING))
+
+    def _busy_ns(self, tagset: TagSet, now_ns: int) -> int:
+        """For how long the gateway itself kept it from being polled, since its last scan."""
+        last_ns, ours = self._last[tagset], (each for each in self._busy if each.device == tagset.device)
+        return sum(
+            each.until_ns - each.since_ns for each in ours if each.since_ns <= now_ns and each.until_ns > last_ns
+        )
 
     def _end_gap(self, tagset: TagSet, now_ns: int) -> None:
         self.gaps.setdefault(tagset.device, []).append((self._since.pop(tagset), now_ns))

@@ -7,7 +7,7 @@ which every judge says that they do nothing (`Resting`); `every_tick` leaves non
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from gateway.backtest.ruleset import Ruleset
@@ -42,6 +42,8 @@ class Player:
         self._begins_ns, self._fresh = rules.started_ns, rules.fresh
         self._ended_ns = rules.ended_ns
         self._plans = frozenset(name for name, each in rules.configs.items() if isinstance(each, SamplingConfig))
+        self._turns = deque(sorted(_turns(rules)))
+        """When devices become busy, and when they are polled again."""
         self.refused = 0
         """Takes and entries that fitted nothing."""
         self.why_refused = ""
@@ -50,6 +52,8 @@ class Player:
         """Ticks that were due before it; then it is judged, and after it what is computed from it."""
         if scan.mono_ns >= self._next_ns:
             self._tick_before(scan.mono_ns)
+        if self._turns:
+            self._turn(scan.mono_ns)
         if self._begins_ns is not None and scan.time_ns >= self._begins_ns:
             self._begins_ns = None
             self._engine.load(self._fresh)  # what was counted before the batch is not its own
@@ -83,6 +87,7 @@ class Player:
         if self._ticked_ns is None:
             self._ticked_ns = now_ns - now_ns % GRID_NS
         while (due_ns := self._due(self._ticked_ns)) < now_ns:
+            self._turn(due_ns)
             findings = self._engine.judge(_TICK, due_ns, due_ns)
             self.ticks += 1
             if findings:
@@ -91,6 +96,12 @@ class Player:
         passed_ns = now_ns - 1
         self._ticked_ns = max(self._ticked_ns, passed_ns - passed_ns % GRID_NS)
         self._next_ns = self._ticked_ns + GRID_NS + 1
+
+    def _turn(self, now_ns: int) -> None:
+        """Devices that were tared up to now: their silence is not counted."""
+        while self._turns and self._turns[0][0] <= now_ns:
+            at_ns, begins, device = self._turns.popleft()
+            (self._engine.begin_busy if begins else self._engine.end_busy)(device, at_ns)
 
     def _due(self, ticked_ns: int) -> int:
         next_ns = ticked_ns + GRID_NS
@@ -105,6 +116,15 @@ class Player:
         for finding in findings:
             if not idle or _rule(finding) not in self._plans:
                 self._tell(now_ns, finding)
+
+
+def _turns(rules: Ruleset) -> Iterator[tuple[int, bool, str]]:
+    """(time, is it busy from then on?, device), what is derived from one along with it."""
+    for each in rules.busy:
+        if each.device in rules.settings.devices and each.until_ns > each.since_ns:
+            for device in rules.settings.fed_by(each.device):
+                yield each.since_ns, True, device
+                yield each.until_ns, False, device
 
 
 def _rule(finding: Finding) -> str:

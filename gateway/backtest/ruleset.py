@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from gateway.backtest.taken import Evidence
-from gateway.backtest.terms import Notes, Wish
+from gateway.backtest.terms import Busy, Notes, Wish
 from gateway.config.derived import Virtual
 from gateway.config.model import RawRule, Settings, resolve_rule
 from gateway.config.patterns import members
@@ -45,6 +45,7 @@ class Ruleset(msgspec.Struct, frozen=True):
     started_ns: int | None = None
     """When the batch of the entries was started, and completed."""
     ended_ns: int | None = None
+    busy: Sequence[Busy] = ()
     fresh: Mapping[str, Json] = {}
     """Plan -> its state as it begins a batch."""
 
@@ -128,7 +129,7 @@ def ruleset(settings: Settings, tags: Tags, wish: Wish, notes: Notes, found_ther
     made = Ruleset(settings.path.name, settings, engine, deriver, kept, left_out, recipe, context)
     fresh = {name: state for name, state in engine.dump().items() if name in plans}
     brought = {"entries": there.entries(plans), "started_ns": there.started_ns, "ended_ns": there.ended_ns}
-    return msgspec.structs.replace(made, fresh=fresh, **brought)
+    return msgspec.structs.replace(made, fresh=fresh, busy=there.busy, **brought)
 
 
 def _resolved(

@@ -96,7 +96,7 @@ def _play(
     periods = periods_s(settings.devices, steps_s(sources), notes)
     settings = paced(settings, periods)
     rules = ruleset(settings, _tags(sources), wish, notes, there)
-    flow = Flow(sources, _lasts(settings, wish), notes, wish.since_ns, wish.until_ns)
+    flow = Flow(sources, _lasts(settings, wish), notes, wish.since_ns, wish.until_ns, there.busy)
     story = Story(rules.configs)
     curves = Curves(settings.tagsets, watched(rules)) if charts else None
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from gateway.backtest.stored import opened
-from gateway.backtest.terms import Notes, Wish
+from gateway.backtest.terms import Busy, Notes, Wish
 from gateway.errors import LinegateError
 from gateway.model import Entry, Json, Value
 from gateway.rules.sampling import SamplingConfig
@@ -24,6 +24,9 @@ from gateway.rules.tares import is_tare
 FILE: Final = "evidence.db"
 SCALE: Final = "scale.repeatability"
 """It counts from its batch on, and those before say what it was when the batch began."""
+_TARES: Final = ("balance.tared", "balance.zeroed", "balance.not_done")
+_ANY_TIME: Final = (SCALE, *_TARES)
+"""Also where no batch is open."""
 _KINDS: Final = (
     "batch.ordered",
     "batch.started",
@@ -34,11 +37,12 @@ _KINDS: Final = (
     "verification.started",
     "process.adjusted",
     "halt.released",
-    SCALE,
+    *_ANY_TIME,
 )
 _SQL: Final = (
     "SELECT kind, batch, time_ns, payload FROM record "  # noqa: S608  # our own words
-    f"WHERE kind IN ({', '.join('?' * len(_KINDS))}) AND (batch IS NOT NULL OR kind = '{SCALE}') ORDER BY idx"
+    f"WHERE kind IN ({', '.join('?' * len(_KINDS))}) "
+    f"AND (batch IS NOT NULL OR kind IN ({', '.join('?' * len(_ANY_TIME))})) ORDER BY idx"
 )
 
 
@@ -64,6 +68,8 @@ class Evidence(msgspec.Struct, frozen=True):
     """When the batch was started: units are counted from there."""
     ended_ns: int | None = None
     """When it was completed or aborted: nothing falls due afterwards."""
+    busy: tuple[Busy, ...] = ()
+    """In the order of time, in a batch or not."""
 
     def rules(self) -> frozenset[str]:
         """Those it holds samples for."""
@@ -92,7 +98,7 @@ def _looks(each: Brought, config: SamplingConfig) -> bool:
 
 
 def evidence(data: Sequence[Path], wish: Wish, notes: Notes) -> Evidence:
-    """Of the one batch there is, or of the one asked for; nothing where there is no evidence, or no one batch."""
+    """Of the one batch there is, or of the one asked for; of none where there is no evidence, or no one batch."""
     try:
         records = [record for path in data if (file := _beside(path)) is not None for record in _read(file)]
     except LinegateError as error:  # the telemetry can be judged all the same
@@ -105,8 +111,9 @@ def evidence(data: Sequence[Path], wish: Wish, notes: Notes) -> Evidence:
             f"the evidence holds checks of several batches: choose one by --batch number=... ({', '.join(numbers)})"
         )
     number = wanted if wanted is not None else numbers[0] if len(numbers) == 1 else None
+    busy = tuple(sorted(_busy(records), key=lambda each: each.since_ns))
     if number is None or number not in numbers:
-        return Evidence()
+        return Evidence(busy=busy)
     ours = [(kind, time_ns, body) for kind, batch, time_ns, body in records if number == batch or kind == SCALE]
     facts: Mapping[str, Json] = next((body["facts"] for kind, _, body in ours if kind == "batch.ordered"), {})
     started, ended = (
@@ -114,7 +121,15 @@ def evidence(data: Sequence[Path], wish: Wish, notes: Notes) -> Evidence:
         for kinds in (("batch.started",), ("batch.completed", "batch.aborted"))
     )
     notes.say(f"batch {number}: takes and entries as the evidence has them")
-    return Evidence(tuple(_brought(ours, started or 0)), {**facts, **wish.batch, "number": number}, started, ended)
+    return Evidence(
+        tuple(_brought(ours, started or 0)), {**facts, **wish.batch, "number": number}, started, ended, busy
+    )
+
+
+def _busy(records: Iterable[tuple[str, str, int, Any]]) -> Iterator[Busy]:
+    for kind, _, time_ns, body in records:
+        if kind in _TARES:
+            yield Busy(time_ns - int(body.get("took_ns", 0)), time_ns, body["device"])
 
 
 def _beside(path: Path) -> Path | None:
@@ -126,7 +141,7 @@ def _beside(path: Path) -> Path | None:
 def _read(file: Path) -> list[tuple[str, str, int, Any]]:
     """LinegateError: it cannot be read."""
     with opened(file, "SELECT kind, batch, time_ns, payload FROM record LIMIT 0", "evidence") as database:
-        rows: list[Any] = database.execute(_SQL, _KINDS).fetchall()
+        rows: list[Any] = database.execute(_SQL, (*_KINDS, *_ANY_TIME)).fetchall()
     try:
         return [(kind, batch, time_ns, msgspec.json.decode(payload)["body"]) for kind, batch, time_ns, payload in rows]
     except (msgspec.DecodeError, KeyError, TypeError) as error:

@@ -33,6 +33,14 @@ class Wish(msgspec.Struct, frozen=True):
     """Judge sampling plans, too, although nobody takes a sample."""
 
 
+class Busy(msgspec.Struct, frozen=True):
+    """When the gateway itself kept a device from being polled: a tare, a zero."""
+
+    since_ns: int
+    until_ns: int
+    device: str
+
+
 class Notes:
     """What whoever reads the result has to know: said once, in the order it was found."""
 

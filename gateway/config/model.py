@@ -200,6 +200,10 @@ class Settings:
         sources = {source.tagset.device for source in self.derived[device].sources.values()}
         return {real for source in sources for real in self.measuring(source)}
 
+    def fed_by(self, device: str) -> list[str]:
+        """A real device, and the virtual ones that are computed from it."""
+        return [device, *(name for name in self.derived if device in self.measuring(name))]
+
     def sources(self, name: str) -> set[str]:
         """The real devices that a tag comes from; a derived one, from those of its own inputs."""
         device, _, tag = name.partition("/")

@@ -1,13 +1,14 @@
 """Tare and zero of a balance, at a person's word: asked, allowed, carried out between two polls, and recorded.
 
 Where a sampling rule weighs there, its plan says whose business a tare is: one that the gateway takes off must not be
-taken off at the balance as well (docs/plans.md).
+taken off at the balance as well (docs/plans.md).  While it lasts the balance is not polled: rules do not count that.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Final, Protocol
 
@@ -43,6 +44,8 @@ class Balances:
         self._journal = journal
         self._latest = latest
         self._commit = commit
+        self._took_ns: dict[str, int] = {}
+        """Device -> for how long it was not polled."""
 
     async def order(self, what: str, device: str, person: str) -> Json:
         """Tare or zero it; answers with what it shows afterwards.
@@ -88,14 +91,30 @@ class Balances:
             raise NotDone(f"not begun: {refusal}") from None
         if not isinstance(device, Tarable):
             raise NotDone(f"{name} has no way to {what}")
-        return await (device.tare() if what == TARE else device.zero())
+        with self._kept_busy(name):
+            return await (device.tare() if what == TARE else device.zero())
+
+    @contextmanager
+    def _kept_busy(self, device: str) -> Iterator[None]:
+        """Rules over it, and over what is derived from it, do not take its silence for a loss."""
+        silent = self._settings.fed_by(device)
+        engine, began_ns = self._run.engine, _now_ns()
+        for name in silent:
+            engine.begin_busy(name, began_ns)
+        try:
+            yield
+        finally:
+            self._took_ns[device] = _now_ns() - began_ns
+            for name in silent:
+                engine.end_busy(name, _now_ns())
 
     def _note(self, what: str, device: str, before: str | None, person: str, done: asyncio.Future[Reading]) -> None:
         """What became of it, whoever still waits for the answer; one that was never begun is no record."""
         if done.cancelled():
             return
         kind, became = self._became(what, done)
-        body = {"device": device, "before": before, "unit": self._unit(device), **became}
+        took = str(self._took_ns.pop(device, 0))
+        body = {"device": device, "before": before, "unit": self._unit(device), **became, "took_ns": took}
         self._journal.note(kind, body, batch=self._run.running, by=person)
         self._commit()
 
@@ -114,6 +133,10 @@ class Balances:
     def _shown(self, device: str) -> Value:
         scan = self._latest.get(device)
         return scan.values[0] if scan is not None else None
+
+
+def _now_ns() -> int:
+    return int(asyncio.get_running_loop().time() * 1e9)
 
 
 def _text(value: Value) -> str | None:

@@ -149,6 +149,17 @@ class Resting(Protocol):
         ...
 
 
+@runtime_checkable
+class Sparing(Protocol):
+    """A judge or group of one tag set that counts how long its input was silent."""
+
+    tagset: TagSet
+
+    def spare(self, ns: int, now_ns: int) -> None:
+        """The last `ns` up to now are not counted: the gateway itself kept the device from being polled."""
+        ...
+
+
 class RuleConfig(Frozen):
     """What every rule has.  Subclasses add `kind: Literal["name"]` and their own keys."""
 

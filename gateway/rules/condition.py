@@ -90,6 +90,10 @@ class ConditionJudge:
         del wall_ns
         return self._blind(now_ns, 0) or self._follow(now_ns, 0)
 
+    def spare(self, ns: int, now_ns: int) -> None:
+        if self._good_ns is not None:
+            self._good_ns = min(self._good_ns + ns, now_ns)
+
     def rests_until(self, now_ns: int) -> int:
         """Until the input was missing for too long, or a delay ends."""
         if self._good_ns is None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from gateway.errors import Refused
 from gateway.model import Check, CheckChange, Entry, Finding, Json, Scan, TagSet, Tick, Verdict
-from gateway.rules.base import NEVER_NS, NOTHING, Checking, Closure, Following, Group, Grouping, Judge, Resting
+from gateway.rules.base import NEVER_NS, NOTHING, Checking, Closure, Following, Group, Grouping, Judge, Resting, Sparing
 
 
 class Engine:
@@ -44,12 +44,17 @@ class Engine:
                 if name is not None:
                     self._listeners.setdefault(name, []).append(judge)
         self._checking: tuple[Checking, ...] = tuple(_able(self._judges.values(), Checking))
+        self._busy: dict[str, tuple[Sparing, ...]] = {}
+        """Device -> who would take its silence for a loss."""
+        self._spared_ns = 0
 
     def judge(self, event: Scan | Tick | Entry, now_ns: int, wall_ns: int) -> Sequence[Finding]:
         """What changed by this event; NOTHING if nothing did.
 
         `now_ns` monotonic, `wall_ns` only stamps checks and samples.  Refused: an entry its rule cannot take.
         """
+        if self._busy:
+            self._spare(now_ns)
         if type(event) is Scan:
             plan = self._plans.get(event.tagset)
             found = NOTHING if plan is None else plan(event, now_ns)
@@ -99,6 +104,24 @@ class Engine:
         for follower in self._listeners.get(entry.rule, ()):
             found = (*found, *follower.heard(entry))
         return found
+
+    # -- what the gateway itself keeps silent -----------------------------------------------------
+
+    def begin_busy(self, device: str, now_ns: int) -> None:
+        """It is not polled from now on: a tare, a zero.  Its silence is nobody's fault, and not counted."""
+        self._spare(now_ns)
+        sparing = _able((*(group for group, _ in self._grouped), *self._judges.values()), Sparing)
+        self._busy[device] = tuple(each for each in sparing if each.tagset.device == device)
+
+    def end_busy(self, device: str, now_ns: int) -> None:
+        self._spare(now_ns)
+        self._busy.pop(device, None)
+
+    def _spare(self, now_ns: int) -> None:
+        ns, self._spared_ns = now_ns - self._spared_ns, now_ns
+        for waiting in self._busy.values():
+            for each in waiting:
+                each.spare(ns, now_ns)
 
     def current(self, rule: str) -> Verdict | None:
         """The verdict that stands; None before the first input, and for a rule that does not judge now."""

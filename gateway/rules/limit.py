@@ -198,6 +198,11 @@ class LimitJudge:
             self._ladder.rise(now_ns)
         return self._say(now_ns, 0)
 
+    def spare(self, ns: int, now_ns: int) -> None:
+        """While quiet the group knows better, and is spared itself."""
+        if self._good_ns is not None:
+            self._good_ns = min(self._good_ns + ns, now_ns)
+
     def rests_until(self, now_ns: int) -> int:
         """Until the input was missing for too long, or an on-delay ends."""
         good_ns = self._group.seen_ns if self.quiet and self._group is not None else self._good_ns

@@ -32,6 +32,7 @@ class LimitGroup:
 
     def __init__(self, members: Sequence[LimitJudge]) -> None:
         self.members = tuple(members)
+        self.tagset = self.members[0].tagset
         self.seen_ns: int | None = None
         """When the last scan came, good or bad: for a quiet judge, its last good value."""
         self._patience_ns = min(judge.patience_ns for judge in members)
@@ -108,6 +109,11 @@ class LimitGroup:
             if new:
                 found = (*found, *new)
         return found
+
+    def spare(self, ns: int, now_ns: int) -> None:
+        """The members are spared each for itself."""
+        if self.seen_ns is not None:
+            self.seen_ns = min(self.seen_ns + ns, now_ns)
 
     def rests_until(self, now_ns: int) -> int:
         """While all are quiet, until the least patient one misses its input; else as each of them says."""

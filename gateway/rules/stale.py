@@ -85,6 +85,10 @@ class StaleJudge:
             return NOTHING
         return self._overdue(now_ns, 0)
 
+    def spare(self, ns: int, now_ns: int) -> None:
+        if self._good_ns is not None:
+            self._good_ns = min(self._good_ns + ns, now_ns)
+
     def rests_until(self, now_ns: int) -> int:
         """Until the last good value is too old."""
         if self._stale:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from gateway.backtest.run import Result, play
 from gateway.backtest.terms import Wish
 from gateway.config.model import Settings
 from gateway.config.reading import load
-from gateway.model import CheckChange, Finding, Sample, Verdict, Weighing
+from gateway.model import CheckChange, Finding, Sample, Scan, Verdict, Weighing
 from gateway.store.telemetry_file import TelemetryFile
 
 RULES = """\
@@ -54,11 +55,16 @@ async def lived(folder: Path) -> tuple[Settings, list[dict[str, Any]]]:
         await asyncio.sleep(8)
         kept, records, payloads = kit.telemetry.kept, kit.records(), list(kit.disk.payloads)
         settings = kit.settings
+    keep(folder, kept, records, payloads)
+    return settings, records
+
+
+def keep(folder: Path, kept: list[Scan], records: list[dict[str, Any]], payloads: list[bytes]) -> None:
+    """A state folder as a gateway leaves it."""
     file = TelemetryFile(folder / "telemetry.db", "boot", max_bytes=2**26)
     file.store(kept)
     file.db.close()
     evidence(folder, records, payloads)
-    return settings, records
 
 
 def evidence(folder: Path, records: list[dict[str, Any]], payloads: list[bytes]) -> None:
@@ -211,10 +217,7 @@ async def tared(folder: Path, mode: str) -> tuple[Settings, list[dict[str, Any]]
             await asyncio.sleep(0.5)
         kept, records, payloads = kit.telemetry.kept, kit.records(), list(kit.disk.payloads)
         settings = kit.settings
-    file = TelemetryFile(folder / "telemetry.db", "boot", max_bytes=2**26)
-    file.store(kept)
-    file.db.close()
-    evidence(folder, records, payloads)
+    keep(folder, kept, records, payloads)
     return settings, records
 
 
@@ -253,3 +256,30 @@ async def test_the_scale_is_judged_by_as_it_was_found_to_be(tmp_path: Path) -> N
 
     assert not judged(heard)
     assert any("minimum weight is 2 g" in text for text in result.notes.texts)
+
+
+@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.looptime(start=1000)
+async def test_a_tare_is_no_gap(tmp_path: Path, told: bool) -> None:
+    """Eight seconds without a poll, for a tare: no rule misses its input, if the record tells of it."""
+    rules = """\
+  away: {kind: stale, input: balance, after: 2s}
+  high: {kind: limit, input: balance/net, limits: {unit: g, high: 500}, bad_input: alarm, bad_for: 2s}
+"""
+    slow = LINE.replace("can_tare: true, period: 250ms, timeout: 200ms", "can_tare: true, period: 250ms, timeout: 9s")
+    async with Kit(tmp_path, line=slow + rules) as kit:
+        kit.balance["net"], kit.balance.settles_in_s = Decimal("0.1"), 8.0
+        await asyncio.sleep(1)
+        await kit.ask("balance.tare", device="balance")
+        await asyncio.sleep(3)
+        assert not kit.line.alarms.standing
+        records, settings = kit.records(), kit.settings
+        if not told:
+            records = [each for each in records if each["kind"] != "balance.tared"]
+        keep(tmp_path, kit.telemetry.kept, records, [line_kit.canonical(each) for each in records])
+
+    result, heard = replayed(settings, tmp_path, gap_s=1.0)
+
+    missed = {each.rule for each in heard if isinstance(each, Verdict) and each.severity}
+    assert missed == (set() if told else {"away", "high"})
+    assert bool(result.flow.gaps.get("balance")) is not told

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from line_kit import OPERATOR, RECIPE, TECHNICIAN, Kit
+from line_kit import LINE, OPERATOR, RECIPE, TECHNICIAN, Kit
 
 from gateway.errors import Refused
 
@@ -36,7 +36,7 @@ async def test_what_the_balance_shows_before_and_afterwards_is_recorded(tmp_path
     assert answer == {"device": "balance", "shown": "0.000", "unit": "g"}
     assert (record["by"], record["batch"]) == ("olga", "B1")
     assert record["body"] == {
-        "device": "balance", "before": "0.100", "unit": "g", "shown": "0.000", "raw": "S S 0.000 g",
+        "device": "balance", "before": "0.100", "unit": "g", "shown": "0.000", "raw": "S S 0.000 g", "took_ns": "0",
     }  # fmt: skip
 
 
@@ -146,3 +146,52 @@ async def test_a_take_that_comes_first_goes_first(tmp_path: Path) -> None:
 
         assert (code, armed) == ("not_done", {"armed": "weight"})
         assert not kit.balance.tares
+
+
+SILENT = """\
+  away: {kind: stale, input: balance, after: 2s, alarm: high, halt: filler}
+  unseen: {kind: stale, input: balance/net, after: 2s, strict: true}
+  high: {kind: limit, input: balance/net, limits: {unit: g, high: 500}, bad_input: alarm, bad_for: 2s}
+  fallen: {kind: condition, input: pan/there, expected: true, bad_input: alarm, bad_for: 2s}
+"""
+DERIVED = """\
+derived:
+  pan: {tags: {there: {kind: expr, expr: "w > q(-1, 'kg')", inputs: {w: balance/net}, truth: true}}}
+rules:
+"""
+SLOW = LINE.replace("balance: {driver: kit, can_tare: true, period: 250ms, timeout: 200ms,",
+                    "balance: {driver: kit, can_tare: true, period: 250ms, timeout: 9s,")  # fmt: skip
+SLOW = SLOW.replace("rules:\n", DERIVED) + SILENT
+
+
+def verdicts(kit: Kit) -> set[str]:
+    """The rules that miss their input."""
+    said = {name: kit.line.run.engine.current(name) for name in ("away", "unseen", "high", "fallen")}
+    return {name for name, verdict in said.items() if verdict is not None and verdict.severity}
+
+
+@pytest.mark.parametrize("rests", [True, False])
+async def test_a_tare_is_no_silence(tmp_path: Path, rests: bool) -> None:
+    """Eight seconds without a poll, at our own doing: nobody is told that the balance is lost, nothing is held."""
+    async with Kit(tmp_path, line=SLOW) as kit:
+        kit.balance["net"] = Decimal("0.100")
+        kit.balance.settles_in_s = 8.0
+        kit.balance.rests = rests
+        await asyncio.sleep(1)
+        polls = kit.balance.polls
+        asked = asyncio.create_task(kit.ask("balance.tare", device="balance"))
+        for _ in range(15):
+            await asyncio.sleep(0.5)
+            assert not verdicts(kit)
+        assert kit.balance.polls <= polls + 1
+        await asyncio.sleep(2)
+        if rests:
+            await asked
+        else:
+            assert await refusal(asked) == "not_done"
+
+        assert not verdicts(kit)
+        assert not kit.holds.standing
+        kit.balance.link = False  # what is lost after it is lost
+        await asyncio.sleep(3)
+        assert "away" in verdicts(kit)
