@@ -92,6 +92,7 @@ def opcua(spec: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
             "write": {"node": halted, "value": 1},
             "confirm": {"tag": "halted", "in": [1]},
             "release": {"node": halted, "value": 0},
+            "confirm_same": "accepted",
         }
         window = {"unit": "1", "low": 4800, "high": 5200}
         rules["deviation"] = {"kind": "limit", "input": "ua/r0", "limits": window, "halt": "ua"}

@@ -293,6 +293,7 @@ async def test_a_plain_node_halts_too(machine: Remote) -> None:
         "write": {"node": "f:Filler.Relay", "value": True},
         "confirm": {"tag": "relay", "in": [True]},
         "release": {"node": "f:Filler.Relay", "value": False},
+        "confirm_same": "accepted",
     }
     tags = {"relay": {"node": "f:Filler.Relay", "kind": "bool"}}
     async with config(machine.url, tags=tags, halt=halt).connect("conveyor") as device:

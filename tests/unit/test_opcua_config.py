@@ -16,6 +16,9 @@ from gateway.drivers.opcua.settings import deadband_of
 
 OPEN = {"policy": "None", "mode": "None", "waiver": "bench without a network"}
 
+PLAIN: dict[str, Any] = {"write": {"node": "f:W", "value": 1}, "confirm": {"tag": "a", "in": [1]}}
+HALTED: dict[str, Any] = {"tags": {"a": {"node": "f:A"}}}
+
 
 def config(**more: Any) -> OpcUaConfig:
     given: dict[str, Any] = {
@@ -82,6 +85,15 @@ def test_heartbeat_beats_each_second_by_default() -> None:
                 "halt": {"write": {"node": "f:W", "value": 1}, "confirm": {"tag": "b", "in": [1]}},
             },
             "none of the tags",
+        ),
+        ({**HALTED, "halt": {**PLAIN, "write": {"node": "nsu=urn:sim:filler;s=A", "value": 1}}}, "the very one"),
+        ({**HALTED, "halt": {**PLAIN, "release": {"node": "f:Start", "value": 0}}}, "is another node"),
+        ({**HALTED, "halt": {**PLAIN, "release": {"node": "f:W", "value": 1}}}, "takes nothing back"),
+        ({**HALTED, "halt": {**PLAIN, "write": {"node": "f:F.Command.CntrlCmd", "value": 4}}}, "say dialect: tags"),
+        ({**HALTED, "halt": PLAIN, "heartbeat": {"write": "f:W"}}, "our count would be a command"),
+        (
+            {**HALTED, "halt": {"dialect": "tags", "prefix": "F"}, "heartbeat": {"write": "f:F.Command.CntrlCmd"}},
+            "our count would be a command",
         ),
         ({"tags": {"a": {"node": "f:A"}}, "heartbeat": {"write": "f:H", "read": "z"}}, "none of the tags"),
         ({"tags": {"a": {"node": "f:A"}}, "beat": "1s"}, "beat needs"),

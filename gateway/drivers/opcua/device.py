@@ -69,6 +69,9 @@ class OpcUaDevice:
         self._withholds = config.halt is not None and config.halt.action == "withhold"
         self._silent = False
         """Our heartbeat is withheld for a halt, until that is taken back."""
+        self._holding = False
+        """From the first attempt to halt until it is taken back."""
+        self._asked_at = 0.0
         self._moving: Value = None
         """The state in which the last reading showed the machine moving, where one came since the last halt."""
         self._broken: DeviceError | None = None
@@ -167,6 +170,17 @@ class OpcUaDevice:
         self._moving = reading.values[at] if at is not None and reading.held is False else None
         return reading
 
+    async def _asked(self, reading: Reading) -> Reading:
+        """Where no tag says whether the machine stands, it is asked itself: once a period while a halt stands."""
+        now = asyncio.get_running_loop().time()
+        silent = self._confirms is None and self._holding
+        if not silent or self._controller is None or now - self._asked_at < self._config.period_s:
+            return reading
+        async with _budget(self._config.timeout_s, self._link.where):
+            seen = await self._controller.look()
+        self._asked_at = now
+        return reading if seen.value is None else msgspec.structs.replace(reading, held=seen.still)
+
     async def _poll_news(self) -> Reading:
         if not self._values.ready and self._broken is None:
             await self._listen_a_while()
@@ -174,7 +188,9 @@ class OpcUaDevice:
         if not ready and self._broken is not None:
             raise self._broken
         first = ready[0] if ready else self._values.reading(NOTHING if self._config.sparse else None)
-        reading = await self._believed(first)  # may be cancelled: what was not returned is still there
+        reading = await self._asked(
+            await self._believed(first)
+        )  # may be cancelled: what was not returned is still there
         if reading.changed is not None and asyncio.get_running_loop().time() - self._whole_at >= WHOLE_S:
             self._whole_at = asyncio.get_running_loop().time()
             reading = msgspec.structs.replace(reading, changed=None)
@@ -188,7 +204,7 @@ class OpcUaDevice:
         if not self._values.ready:
             async with _budget(self._config.timeout_s, self._link.where):
                 await self._read_all()
-            return self._values.reading()
+            return await self._asked(self._values.reading())
         return self._values.ready.popleft()
 
     async def _read_all(self) -> None:
@@ -242,7 +258,7 @@ class OpcUaDevice:
     async def halt(self, order: HaltOrder) -> HaltProof:  # noqa: ARG002  # every order asks the same of the machine
         if self._controller is None:
             raise NotHeld(f"{self._link.where}: no `halt:` is configured")
-        self._silent = self._withholds
+        self._silent, self._holding = self._withholds, True
         before = None if self._moving is None else self._controller.was(self._moving)
         self._moving = None
         proof, seen = await bring_to_rest(self._controller, self._config.halt_budget_s, self._name, before)
@@ -252,8 +268,10 @@ class OpcUaDevice:
 
     async def withdraw(self) -> None:
         if self._controller is not None:
-            await self._controller.withdraw()
-        self._silent = False
+            refusal = await self._controller.withdraw()
+            if refusal:
+                raise DeviceError(f"{self._link.where}: our hold request is not taken back: {refusal}")
+        self._holding = self._silent = False
 
     async def beat(self, count: int) -> None:
         if self._heartbeat is None:

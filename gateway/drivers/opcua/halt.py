@@ -12,6 +12,7 @@ from typing import Final, NamedTuple, Protocol
 
 from gateway.drivers.base import attempt_s
 from gateway.drivers.opcua.compose import STATE_PARTS, levels, quality
+from gateway.drivers.opcua.convert import status_name
 from gateway.drivers.opcua.link import Link, NodeId
 from gateway.drivers.opcua.packml import Motion, State, compose, state_of
 from gateway.drivers.wire.opcua_publish import Item
@@ -50,8 +51,8 @@ class Controller(Protocol):
         """Ask it to stand still; "" if the request was taken, else why not."""
         ...
 
-    async def withdraw(self) -> None:
-        """Take our request back.  Never starts anything."""
+    async def withdraw(self) -> str:
+        """Take our request back; "" if that was taken, else why not.  Never starts anything."""
         ...
 
 
@@ -118,7 +119,7 @@ class TagsController:
 
     async def look(self) -> Seen:
         state, request = await self._link.read([self._state, self._request])
-        seen = _packml(state_of(_good(state)), self._motion, state[3])
+        seen = _packml(state_of(_good(state)), self._motion, state[3], _doubt([state]))
         note = "CmdChangeRequest is still TRUE: the machine's program has not taken it" if _is_true(request) else ""
         return seen._replace(note=note)
 
@@ -143,10 +144,19 @@ class TagsController:
         refusal = await self._link.write(self._request, True, self._request_type)
         return f"CmdChangeRequest: {refusal}" if refusal else ""
 
-    async def withdraw(self) -> None:
-        """A request that is still pending would hold the machine again; 0 is no command."""
-        await self._link.write(self._request, False, self._request_type)
-        await self._link.write(self._command, 0, self._command_type)
+    async def withdraw(self) -> str:
+        """A request of ours that is still pending would hold the machine again; 0 is no command.
+
+        What somebody else has put there meanwhile (a panel's Reset) is theirs, and left alone.
+        """
+        (there,) = await self._link.read([self._command])
+        if _good(there) not in (self._motion.command, 0, None):
+            return ""
+        for node, value, kind in ((self._request, False, self._request_type), (self._command, 0, self._command_type)):
+            refusal = await self._link.write(node, value, kind)
+            if refusal:
+                return f"{'CntrlCmd' if node is self._command else 'CmdChangeRequest'}: {refusal}"
+        return ""
 
 
 class CompanionState:
@@ -164,7 +174,8 @@ class CompanionState:
         for at, item in zip(self._where, items, strict=True):
             values[at] = _good(item)
         state = compose(*levels(values, self._packml))
-        return _packml(state, self._motion, max(item[3] for item in items))
+        doubt = "" if state is not None else _doubt(items)
+        return _packml(state, self._motion, max(item[3] for item in items), doubt)
 
     def was(self, state: Value) -> Seen:
         return _packml(state_of(state), self._motion, 0)
@@ -188,8 +199,9 @@ class CompanionController:
         refusal = await self._link.call(self._target, self._method)
         return f"{self._motion.method}: {refusal}" if refusal else ""
 
-    async def withdraw(self) -> None:
+    async def withdraw(self) -> str:
         """A method call leaves nothing behind."""
+        return ""
 
 
 class TagsState:
@@ -200,7 +212,7 @@ class TagsState:
 
     async def look(self) -> Seen:
         (state,) = await self._link.read([self._state])
-        return _packml(state_of(_good(state)), self._motion, state[3])
+        return _packml(state_of(_good(state)), self._motion, state[3], _doubt([state]))
 
     def was(self, state: Value) -> Seen:
         return _packml(state_of(state), self._motion, 0)
@@ -211,10 +223,13 @@ class TagState:
 
     def __init__(self, link: Link, confirm: tuple[str, NodeId, Sequence[Value]]) -> None:
         self._link, self._confirm = link, confirm
+        self.node = confirm[1]
 
     async def look(self) -> Seen:
         (item,) = await self._link.read([self._confirm[1]])
-        return self.was(_good(item))._replace(source_ns=item[3])
+        doubt = _doubt([item])
+        seen = self.was(_good(item))._replace(source_ns=item[3])
+        return seen._replace(text=f"{self._confirm[0]}: {doubt}") if doubt else seen
 
     def was(self, state: Value) -> Seen:
         tag, _, still = self._confirm
@@ -242,9 +257,8 @@ class PlainController:
     async def command(self) -> str:
         return await self._link.write(*self._write)
 
-    async def withdraw(self) -> None:
-        if self._release is not None:
-            await self._link.write(*self._release)
+    async def withdraw(self) -> str:
+        return "" if self._release is None else await self._link.write(*self._release)
 
 
 class SilentController:
@@ -264,20 +278,30 @@ class SilentController:
         """Never asked for: it takes none."""
         return "a withheld heartbeat is no command"
 
-    async def withdraw(self) -> None:
+    async def withdraw(self) -> str:
         """The heartbeat goes on by itself; a controller that starts a machine for that is wrong (docs/halts.md)."""
+        return ""
 
 
 def _good(item: Item) -> Value:
-    """The value, unless its status says that it is none, or it is no plain one."""
-    return None if quality(item[2]) is Quality.BAD or isinstance(item[1], tuple) else item[1]
+    """The value where its status is good, and it is a plain one.
+
+    An uncertain one proves nothing: a server that lost its controller shows the last state it knew as
+    UncertainLastUsableValue (10000-8 §7.3), and that may be Held while the machine runs.
+    """
+    return item[1] if quality(item[2]) is Quality.GOOD and not isinstance(item[1], tuple) else None
+
+
+def _doubt(items: Sequence[Item]) -> str:
+    """What stands against the first of them that is not good."""
+    return next((status_name(item[2]) for item in items if quality(item[2]) is not Quality.GOOD), "")
 
 
 def _is_true(item: Item) -> bool:
     return item[1] is True or item[1] == 1
 
 
-def _packml(state: State | None, motion: Motion, source_ns: int) -> Seen:
+def _packml(state: State | None, motion: Motion, source_ns: int, doubt: str = "") -> Seen:
     if state is None:  # unknown is not still; ask, as a machine that says nothing may yet obey
-        return Seen(None, "no PackML state", False, True, source_ns)
+        return Seen(None, f"no PackML state{doubt and f' ({doubt})'}", False, True, source_ns)
     return Seen(int(state), f"PackML {state.text}", state in motion.still, state in motion.accepts, source_ns)

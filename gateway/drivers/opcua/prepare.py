@@ -225,6 +225,8 @@ async def _plain(config: OpcUaSettings, link: Link) -> Controller:
             kind = ua.VariantType[what.type] if what.type else await link.type_of(node)
             writes.append((node, what.value, kind))
     release = writes[1] if len(writes) > 1 else None
+    if writes[0][0] == state.node and halt.confirm_same != "accepted":
+        raise DeviceMisconfigured(f"{link.where}: halt: write and confirm are one node: that proves no standstill")
     return PlainController(link, state, writes[0], release)
 
 

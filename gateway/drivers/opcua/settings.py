@@ -25,6 +25,8 @@ from gateway.units import Duration
 
 STATE: Final = "state"
 """The tag that carries the PackML state number."""
+HANDSHAKE: Final = ("CntrlCmd", "CmdChangeRequest")
+"""PackTags below `Command`: what is asked for, and that it is asked for (ISA-TR88.00.02)."""
 Scalar = bool | int | float | str
 
 
@@ -113,6 +115,8 @@ class Halt(Frozen):
     """withhold: from our last beat until the controller has the machine standing, at worst."""
     release: NodeWrite | None = None
     """Takes our own output back when the latch is released; must never start the machine."""
+    confirm_same: Literal["accepted"] | None = None
+    """A machine that says of itself nothing but what was written to it: proves the write, not the standstill."""
 
     @model_validator(mode="after")
     def _one_way(self) -> Halt:
@@ -236,13 +240,40 @@ class OpcUaSettings(DriverConfig):
             return
         if halt.action == "withhold" and self.heartbeat is None:
             raise ValueError("halt by withhold needs a heartbeat to withhold: heartbeat: {write: NODE}")
-        for write in (halt.write, halt.release):
-            if write is not None:
-                self.ref(write.node)
         if halt.confirm is not None:
             self._is_tag(halt.confirm.tag, "halt.confirm.tag")
         else:
             self.halt_place()
+        self._check_writes(halt)
+        if self.heartbeat is not None and self.ref(self.heartbeat.write) in self._halt_nodes(halt):
+            raise ValueError(f"heartbeat and halt both write {self.heartbeat.write}: our count would be a command")
+
+    def _check_writes(self, halt: Halt) -> None:
+        """A plain write: proved by another node than itself, and taken back where it was put."""
+        write, release = halt.write, halt.release
+        if write is None or halt.confirm is None:
+            return
+        for each in (write, *filter(None, (release,))):
+            if (name := str(self.ref(each.node)).rpartition(".")[2].rpartition("/")[2]) in HANDSHAKE:
+                raise ValueError(f"{name} is PackML's: one write is no handshake, and may start; say dialect: tags")
+        if self.ref(write.node) == self.tag_ref(halt.confirm.tag) and halt.confirm_same != "accepted":
+            raise ValueError(
+                f"confirm reads {write.node}, the very one that is written: that proves the write, not the "
+                "standstill; confirm by another node, or accept it with confirm_same: accepted"
+            )
+        if release is not None and self.ref(release.node) != self.ref(write.node):
+            raise ValueError(f"release takes back what write put into {write.node}; {release.node} is another node")
+        if release is not None and release.value == write.value:
+            raise ValueError(f"release writes {release.value} like the halt itself: that takes nothing back")
+
+    def _halt_nodes(self, halt: Halt) -> set[NodeRef]:
+        """What a halt may write, as far as configuration names it."""
+        if halt.write is not None:
+            return {self.ref(halt.write.node)}
+        if halt.action == "withhold" or halt.confirm is not None:
+            return set()
+        dialect, place = self.halt_place()
+        return {self.ref(f"{place}.Command.{name}") for name in HANDSHAKE} if dialect == "tags" else set()
 
     def _is_tag(self, name: str, where: str) -> None:
         if name not in self.nodes:

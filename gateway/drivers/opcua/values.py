@@ -112,7 +112,9 @@ class Values:
         if self._rest is None or self._values[self._rest[0]] is None:
             return None
         value = self._values[self._rest[0]]
-        return None if value in self._passing else value in self._rest[1]
+        if value in self._passing or (value in self._rest[1] and self._rest[0] in self._faults):
+            return None  # an uncertain value says that it moves, but never that it stands
+        return value in self._rest[1]
 
     def _offer(self, handles: Collection[int]) -> None:
         if len(self.ready) >= BACKLOG:
