@@ -171,10 +171,10 @@ def failed(halt: Halt) -> Halt:
 
 
 def reasserted(halt: Halt, why: str) -> Halt:
-    """The machine left Held while latched, or the gateway restarted: ask again."""
+    """The machine left Held while latched, or the gateway restarted: ask again.  What failed stays so until it stands."""
     return msgspec.structs.replace(
         halt,
-        state=HaltState.REQUESTED,
+        state=HaltState.FAILED if halt.state is HaltState.FAILED else HaltState.REQUESTED,
         version=halt.version + 1,
         confirmed_ns=None,
         commanded_ns=None,

@@ -84,6 +84,9 @@ class Holds:
             self._order(again)
             self._put(again, now_ns)
             self._record("halt.reasserted", again)
+            if again.state is HaltState.FAILED:
+                self._withhold(again.device)
+                self.alarm(_failure(again))
         self._owed_still()
         self._keep_file()
 
@@ -194,6 +197,12 @@ class Holds:
         halt = self.standing.get(halt_id)
         if halt is not None:
             self._put(halts.troubled(halt, reason))
+
+    def unseen(self, device: str) -> None:
+        """Its link is lost: that it stands was true when it was last seen, and is asked for again when it is back."""
+        for halt in list(self.standing.values()):
+            if halt.device == device and halt.state is HaltState.CONFIRMED:
+                self._put(halts.troubled(halt, f"{device} has not been seen since its link was lost"))
 
     def withdrawn(self, device: str) -> None:
         """The machine was told of the release: nothing is owed to it any more."""

@@ -271,6 +271,7 @@ class Line:
 
     def lost(self, device: str, reason: str) -> None:
         self.links.lost(device, reason)
+        self.holds.unseen(device)
         self.commit()
 
     # -- the one timer ---------------------------------------------------------------------------

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from functools import cache
 from typing import Final, cast
 
 from gateway.drivers.base import Device, DriverConfig, Haltable, Owing
 from gateway.errors import DeviceError, NotHeld
 from gateway.halts import TRIES
-from gateway.model import HaltOrder
+from gateway.model import HaltOrder, HaltProof
 from gateway.station.attention import EARLY_S, NEVER
 from gateway.station.port import LinePort
 
 GRACE_S: Final = 0.1
 """So much longer than its budget a halt may take: a driver's own NotHeld keeps the link, a time-out costs it."""
+QUICK_S: Final = 0.3
+"""Between two attempts at first: a machine that refuses at once, or is busy, has some time to change."""
 SLOW_S: Final = 1.0
 """Between two attempts once the first few did not help."""
 
@@ -42,6 +45,8 @@ class Orders:
         self._withdraw = False
         self._asked_back = False
         """`withdraw` was called, and the device owes it still."""
+        self._withdrawing: asyncio.Timeout | None = None
+        """`withdraw` is under way."""
 
     def __bool__(self) -> bool:
         return bool(self._standing)
@@ -49,6 +54,8 @@ class Orders:
     def latch(self, order: HaltOrder) -> None:
         self._standing[order.id] = _Standing(order)
         self._asked_back = False
+        if self._withdrawing is not None and not self._withdrawing.expired():
+            self._withdrawing.reschedule(asyncio.get_running_loop().time())
 
     def drop(self, halt_id: str) -> bool:
         """Forget it.  True: that was the last one, and our hold output is to be withdrawn."""
@@ -76,45 +83,63 @@ class Orders:
         """Every standing order that is not confirmed."""
         if self._withdraw and not self._standing:
             await self._take_back(device)
-        now = asyncio.get_running_loop().time()
-        for standing in list(self._standing.values()):
-            if not standing.confirmed and standing.next_try - now < EARLY_S:
-                await self._attempt(device, standing)
+        if self.next_try() - asyncio.get_running_loop().time() < EARLY_S:
+            await self._attempt(device)
+        while any(standing.tries == 0 for standing in self._standing.values()):  # ordered meanwhile
+            await self._attempt(device)
 
-    async def _attempt(self, device: Device, standing: _Standing) -> None:
-        loop = asyncio.get_running_loop()
-        order = standing.order
-        standing.tries += 1
-        standing.next_try = loop.time() + (0.0 if standing.tries < TRIES else SLOW_S)
+    async def _attempt(self, device: Device) -> None:
+        """One for all that are not confirmed: they ask the same of the machine, and what it says is every one's proof."""
+        asking = [standing for standing in self._standing.values() if not standing.confirmed]
+        self._begin(asking)
         if not _can_halt(type(device)):
-            standing.next_try = loop.time() + SLOW_S
-            self._line.not_held(order.id, f"{self._name} has no way to be held")
+            self._not_held(asking, f"{self._name} has no way to be held")
             return
-        self._line.commanded(order.id)
+        for standing in asking:
+            self._line.commanded(standing.order.id)
         try:
             async with asyncio.timeout(self._config.halt_budget_s + GRACE_S):
-                proof = await cast("Haltable", device).halt(order)
+                proof = await cast("Haltable", device).halt(asking[0].order)
         except TimeoutError:
-            self._line.not_held(order.id, f"no read-back within {self._config.halt_budget_s:g} s")
+            self._not_held(asking, f"no read-back within {self._config.halt_budget_s:g} s")
             raise DeviceError(f"{self._config.address()} did not answer to a halt") from None
         except NotHeld as error:
-            self._line.not_held(order.id, str(error))
+            self._not_held(asking, str(error))
         except DeviceError as error:
-            self._line.not_held(order.id, str(error))
+            self._not_held(asking, str(error))
             raise
         else:
-            if self._standing.get(order.id) is standing:
+            self._confirm(asking, proof)
+
+    def _begin(self, asking: Sequence[_Standing]) -> None:
+        now = asyncio.get_running_loop().time()
+        for standing in asking:
+            standing.tries += 1
+            standing.next_try = now + (QUICK_S if standing.tries < TRIES else SLOW_S)
+
+    def _not_held(self, asking: Sequence[_Standing], reason: str) -> None:
+        for standing in asking:
+            self._line.not_held(standing.order.id, reason)
+
+    def _confirm(self, asking: Sequence[_Standing], proof: HaltProof) -> None:
+        """But for what was released, or ordered anew, while the machine was asked."""
+        for standing in asking:
+            if self._standing.get(standing.order.id) is standing:
                 standing.confirmed = True
-                self._line.confirmed(order.id, proof)
+                self._line.confirmed(standing.order.id, proof)
 
     async def _take_back(self, device: Device) -> None:
         budget_s = self._config.halt_budget_s
         if isinstance(device, Haltable) and not self._asked_back:
             try:
-                async with asyncio.timeout(budget_s):
+                async with asyncio.timeout(budget_s) as self._withdrawing:
                     await device.withdraw()
             except TimeoutError:
+                if self._standing:
+                    return  # given up for an order: that goes first, and with its release this is due again
                 raise DeviceError(f"{self._config.address()} did not answer within {budget_s:g} s") from None
+            finally:
+                self._withdrawing = None
             self._asked_back = True
         if isinstance(device, Owing) and device.owes:
             return  # looked at again in the next turn

@@ -202,6 +202,7 @@ class Latches(RuleBasedStateMachine):
         await asking
 
     async def _release(self, name: str, who: Any, version: int, reason: str, recalibration: str) -> None:
+        self.kit.line.asked()  # a halt of this very moment has its alarm, as the release will find it
         self._look()
         halt = self.kit.holds.standing.get(name)
         right = halt is not None and self._right(halt, who, version, reason, recalibration)
