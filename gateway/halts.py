@@ -171,7 +171,7 @@ def failed(halt: Halt) -> Halt:
 
 
 def reasserted(halt: Halt, why: str) -> Halt:
-    """The machine left Held while latched, or the gateway restarted: ask again.  What failed stays so until it stands."""
+    """The machine left Held while latched, or the gateway restarted: ask again.  What failed is so until it stands."""
     return msgspec.structs.replace(
         halt,
         state=HaltState.FAILED if halt.state is HaltState.FAILED else HaltState.REQUESTED,

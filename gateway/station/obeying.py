@@ -89,7 +89,7 @@ class Orders:
             await self._attempt(device)
 
     async def _attempt(self, device: Device) -> None:
-        """One for all that are not confirmed: they ask the same of the machine, and what it says is every one's proof."""
+        """One for all that are not confirmed: they ask the same of the machine, and its word proves each of them."""
         asking = [standing for standing in self._standing.values() if not standing.confirmed]
         self._begin(asking)
         if not _can_halt(type(device)):
