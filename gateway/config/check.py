@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from gateway import units
@@ -60,11 +60,16 @@ def _rule(settings: Settings, rule: RawRule, recipes: Mapping[str, Recipe], opaq
             text = "there is no recipe to try this rule with; put one into gateway.recipes"
             yield settings.document.problem(rule.where, text, key=True, level="warning")
         if config is not None:
-            yield from _whole(settings, rule, config, recipe, opaque)
+            yield from _whole(settings, rule, config, recipe, opaque, recipes.values())
 
 
 def _whole(
-    settings: Settings, rule: RawRule, config: RuleConfig, recipe: Recipe | None, opaque: set[str]
+    settings: Settings,
+    rule: RawRule,
+    config: RuleConfig,
+    recipe: Recipe | None,
+    opaque: set[str],
+    recipes: Iterable[Recipe],
 ) -> Iterator[Problem]:
     """One rule as it will judge."""
     yield from _halts(settings, rule, config, opaque)
@@ -74,7 +79,7 @@ def _whole(
         yield settings.document.problem((*rule.where, "input"), "no device or tag matches this pattern")
     misfits = [
         *(problem for names in each for problem in _inputs(settings, rule, names, opaque)),
-        *_followed(settings, rule, config),
+        *_followed(settings, rule, config, recipes),
         *_windows(settings, rule, config, each),
     ]
     yield from misfits
@@ -99,13 +104,29 @@ def _inputs(settings: Settings, rule: RawRule, names: Sequence[str], opaque: set
             yield from _tag(settings, _place(settings, rule, name), name, opaque)
 
 
-def _followed(settings: Settings, rule: RawRule, config: RuleConfig) -> Iterator[Problem]:
-    """A chart follows a sampling rule there is."""
+def _followed(settings: Settings, rule: RawRule, config: RuleConfig, recipes: Iterable[Recipe]) -> Iterator[Problem]:
+    """A chart follows a sampling rule there is, and one whose checks it can plot."""
     sampling = [name for name, other in settings.rules.items() if other.kind == "sampling"]
     for name in (*config.rules(), *getattr(config, "anew_after", ())):
         if name not in sampling:
             text = f"no sampling rule is called {name!r}{hint(name, sampling)}"
             yield settings.document.problem(_place(settings, rule, name), text)
+    misfit: Callable[[Plan], str] | None = getattr(config, "misfit", None)
+    for name in config.rules():
+        for plan in _plans(settings, settings.rules.get(name), recipes):
+            text = misfit(plan) if misfit is not None else ""
+            if text:
+                yield settings.document.problem(_place(settings, rule, name), text)
+
+
+def _plans(settings: Settings, rule: RawRule | None, recipes: Iterable[Recipe]) -> Iterator[Plan]:
+    """What a sampling rule checks by, with each recipe."""
+    candidates: list[Recipe | None] = [*recipes] or [None]
+    for recipe in candidates:
+        config = resolve_rule(rule, settings.document, recipe, SPECIMEN_BATCH)[0] if rule is not None else None
+        plan = getattr(config, "plan", None)
+        if isinstance(plan, Plan):
+            yield plan
 
 
 def _counters(settings: Settings, opaque: set[str]) -> Iterator[Problem]:

@@ -148,6 +148,58 @@ def said_of(engine: Engine, at_s: float, value: float | None, **keys: Any) -> li
     return verdicts(list(engine.judge(event, round(at_s * S), WALL + round(at_s * S))), "oil")
 
 
+SPARSE = {"input": "reservoir/temperature", "every": "10s", "n": 1, "chart": "i-mr", "runs": "we1", **FIXED}
+
+
+def test_a_value_that_only_stood_over_a_restart_is_no_new_sample() -> None:
+    """Eight restarts in front of a standing value are no eight points on one side of the centre."""
+    config = SpcConfig.model_validate(SPARSE)
+    judge = config.build("chart", CONTEXT)
+    for number in range(8):
+        take = judge.plan(RESERVOIR)
+        assert take is not None
+        take(structs.replace(scan(RESERVOIR, number, 1.004), changed=frozenset({0}) if not number else None), 0)
+        state = json.loads(json.dumps(judge.dump()))
+        judge = config.build("chart", CONTEXT)
+        judge.load(state)
+    assert judge.dump()["number"] == 1  # type: ignore[index, call-overload]
+
+
+def test_a_recalibration_after_a_restart_clears_the_signal_of_before() -> None:
+    """The alarm of the last process stands until then; a chart that never spoke says nothing."""
+    config = chart()
+    first, second, third = (config.build("chart", CONTEXT) for _ in range(3))
+    for _ in range(8):
+        first.hear(_judged(["1.005"]), 0)
+    second.load(json.loads(json.dumps(first.dump())))
+    (said,) = second.heard(Entry("recalibrated", "fill", "anna", text="dose +2 %"))
+    assert isinstance(said, Verdict)
+    assert (said.severity, said.text) == (Severity.NORMAL, "fill: begins anew after a recalibration")
+    assert second.heard(Entry("recalibrated", "fill", "anna", text="dose +2 %")) == ()
+    assert third.heard(Entry("recalibrated", "fill", "anna", text="dose +2 %")) == ()
+
+
+def test_a_phase_that_was_not_in_control_is_told_and_recorded() -> None:
+    """One of ten weights far out: its limits hold all the same, the record names the point, and a person is warned."""
+    phase = {"name": "setup", "points": 10}
+    judge = SpcConfig.model_validate({"of": "fill", "chart": "i-mr", "phase": phase, "halt": "filler"}).build(
+        "chart", CONTEXT
+    )
+    weights = ["1.001", "0.999", "1.000", "1.002", "0.998", "1.060", "1.001", "0.999", "1.000", "1.001"]
+    *_, noted, verdict = [found for each in weights for found in judge.hear(_judged([each]), 0)]
+    assert isinstance(noted, Noted)
+    assert noted.body["not_in_control"] == (
+        "point 6: value: a point beyond 3 sigma (we1); moving range 0.062 is above its limit 0.048635; "
+        "point 7: moving range 0.059 is above its limit 0.048635"
+    )
+    assert isinstance(verdict, Verdict)
+    assert (verdict.severity, verdict.halts) == (Severity.WARNING, ())
+    assert "phase setup was itself not in control (point 6: value: a point beyond 3 sigma" in verdict.text
+    (after,) = judge.hear(_judged(["1.000"]), 0)
+    assert isinstance(after, Verdict)
+    assert after.severity is Severity.NORMAL
+
+
 def test_a_value_that_only_stands_is_no_new_sample() -> None:
     """A sparse device sends scans for other tags: what stood is sampled once, and a change between two moments once."""
     sparse = SpcConfig.model_validate(
@@ -230,15 +282,12 @@ def test_a_value_beyond_all_computing_is_told_and_breaks_nothing(value: float) -
 
 
 def test_what_cannot_be_plotted_is_told_and_breaks_nothing() -> None:
-    """More defects than units: a warning that says so."""
-    plan = {**EVERY_100, "n": 5, "characteristics": [{**LEAKS, "accept": 9}]}
-    line = Line(fill=rule(plan), chart=SpcConfig.model_validate({"of": "fill", "chart": "p", "share": 0.05}))
-    line.filler()
-    line.run(10, per_s=10)
-    line.judge(Entry("value", "fill", "anna", characteristic="leaks", value=7))
-    ((severity, text),) = verdicts(line.found)
+    """A weight of 1e200 g: a warning that says so, and the next one is a point again."""
+    judge = chart().build("chart", CONTEXT)
+    ((severity, text),) = verdicts(list(judge.hear(_judged(["1e200"]), 0)))
     assert severity is Severity.WARNING
     assert "cannot be plotted" in text
+    assert [each[0] for each in verdicts(list(judge.hear(_judged(["1.000"]), 0)))] == [Severity.NORMAL]
 
 
 @given(

@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from gateway.rules.spc import limits as lim
+from gateway.rules.spc.constants import c4
 from gateway.rules.spc.cusum import Cusum, CusumTerms
 from gateway.rules.spc.ewma import Ewma, EwmaTerms
 from gateway.rules.spc.limits import Limits, Process
@@ -51,6 +52,8 @@ class Point(msgspec.Struct, frozen=True):
     """One phrase each."""
     frozen: Process | float | None = None
     """Set on the point that ended phase I."""
+    unsteady: tuple[str, ...] = ()
+    """With it: the points of that phase at which its own limits would have spoken, a phrase each."""
 
 
 class Chart:
@@ -74,6 +77,7 @@ class Chart:
         self.process: Process | float | None = None
         self._phase = phase
         self._ewma_terms, self._cusum_terms = ewma or EwmaTerms(), cusum or CusumTerms()
+        self._rules = tuple(rules)
         self._runs = Runs(rules)
         self._collected: list[list[float]] = []
         self._last: float | None = None
@@ -106,19 +110,26 @@ class Chart:
                 memory.reset()
 
     def _fits(self, group: list[float], n: int | None) -> None:
-        if self.kind == "p" and (n is None or len(group) != 1 or not 0 <= group[0] <= n):
+        if self.kind == "p" and (not n or len(group) != 1 or not 0 <= group[0] <= n):
             raise ValueError(f"a p chart takes the count of defects in n units, not {group} in {n}")
         if self.kind == "i-mr" and len(group) != 1:
             raise ValueError(f"a chart of single values takes one, not {len(group)}")
-        if self.kind in ("xbar-r", "xbar-s") and len(group) < 2:
-            raise ValueError("a subgroup of one has no spread: use i-mr")
+        if self.kind in ("xbar-r", "xbar-s"):
+            if len(group) < 2:
+                raise ValueError("a subgroup of one has no spread: use i-mr")
+            c4(len(group))  # ValueError: larger than there are constants for
 
     # -- phase I ---------------------------------------------------------------------------------
 
     def _collect(self, group: list[float], n: int | None) -> Point:
         assert self._phase is not None
         self._collected.append([group[0], float(n or 0)] if self.kind == "p" else group)
-        return Point(self._number, n or len(group), (), (), self._end_phase(self._phase))
+        frozen = self._end_phase(self._phase)
+        if frozen is None:
+            return Point(self._number, n or len(group), (), ())
+        unsteady = self._unsteady(frozen)
+        self._collected.clear()
+        return Point(self._number, n or len(group), (), (), frozen, unsteady)
 
     def _end_phase(self, phase: Phase) -> Process | float | None:
         """The limits, once there is enough; a process that did not vary (no defect at all) is watched on."""
@@ -130,20 +141,28 @@ class Chart:
         except ValueError:
             del self._collected[: 1 - phase.points]
             return None
-        self._collected.clear()
         return frozen
+
+    def _unsteady(self, frozen: Process | float) -> tuple[str, ...]:
+        """The phase looked through by its own limits: a process that was not in control draws no honest ones."""
+        terms = {"ewma": self._ewma_terms, "cusum": self._cusum_terms}
+        again = Chart(self.kind, self._rules, process=frozen, **terms)  # type: ignore[arg-type]  # each its own
+        p = self.kind == "p"
+        points = [again.add(group[:1], int(group[1])) if p else again.add(group) for group in self._collected]
+        return tuple(f"point {point.number}: {'; '.join(point.signals)}" for point in points if point.signals)
 
     def _found(self, phase: Phase) -> Process | float:
         """The limits that the phase gives.  ValueError: it did not vary."""
         groups = self._collected
         if self.kind == "p":
             return lim.usual_share([int(group[0]) for group in groups], [int(group[1]) for group in groups])
-        if all(len(group) == 1 for group in groups):
-            return lim.by_moving_range([group[0] for group in groups], phase.name)
         if self.kind == "xbar-r":
             return lim.by_range(groups, phase.name)
         if self.kind == "xbar-s":
             return lim.by_deviation(groups, phase.name)
+        single = [group[0] for group in groups if len(group) == 1]
+        if 2 * len(single) > len(groups):  # a plan of one, with a verification among its checks
+            return lim.by_moving_range(single, phase.name)
         return lim.pooled([group for group in groups if len(group) > 1], phase.name)
 
     def _freeze(self, process: Process | float) -> None:
@@ -229,8 +248,9 @@ class Chart:
 
 def _beyond(mark: Plotted) -> tuple[str, ...]:
     """A phrase where the mark stands strictly beyond its limits."""
-    if mark.value > mark.limits.high:
+    side = mark.limits.beyond(mark.value)
+    if side > 0:
         return (f"{mark.name} {mark.value:.5g} is above its limit {mark.limits.high:.5g}",)
-    if mark.value < mark.limits.low:
+    if side < 0:
         return (f"{mark.name} {mark.value:.5g} is below its limit {mark.limits.low:.5g}",)
     return ()

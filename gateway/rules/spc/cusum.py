@@ -12,7 +12,7 @@ from math import sqrt
 
 import msgspec
 
-from gateway.rules.spc.limits import Process
+from gateway.rules.spc.limits import DIGITS, Process
 
 
 class CusumTerms(msgspec.Struct, frozen=True):
@@ -54,7 +54,7 @@ class Cusum:
         """One point: the mean of a subgroup of n.  Beyond is strictly beyond `decision`."""
         z = (value - self._process.center) / (self._process.sigma / sqrt(n))
         old, slack = self.sums, self._terms.slack
-        high, low = max(0.0, old.high + z - slack), max(0.0, old.low - z - slack)
+        high, low = (max(0.0, round(total, DIGITS)) for total in (old.high + z - slack, old.low - z - slack))
         self.sums = Sums(high, low, old.high_run + 1 if high else 0, old.low_run + 1 if low else 0)
         return self.sums
 

@@ -1,4 +1,7 @@
-"""EWMA chart: an average that forgets slowly.  Roberts 1959; NIST/SEMATECH e-Handbook 6.3.2.4; Montgomery 9.2."""
+"""EWMA chart: an average that forgets slowly.  Roberts 1959; NIST/SEMATECH e-Handbook 6.3.2.4; Montgomery 9.2.
+
+Of subgroups that differ in size the variance is followed point by point: what a small one brought stays in the average.
+"""
 
 from __future__ import annotations
 
@@ -36,25 +39,29 @@ class Ewma:
         self._terms, self._process = terms, process
         self.value = process.center
         self.points = 0
+        self._share = 0.0
+        """Variance of the average over that of a single value: of all the points in it, each with its own size."""
 
     def add(self, value: float, n: int = 1) -> tuple[float, Limits]:
         """One point: the mean of a subgroup of n.  The average with it, and its limits."""
         weight = self._terms.weight
+        if not self.points and self._terms.limits == "asymptotic":
+            self._share = weight / (2 - weight) / n  # as if it had always been so
         self.value += weight * (value - self.value)
         self.points += 1
-        return self.value, self._limits(n)
+        self._share = (1 - weight) ** 2 * self._share + weight**2 / n
+        return self.value, self._limits()
 
-    def _limits(self, n: int) -> Limits:
-        weight, center = self._terms.weight, self._process.center
-        settled = 1.0 if self._terms.limits == "asymptotic" else 1 - (1 - weight) ** (2 * self.points)
-        sigma = self._process.sigma / sqrt(n) * sqrt(weight / (2 - weight) * settled)
+    def _limits(self) -> Limits:
+        center, sigma = self._process.center, self._process.sigma * sqrt(self._share)
         return Limits(center, sigma, center - self._terms.width * sigma, center + self._terms.width * sigma)
 
     def reset(self) -> None:
-        self.value, self.points = self._process.center, 0
+        self.value, self.points, self._share = self._process.center, 0, 0.0
 
     def dump(self) -> list[float]:
-        return [self.value, float(self.points)]
+        return [self.value, float(self.points), self._share]
 
     def load(self, state: list[float]) -> None:
         self.value, self.points = state[0], int(state[1])
+        self._share = state[2] if len(state) > 2 else self._terms.weight / (2 - self._terms.weight)

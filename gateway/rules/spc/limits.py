@@ -21,8 +21,12 @@ given by somebody."""
 
 LARGEST: Final = 1e150
 """Of values: their squares, summed up, are still numbers.  What is larger was mistyped."""
+SMALLEST: Final = 1 / LARGEST
+"""Of standard deviations: the distance of any value in them is still a number."""
 K: Final = 3.0
 """Standard deviations from the centre to a Shewhart limit."""
+DIGITS: Final = 9
+"""Of a distance in standard deviations: 1.012 is three of 0.004 from 1, whatever binary fractions make of it."""
 
 
 class Process(msgspec.Struct, frozen=True):
@@ -38,8 +42,9 @@ class Process(msgspec.Struct, frozen=True):
     """Subgroups (or single values) of that phase."""
 
     def __post_init__(self) -> None:
-        if not self.sigma > 0:
-            raise ValueError(f"a standard deviation of {self.sigma:g} draws no chart: it must be above zero")
+        if not SMALLEST <= self.sigma <= LARGEST or not abs(self.center) <= LARGEST:
+            what = f"a standard deviation of {self.sigma:g} about {self.center:g}"
+            raise ValueError(f"{what} draws no chart: it must be above zero, and both be numbers one can compute with")
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -53,11 +58,17 @@ class Limits(msgspec.Struct, frozen=True):
 
     def z(self, value: float) -> float:
         """Distance from the centre in standard deviations of what is plotted."""
-        return (value - self.center) / self.sigma
+        return round((value - self.center) / self.sigma, DIGITS)
+
+    def beyond(self, value: float) -> int:
+        """1 strictly above the upper limit, -1 strictly below the lower one, 0 on them and between."""
+        over, under = (round(apart / self.sigma, DIGITS) for apart in (value - self.high, self.low - value))
+        return 1 if over > 0 else -1 if under > 0 else 0
 
 
 def mean(values: Sequence[float]) -> float:
-    return fsum(values) / len(values)
+    """Of equal values exactly that value: what does not vary has no spread, not even one of the last binary digit."""
+    return min(max(fsum(values) / len(values), min(values)), max(values))
 
 
 def deviation(values: Sequence[float]) -> float:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -33,13 +33,14 @@ from gateway.model import (
     Scan,
     Severity,
     TagSet,
-    Value,
     Verdict,
 )
+from gateway.plans import Plan
 from gateway.recipe import Frozen
 from gateway.rules.base import NEVER_NS, NOTHING, Closure, Names, RuleConfig, RuleContext
 from gateway.rules.inputs import S_NS, locate, sentence, unusable
 from gateway.rules.spc.chart import Chart, ChartKind, Phase, Point
+from gateway.rules.spc.constants import LARGEST_N
 from gateway.rules.spc.cusum import CusumTerms
 from gateway.rules.spc.ewma import EwmaTerms, Width
 from gateway.rules.spc.limits import Process
@@ -71,7 +72,7 @@ class ProcessConfig(Frozen):
 class PhaseConfig(Frozen):
     """A phase I to be lived through."""
 
-    name: str = Field(min_length=1)
+    name: str = Field(pattern=r"\S")
     points: int = Field(25, ge=2)
 
 
@@ -90,6 +91,11 @@ class CusumConfig(Frozen):
     decision: float = Field(5.0, gt=0)
     fast: bool = False
     """Fast initial response: the sums begin at half the decision interval."""
+
+
+_FEW: Final = 3
+"""Points of a phase that a sentence names."""
+_SOURCES: Final = ("a chart of checks: the plan says it", "a chart of a tag")
 
 
 class SpcConfig(RuleConfig):
@@ -120,6 +126,16 @@ class SpcConfig(RuleConfig):
     alarm: Priority = Priority.LOW
 
     @model_validator(mode="after")
+    def _speaks(self) -> SpcConfig:
+        """A key that would do nothing misleads whoever reviews it."""
+        idle = {"ewma": self.chart != "ewma", "cusum": self.chart != "cusum", "runs": self.chart in ("ewma", "cusum")}
+        idle |= {"every_s": self.input is None, "n": self.input is None, "characteristic": self.of is None}
+        for name in sorted(name for name, is_idle in idle.items() if is_idle and name in self.model_fields_set):
+            where = f"chart {self.chart}" if name in ("ewma", "cusum", "runs") else _SOURCES[self.of is None]
+            raise ValueError(f"`{name.removesuffix('_s')}` means nothing to {where}: leave it out")
+        return self
+
+    @model_validator(mode="after")
     def _works(self) -> SpcConfig:
         if (self.of is None) == (self.input is None):
             raise ValueError("give exactly one of `of` (a sampling rule) and `input` (a tag)")
@@ -139,6 +155,26 @@ class SpcConfig(RuleConfig):
 
     def rules(self) -> tuple[str, ...]:
         return (self.of,) if self.of is not None else ()
+
+    def misfit(self, plan: Plan) -> str:
+        """Why no check of this plan would ever be a point; empty: each is one."""
+        named = {one.name: one for one in plan.characteristics}
+        if self.characteristic is not None and self.characteristic not in named:
+            return f"plan {plan.name} has no characteristic {self.characteristic!r}; it has: {', '.join(named)}"
+        if self.characteristic is None and len(named) > 1:
+            return f"plan {plan.name} has several characteristics; name one: characteristic: {next(iter(named))}"
+        one = named[self.characteristic or next(iter(named))]
+        if self.chart == "p" and one.kind != "attribute":
+            return f"{one.name} is measured: chart p counts defects; xbar-*, i-mr, ewma and cusum are for values"
+        together = one.kind == "attribute" or (one.tare is not None and one.tare.mode == "group")
+        values = 1 if together else plan.n
+        if self.chart.startswith("xbar") and not 1 < values <= LARGEST_N:
+            return (
+                f"a check of plan {plan.name} brings {values} value(s) of {one.name}; chart {self.chart} takes 2 to 100"
+            )
+        if self.chart == "i-mr" and values > 1:
+            return f"a check of plan {plan.name} brings {values} values of {one.name}; chart i-mr takes one: use xbar-*"
+        return ""
 
     def build(self, name: str, context: RuleContext) -> SpcJudge:
         """ValueError: there is no such tag, or it is no number."""
@@ -182,9 +218,11 @@ class SpcJudge:
         self._sparse = False
         self._fresh = False
         """A value came that was not sampled yet."""
-        self._taken: Value = None
+        self._taken: str | None = None
         """What was sampled last."""
         self._standing: Verdict | None = None
+        self._stood = False
+        """A signal stood when the last process ended: its alarm does still."""
 
     # -- subgroups from a tag --------------------------------------------------------------------
 
@@ -197,7 +235,7 @@ class SpcJudge:
         self._fresh = self._is_new(scan, self._place[1]) or self._fresh
         if not self._fresh or now_ns < self._next_ns or unusable(scan, self._place[1], strict=True) is not None:
             return NOTHING
-        self._fresh, self._taken = False, scan.values[self._place[1]]
+        self._fresh, self._taken = False, str(scan.values[self._place[1]])
         self._next_ns = now_ns + round(self._config.every_s * S_NS)
         self._group.append(float(scan.values[self._place[1]]))  # type: ignore[arg-type]
         if len(self._group) < self._config.n:
@@ -210,7 +248,7 @@ class SpcJudge:
         if scan.changed is not None:
             self._sparse = True
             return place in scan.changed
-        return not self._sparse or scan.values[place] != self._taken
+        return not self._sparse or str(scan.values[place]) != self._taken
 
     # -- subgroups from checks -------------------------------------------------------------------
 
@@ -253,7 +291,7 @@ class SpcJudge:
             what = f"{self._what()} at {source} cannot be plotted: {error}"
             return (self._stand(Severity.WARNING, what, Point(0, 0, (), ()), sampled_ns),)
         if point.frozen is not None:
-            return (self._frozen(point),)
+            return self._ended(point, sampled_ns)
         if point.signals:
             what = f"{self._what()} at {source}: " + "; ".join(point.signals)
             return (self._stand(self._severity(), what, point, sampled_ns),)
@@ -261,10 +299,25 @@ class SpcJudge:
             return NOTHING
         return (self._stand(Severity.NORMAL, f"{self._what()}: no signal", point, sampled_ns),)
 
+    def _ended(self, point: Point, sampled_ns: int) -> Sequence[Finding]:
+        """Phase I is over.  Limits of a process that was not in control are told as such, and never halt."""
+        if not point.unsteady:
+            return (self._frozen(point),)
+        phase, few = self._config.phase, point.unsteady[:_FEW]
+        more = f" and {len(point.unsteady) - len(few)} more" if len(point.unsteady) > len(few) else ""
+        text = (
+            f"{self._what()}: phase {phase.name if phase else ''} was itself not in control ({'; '.join(few)}{more}); "
+        )
+        text += (
+            "its limits hold, and are too wide or too narrow: find the cause, and live through a phase of another name"
+        )
+        return (self._frozen(point), self._stand(Severity.WARNING, text, Point(0, 0, (), ()), sampled_ns))
+
     def _frozen(self, point: Point) -> Noted:
         found = msgspec.to_builtins(point.frozen)
         facts = found if isinstance(found, dict) else {"share": found}
         body = {key: f"{value:.9g}" if isinstance(value, float) else str(value) for key, value in facts.items()}
+        body["not_in_control"] = "; ".join(point.unsteady)
         return Noted(self.name, "chart.frozen", {"rule": self.name, "chart": self._config.chart, **body})
 
     def _what(self) -> str:
@@ -276,7 +329,7 @@ class SpcJudge:
         return Severity.WARNING if self._config.severity == "warn" else Severity.ALARM
 
     def _stand(self, severity: Severity, text: str, point: Point, sampled_ns: int) -> Verdict:
-        config = self._config
+        config, self._stood = self._config, False
         mark = point.marks[0] if point.marks else None
         self._standing = Verdict(
             rule=self.name,
@@ -298,7 +351,7 @@ class SpcJudge:
             return NOTHING
         self._chart.reset()
         self.dirty = True
-        if self._standing is None or self._standing.severity is Severity.NORMAL:
+        if not self._stood and (self._standing is None or self._standing.severity is Severity.NORMAL):
             return NOTHING
         text = f"{self._what()}: begins anew after a recalibration"
         return (self._stand(Severity.NORMAL, text, Point(0, 0, (), ()), 0),)
@@ -325,9 +378,14 @@ class SpcJudge:
         return self._standing
 
     def dump(self) -> Json:
-        return {"terms": self._config.terms(), **self._chart.dump()}
+        stands = self._stood or (self._standing is not None and self._standing.severity > Severity.NORMAL)
+        kept = {"stands": stands, "taken": self._taken, "sparse": self._sparse}
+        return {"terms": self._config.terms(), **kept, **self._chart.dump()}
 
     def load(self, state: Json) -> None:
-        """Goes on where it was, if the terms are the same."""
-        if state and state["terms"] == self._config.terms():
-            self._chart.load(state)
+        """Goes on where it was, if the terms are the same.  A subgroup of a tag that was not full begins anew."""
+        if not state or state["terms"] != self._config.terms():
+            return
+        self._chart.load(state)
+        self._stood, self._sparse = state.get("stands", False), state.get("sparse", False)
+        self._taken = state.get("taken")
