@@ -177,7 +177,9 @@ class Gateway:
         """What stood at the last stop stands again: latches, alarms, batch, rules."""
         known = {*self.settings.devices, *self.settings.sinks}
         mono_ns = int(asyncio.get_running_loop().time() * 1e9)
-        self.line.restore(self.evidence.load_state, self.found.latches(), known, mono_ns)
+        self.line.restore(
+            self.evidence.load_state, self.found.latches(), known, mono_ns, newest_ns=self.evidence.newest_ns
+        )
         self._note_start()
         self.found.tell(self.journal, self.line, self.run.running)
         self.recording.attend()

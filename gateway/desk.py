@@ -71,6 +71,7 @@ class Desk:
             lambda: line.unrecorded,
             evidence.load_state("instrument"),
             line.demand,
+            line.clock,
         )
         self.balances = Balances(settings, run, journal, line.latest, line.commit)
         line.live.append(self.gates.watch)

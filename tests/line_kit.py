@@ -212,6 +212,7 @@ class MemoryEvidence:
         self.context: dict[str, Json] = {}
         self.ledger_id = disk.ledger
         self.size = len(disk.payloads)
+        self.newest_ns = int(json.loads(disk.payloads[-1])["time"]) if disk.payloads else 0
         self.hold = False
         self.degraded = ""
         self.failure: asyncio.Future[StoreError] = asyncio.get_running_loop().create_future()
@@ -393,7 +394,7 @@ class Kit:
         mono_ns = int(asyncio.get_running_loop().time() * 1e9)
         known = {*self.settings.devices, *self.settings.sinks}
         latches = None if self.disk.latches is None else dict(self.disk.latches)
-        self.line.restore(self.evidence.load_state, latches, known, mono_ns)
+        self.line.restore(self.evidence.load_state, latches, known, mono_ns, newest_ns=self.evidence.newest_ns)
         self.journal.commit(urgent=True)
         works = [*(station.run() for station in self.stations.values()), self.line.tick_for_ever()]
         self._tasks = [asyncio.ensure_future(work) for work in works]

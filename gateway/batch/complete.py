@@ -312,7 +312,7 @@ def _marks(log: Log) -> Iterator[Finding]:
 
 def _detail(body: Json) -> str:
     if "step" in body:
-        return f" by {lasted(int(body['step']))}"
+        return f" by {lasted(int(body['step']))}" + (" or more, while the gateway was down" if "down" in body else "")
     told = body.get("text") or ", ".join(f"{key} {value}" for key, value in body.items())
     return f": {told}" if told else ""
 

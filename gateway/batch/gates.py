@@ -17,6 +17,7 @@ import msgspec
 from gateway.batch import instruments
 from gateway.batch.instruments import Standing, day_of
 from gateway.batch.order import PRODUCT
+from gateway.batch.records import moment
 from gateway.batch.state import Batch, Override, missing_signatures
 from gateway.errors import Refused
 from gateway.model import Draft, Json, Principal, Value
@@ -85,6 +86,8 @@ class Facts(msgspec.Struct, frozen=True):
     label: tuple[Field, ...] | None = None
     """As the camera reads it now; None: nothing on this line reads labels."""
     clock: str = "unknown"
+    until_ns: int = 0
+    """The clock was set back while the gateway was down: it is not believed before this time.  0: it is."""
     unrecorded: str = ""
     """Why nothing can be recorded."""
 
@@ -151,8 +154,8 @@ def _problems(
         yield from _people(batch, facts)
     elif name == "label":
         yield from _label(facts)
-    elif name == "clock" and facts.clock != "synchronised":
-        yield Problem(facts.clock, f"the clock is {facts.clock}: every time in the record would be in doubt")
+    elif name == "clock":
+        yield from _clock(facts)
     elif name == "evidence" and facts.unrecorded:
         yield Problem("unrecorded", f"nothing can be recorded: {facts.unrecorded}")
 
@@ -188,6 +191,14 @@ def _oil(batch: Batch, now_ns: int) -> Iterator[Problem]:
             yield Problem(f"{lot.lot}:coa", f"{lot.kind} lot {lot.lot} {word}")
         if lot.expires is not None and lot.expires < day_of(now_ns):
             yield Problem(f"{lot.lot}:expired", f"{lot.kind} lot {lot.lot} expired on {lot.expires}")
+
+
+def _clock(facts: Facts) -> Iterator[Problem]:
+    if facts.clock != "synchronised":
+        yield Problem(facts.clock, f"the clock is {facts.clock}: every time in the record would be in doubt")
+    if facts.until_ns:
+        text = f"the clock was set back while the gateway was down: it is not past {moment(facts.until_ns)}"
+        yield Problem(f"until:{facts.until_ns}", f"{text}, the time of the newest record")
 
 
 # -- machines and instruments ------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from gateway.instruments import RegisterFile
 from gateway.journal import Journal
 from gateway.line.alarms import Alarms
 from gateway.line.batch import Run
+from gateway.line.clock import WallClock
 from gateway.line.labels import Labels
 from gateway.line.rolls import Rolls
 from gateway.model import Json, Principal, Priority, Quality, Scan, Severity, Verdict
@@ -51,11 +52,12 @@ class Gates:
         unrecorded: Callable[[], str],
         checks: Mapping[str, Json],
         demand: Callable[[Verdict], None],
+        clock: WallClock,
     ) -> None:
         self.register = RegisterFile(settings.gateway.instruments)
         self.labels = Labels(settings, run, latest)
         self._run, self._alarms, self._journal, self._people, self._world = run, alarms, journal, people, world
-        self._latest, self._unrecorded = latest, unrecorded
+        self._latest, self._unrecorded, self._clock = latest, unrecorded, clock
         self._checks = {name: msgspec.convert(row, Checked, strict=False) for name, row in checks.items()}
         """The last daily check of each instrument."""
         self._rolls = Rolls(run, alarms, journal, self.labels.applicators, demand)
@@ -86,6 +88,7 @@ class Gates:
             starts=starts,
             label=self.labels.read(batch.number) if recipe.label is not None else None,
             clock=self._world.clock(),
+            until_ns=self._clock.until_ns,
             unrecorded=self._unrecorded(),
         )
 
@@ -134,6 +137,8 @@ class Gates:
         rule = recipe.asked(self.register.entries)[gate.name]
         changed, drafts = lifecycle.open_gate(batch, recipe, gate, rule, who, reason, self._world.time_ns())
         self._run.put(changed, drafts)
+        if gate.name == "clock":
+            self._clock.believe()
         self._look()
         return dict(drafts[-1].body)
 

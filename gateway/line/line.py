@@ -17,7 +17,6 @@ from typing import Final, Protocol
 
 import structlog
 
-from gateway.batch.records import lasted
 from gateway.derive.deriver import Derived
 from gateway.halts import Halt, Needs
 from gateway.journal import Journal
@@ -25,7 +24,7 @@ from gateway.line.acts import Acts
 from gateway.line.alarms import Alarms
 from gateway.line.batch import Run
 from gateway.line.checks import CheckBook
-from gateway.line.clock import ClockWatch
+from gateway.line.clock import WallClock
 from gateway.line.consumers import Consumers
 from gateway.line.halts import Holds
 from gateway.line.links import Links
@@ -82,7 +81,6 @@ class Line:
         self._journal = journal
         self._telemetry = telemetry
         self._world = world
-        self._clock = ClockWatch()
         self._unnoted: list[tuple[Sequence[Finding], str]] = []
         self._head_start = False
         """A halt was ordered this very moment: nothing is sealed, stored or sent until the station had its turn."""
@@ -91,6 +89,7 @@ class Line:
         self._behind: list[Scan] = []
         journal.before.append(self._note_findings)
         self.alarms = Alarms(journal, world, lambda: run.running)
+        self.clock = WallClock(self.alarms, journal, world, lambda: run.running)
         self.suppression = Suppression(run.rules, self.latest, self.alarms.standing)
         self.suppression.holds = self.alarms.holds
         self.alarms.suppression = self.suppression
@@ -293,7 +292,7 @@ class Line:
         self._fail_overdue(mono_ns)
         self.links.tick()
         self.alarms.review()
-        self._watch_clock(mono_ns, wall_ns)
+        self.clock.tick(mono_ns, wall_ns)
         if self.progress % KEEP_RULES_TICKS == 0:
             self._keep_rules()
         self.commit()
@@ -311,16 +310,6 @@ class Line:
         self._fail_overdue(int(asyncio.get_running_loop().time() * 1e9))
         self.commit()
 
-    def _watch_clock(self, mono_ns: int, wall_ns: int) -> None:
-        step = self._clock.step(mono_ns, wall_ns)
-        if step is None:
-            return
-        body: dict[str, Json] = {"step": str(step.ns), "clock": self._world.clock(), "times": step.times}
-        self._journal.note("clock.stepped", body, batch=self.run.running)
-        text = f"the wall clock was stepped by {lasted(step.ns)}; records keep their order by index, times do not"
-        self.alarms.tell("gateway:clock", text, Priority.MEDIUM)
-        log.warning("the wall clock was stepped", step_s=step.ns / 1e9, times=step.times)
-
     # -- the last run ----------------------------------------------------------------------------
 
     def restore(
@@ -329,12 +318,14 @@ class Line:
         latches: Mapping[str, Json] | None,
         known: Collection[str],
         mono_ns: int,
+        newest_ns: int = 0,
     ) -> None:
         """What stood at the last stop stands again, latches first: no station starts before it knows its orders.
 
         `load`: the state rows of a kind.  `latches`: the latch file, the second home of halts; None: it is gone.
-        `known`: devices and sinks there are; alarms of others are over.
+        `known`: devices and sinks there are; alarms of others are over.  `newest_ns`: time of the newest record.
         """
+        self.clock.begin(newest_ns, load("clock"), load("batch"))
         self.alarms.restore(load("alarm"))
         rows = load("halt")
         self.holds.restore(rows, latches or {}, mono_ns, load("released"))
@@ -344,6 +335,7 @@ class Line:
         for halt in self.holds.standing.values():
             self._vouch(halt)
         self.alarms.drop_unknown(lambda name: name in self.run.rules or name in known)
+        self.clock.show()
         self.holds.show()
         self.checks.show()
 

@@ -74,6 +74,8 @@ class Evidence:
         """Records sealed so far, committed or not: the next index."""
         self.quarantined: Quarantine | None = opened.quarantined
         """What a damaged file held and is now missing; the file itself is kept beside."""
+        self.newest_ns: int = opened.file.newest_ns()
+        """Time of the newest record when the store was opened, Unix ns; 0 for none."""
         self.began, self.beside = opened.began, opened.beside
         """A new ledger, where there was none; what is wrong with the checkpoint kept beside the file ('': nothing)."""
         self.context: dict[str, Json] = {"config": None, "rules": None, "recipe": None}

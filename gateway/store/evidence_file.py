@@ -234,6 +234,11 @@ class EvidenceFile:
         found = self.db.connection.execute("SELECT hash FROM record ORDER BY idx DESC LIMIT 1").get
         return bytes(found) if found else bytes(32)
 
+    def newest_ns(self) -> int:
+        """Time of the newest record, Unix ns; 0 for none."""
+        found = self.db.connection.execute("SELECT time_ns FROM record ORDER BY idx DESC LIMIT 1").get
+        return int(found) if found else 0
+
     def _hold_record(self, record: Record, ledger: str, prev: bytes | None) -> None:
         at = self.tree.size
         try:
