@@ -125,6 +125,10 @@ HALT: dict[str, Any] = {"write": {"register": 4, "value": 1}, "confirm": {"tag":
         ({**HALT, "write": {"coil": 4, "value": 1}}, "true or false"),
         ({**HALT, "write": {"coil": 65536, "value": True}}, "addresses go from"),
         ({**HALT, "also": {"register": 9, "value": 1}}, "Extra inputs"),
+        ({**HALT, "release": {"register": 9, "value": 1}}, "the same coil or register, no other"),
+        ({**HALT, "release": {"coil": 4, "value": False}}, "the same coil or register, no other"),
+        ({**HALT, "release": {"register": 4, "value": [0, 2]}}, "the same coil or register, no other"),
+        ({**HALT, "release": {"register": 4, "value": 1}}, "takes nothing back"),
     ],
 )
 def test_halt_refusals(halt: dict[str, Any], words: str) -> None:
@@ -140,6 +144,13 @@ def test_halt_may_confirm_itself_where_accepted() -> None:
     assert config(halt=halt).haltable()
     assert config(halt=HALT).haltable()
     assert not config().haltable()
+
+
+def test_what_confirms_a_halt_stands_for_itself() -> None:
+    """A tag that others may make bad is no proof: the proof is read alone."""
+    tags = {**TAGS, "ok": {"address": 3}, "held": {"address": 9, "good_when": {"tag": "ok", "equals": 1}}}
+    with pytest.raises(ValidationError, match="held depends on another tag"):
+        config(tags=tags, halt={**HALT, "confirm": {"tag": "held", "equals": 1}})
 
 
 def test_what_confirms_a_halt_need_not_be_polled() -> None:

@@ -87,6 +87,17 @@ def _whole_links(name: str, tag: ModbusTag, tags: Mapping[str, ModbusTag], table
             raise ValueError(f"{name}: {link.tag} is {kind}; what says decimals or a unit is a whole number")
 
 
+def _takes_back(halt: HaltBy, base: int) -> None:
+    """ValueError for a release that does anything but take back what the halt wrote: it might start something."""
+    write, release = halt.write, halt.release
+    if write is None or release is None:
+        return
+    if release.table != write.table or not set(release.span(base)) <= set(write.span(base)):
+        raise ValueError("release takes back what write put there: it writes the same coil or register, no other")
+    if release == write:
+        raise ValueError("release writes what the halt itself writes: that takes nothing back")
+
+
 class ModbusConfig(DriverConfig):
     """A Modbus device."""
 
@@ -197,7 +208,7 @@ class ModbusConfig(DriverConfig):
         tags = info.data["map_"]
         _known_tag(halt.confirm.tag, tags, "confirm")
         tag = tags[halt.confirm.tag]
-        if tag.links:
+        if tag.links or tag.conditions:  # it is read alone: nobody would look at what makes it bad
             raise ValueError(f"confirm: {halt.confirm.tag} depends on another tag; confirm by another")
         base, table = info.data.get("base", 0), tag.table or info.data.get("table", "holding")
         at = tag.address - base
@@ -210,6 +221,7 @@ class ModbusConfig(DriverConfig):
             )
         for each in halt.writes:
             each.request(1, base)
+        _takes_back(halt, base)
         return halt
 
     @model_validator(mode="after")
