@@ -179,11 +179,24 @@ HALT = {
 
 
 async def test_a_refused_halt_says_why(line: tuple[Registers, TcpLine]) -> None:
-    """A write the device refuses is no halt: it names register and exception."""
+    """A write the device refuses is no halt: it names register and exception, and the device goes on being read."""
     registers, tcp = line
     registers.refuse[6] = 4
     async with config(tcp, halt=HALT).connect("oven") as device:
-        with pytest.raises(DeviceError, match=r"oven.*write of holding register 4: exception 04"):
+        with pytest.raises(NotHeld, match=r"oven.*write of holding register 4: exception 04"):
+            await device.halt(ORDER)
+        assert (await device.poll()).values[0] == 100
+
+
+async def test_a_word_that_means_no_value_proves_nothing(line: tuple[Registers, TcpLine]) -> None:
+    """A gateway that lost its slave shows FFFF: every bit of it is set, the one that would prove the halt, too."""
+    registers, tcp = line
+    registers.put("holding", 9, 0xFFFF)
+    tags = {**TAGS, "t9": {"address": 9, "bit": 3, "bad_values": [0xFFFF]}}
+    halt = {**HALT, "confirm": {"tag": "t9", "equals": True}}
+    async with config(tcp, tags=tags, halt=halt, halt_budget="100ms").connect("oven") as device:
+        assert (await device.poll()).held is None
+        with pytest.raises(NotHeld, match="65535, which means no value"):
             await device.halt(ORDER)
 
 

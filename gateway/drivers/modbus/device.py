@@ -188,6 +188,14 @@ def _blames_address(answer: bytes | wire.Refusal) -> bool:
     return isinstance(answer, wire.Refusal) and answer.code in (2, 3)
 
 
+class _WriteRefused(DeviceError):
+    """A write was answered with an exception."""
+
+
+class _WriteNeverTaken(_WriteRefused, DeviceMisconfigured):
+    """With one that says it can never work."""
+
+
 class _Put:
     """One of the writes that are configured, with the count of what it wears."""
 
@@ -261,6 +269,8 @@ class _Halts(ModbusDevice):
                         return HaltProof(state, wrote=self._stop is not None)
                     await asyncio.sleep(pause_s)
                     pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        except _WriteRefused as error:  # it answers: its link is kept, and with it all that it measures
+            raise NotHeld(str(error)) from error
         except TimeoutError:
             budget = f"{self._config.halt_budget_s:g} s"
             if asked:
@@ -305,7 +315,10 @@ class _Halts(ModbusDevice):
             answer = await call(self._ask_state)
         except wire.Refusal as refusal:
             return None, f"{self._ask_state.text}: {refusal}"
-        value = self._channel.convert(self._unpack_state(answer)[0])
+        raw = self._unpack_state(answer)[0]
+        value = self._channel.convert(raw)
+        if raw in self._channel.bad_values:
+            return None, f"{self._channel.name} ({self._ask_state.text}) = {raw}, which means no value"
         return value in self._values, f"{self._channel.name} ({self._ask_state.text}) = {value}"
 
 
@@ -342,5 +355,5 @@ async def _write(link: Asks, request: wire.Request, call: Call) -> None:
     try:
         await call(request)
     except wire.Refusal as refusal:
-        kind = DeviceMisconfigured if refusal.code in wire.NEVER else DeviceError
+        kind = _WriteNeverTaken if refusal.code in wire.NEVER else _WriteRefused
         raise kind(f"{link.where}: write of {request.text}: {refusal}") from refusal
