@@ -57,8 +57,8 @@ class Tare(Frozen):
     mode: Literal["paired", "group", "fixed"]
     n: int | None = Field(None, ge=2, le=1000)
     weight: Exact | None = None
-    spread: Exact | None = Field(None, ge=0)
-    """One standard deviation of single tares."""
+    spread: Exact | None = Field(None, gt=0)
+    """One standard deviation of single tares: no two of them weigh the same."""
     unit: str = "g"
 
     @model_validator(mode="after")
@@ -103,6 +103,10 @@ class Characteristic(Frozen):
             raise ValueError(f"{self.name}: an attribute is entered, not weighed or measured")
         if self.tare is not None and self.source != "weighing":
             raise ValueError(f"{self.name}: only what is weighed has a tare")
+        tolerance = self.tolerance() if self.window is not None else None
+        if self.uncertainty is not None and tolerance is not None and self.uncertainty > tolerance:
+            wide = f"an uncertainty of {self.uncertainty:f} is more than the tolerance of {tolerance:f}"
+            raise ValueError(f"{self.name}: {wide}: even a perfect unit would prove nothing")
         return self
 
     @model_validator(mode="after")
@@ -226,6 +230,13 @@ class Plan(Frozen):
     def _triggered(self) -> Plan:
         if self.every_s is None and self.every_units is None and self.random is None and not self.after:
             raise ValueError("nothing makes a check fall due: give every (time), every_units, random or after")
+        return self
+
+    @model_validator(mode="after")
+    def _may_fail(self) -> Plan:
+        for each in self.characteristics:
+            if each.kind == "attribute" and each.accept >= self.n:
+                raise ValueError(f"{each.name}: accepts {each.accept} defects of {self.n} units: it could never fail")
         return self
 
     @property

@@ -110,15 +110,18 @@ class Agenda:
             due_units=units,
             tray=self._production.tray_of(units),
             text=self._wanted(asked),
-            asks=tuple(self._asked(name, n) for name, n in asked.items()),
+            asks=tuple(self._asked(name, n, why) for name, n in asked.items()),
             plan_hash=self._terms.plan_hash,
         )
         found.append(CheckChange("due", check))
-        return Work(check, asked, at.now_ns, at.wall_ns, trigger)
+        return Work(check, asked, at.now_ns, at.wall_ns, trigger, self._production.units)
 
-    def _asked(self, name: str, n: int) -> Asked:
+    def _asked(self, name: str, n: int, why: str) -> Asked:
         one = self._standards[name]
-        units = self._terms.plan.n if one.accept is not None else one.tare.n if one.group and one.tare else n
+        if one.accept is not None:
+            units = self._terms.verification_units if why == VERIFICATION else self._terms.plan.n
+        else:
+            units = one.tare.n if one.group and one.tare else n
         tare = one.tare.mode if one.tare is not None else ""
         return Asked(name, one.source, one.unit, n, units, one.limits, tare)
 

@@ -24,7 +24,7 @@ from gateway.rules.outcomes import Outcomes, Terms, about
 from gateway.rules.production import Production
 from gateway.rules.scale import Scale
 from gateway.rules.standard import FAIL, INDETERMINATE, NONE, Judgement, Standard
-from gateway.rules.takes import TARE, Made, Take, again, characteristic, named, unit_number
+from gateway.rules.takes import TARE, Made, Take, again, characteristic, entered_unit, named, unit_number
 from gateway.rules.tares import Net, Tares
 from gateway.rules.triggers import Due
 from gateway.rules.work import Work
@@ -131,9 +131,7 @@ class Checks:
         """Arm the balance for a sample that was weighed already."""
         self._something_is_taken()
         work = named(entry, self._agenda.work, self._agenda.queue)
-        most = self._terms.plan.reweigh
-        old = again(entry, work, self._standards, most)
-        assert work is not None
+        work, at_sample, old = again(entry, work, self._standards, self._terms.plan.reweigh)
         self._judges(old.characteristic)
         take = Take(
             self._terms.rule,
@@ -147,6 +145,7 @@ class Checks:
             tare=old.tare,
             reweigh=old.reweigh + 1,
             why=entry.text.strip(),
+            again=at_sample,
         )
         self._arm(take, at)
         return NOTHING
@@ -165,8 +164,7 @@ class Checks:
         one = self._standards[name]
         if self._scale is None or not one.weighed:
             return ""
-        n = one.tare.n if one.tare is not None else 1
-        return self._scale.unfit(name, one.about() * n, one.unit)
+        return self._scale.unfit(one)
 
     def _arm(self, take: Take, at: At) -> None:
         self.sources[take.characteristic].arm(take, at.now_ns, self._terms.take_within_ns)
@@ -180,11 +178,11 @@ class Checks:
             raise Refused("no_such_check", f"no check of {self._terms.rule} is open")
         name = characteristic(entry, work, self._standards, taken=False)
         standard = self._standards[name]
-        unit_no = entry.unit_no if entry.unit_no is not None else work.check.due_units
-        tray = entry.tray or self._production.tray_of(unit_no)
-        value = standard.entered(entry.value, entry.unit)
+        unit_no = entered_unit(entry, work, standard, self._made())
+        tray = entry.tray or (work.check.tray if unit_no is None else self._production.tray_of(unit_no))
+        value = standard.entered(entry.value, entry.unit, work.looked_at(name))
         sample = Sample(name, value, standard.unit, unit_no, tray, at.wall_ns, entry.person, None, item=entry.item)
-        return self._add(work, sample, standard.uncertainty, "", at.wall_ns, 0)
+        return self._add(work, sample, Net(NONE, uncertainty=standard.uncertainty), at.wall_ns, 0)
 
     def _scale_found(self, entry: Entry) -> Sequence[Finding]:
         """The daily check found this repeatability; from now on it is judged by."""
@@ -224,7 +222,7 @@ class Checks:
             reweigh=take.reweigh,
             why=take.why,
         )
-        return self._add(work, sample, net.uncertainty, net.doubt, scan.time_ns, scan.mono_ns)
+        return self._add(work, sample, net, scan.time_ns, scan.mono_ns, take.again)
 
     def _net(self, take: Take, sample: Sample) -> Net:
         standard, value = self._standards[take.characteristic], sample.value
@@ -233,7 +231,7 @@ class Checks:
             return Net(value, uncertainty=standard.uncertainty)
         if self._scale is None:
             return self._tares.net(take.characteristic, value, take.tare, standard.uncertainty)
-        wide = max(self._scale.expanded(standard.unit), standard.uncertainty)
+        wide = self._scale.expanded(standard.unit, standard.uncertainty)
         return self._tares.net(take.characteristic, value, take.tare, wide)
 
     def unsettled(self, take: Take | None) -> None:
@@ -244,20 +242,20 @@ class Checks:
 
     # -- judging ----------------------------------------------------------------------------------
 
-    def _add(  # one sample: its check, its value, how sure, why not, when
-        self, work: Work, sample: Sample, uncertainty: Decimal, doubt: str, wall_ns: int, sampled_ns: int
+    def _add(  # one sample: its check, its value, how sure, when, which one it takes the place of
+        self, work: Work, sample: Sample, sure: Net, wall_ns: int, sampled_ns: int, again: int | None = None
     ) -> Sequence[Finding]:
-        judged = self._standards[sample.characteristic].judge(sample.value, uncertainty)
-        if doubt and judged.verdict != FAIL:
-            judged = Judgement(INDETERMINATE, doubt)
+        judged = self._standards[sample.characteristic].judge(sample.value, sure.uncertainty)
+        if sure.doubt and judged.verdict != FAIL:
+            judged = Judgement(INDETERMINATE, sure.doubt)
         sample = msgspec.structs.replace(
             sample,
             passed=judged.passed,
             reason=judged.text,
             verdict=judged.verdict,
-            uncertainty=uncertainty or None,
+            uncertainty=sure.uncertainty or None,
         )
-        work.add(sample)
+        work.add(sample, again)
         taken = CheckChange("taken", work.check, sample)
         if judged.verdict == FAIL:
             judged = msgspec.structs.replace(judged, text=f"{about(sample)} {judged.text}")

@@ -98,8 +98,7 @@ class Outcomes:
         if why == VERIFICATION or not self._terms.halts:
             self._failed = False
         if why != REQUEST and not self._failed:
-            units = [sample.unit_no for sample in work.standing if sample.unit_no is not None]
-            self._production.prove(min(units) if units else work.check.due_units)
+            self._production.prove(work.proves(), [each.tray for each in work.standing if each.tray])
             found[:0] = self._good(text, drift[1] if drift else None, sampled_ns)
         return tuple(found)
 

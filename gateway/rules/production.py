@@ -1,13 +1,23 @@
 """What the machine made in this batch: units, running time, trays.  Pure; all times come with the event.
 
 Unit numbers count from the batch's start: the counter's first value is the baseline.  A counter that falls was reset
-and counts from 0 again.  Running time goes on while the machine's last known state was running: a lost link asks for
-a check too early rather than too late.
+and counts from 0 again; one that fell to more than can have been made since was set back, and made nothing.  Running
+time goes on while the machine's last known state was running: a lost link asks for a check too early rather than too
+late.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Final
+
 from gateway.model import Json
+from gateway.rules.inputs import S_NS
+
+FASTEST: Final = 20
+"""Units a second: no line makes more."""
+REGISTERS: Final = (16, 32, 64)
+"""Bits."""
 
 
 class Production:
@@ -23,6 +33,8 @@ class Production:
         self._counts = counts
         self._tray_tag = tray_tag
         self._counter: int | None = None
+        self._counted_ns: int | None = None
+        self._counted_wall_ns: int | None = None
         self._trays: list[tuple[str, int]] = []
         """(tray, its first unit), those that still matter."""
         self._good_unit = 0
@@ -32,15 +44,25 @@ class Production:
 
     # -- what the machine says --------------------------------------------------------------------
 
-    def count(self, counter: int) -> int:
-        """The machine's own counter; returns how many units are new."""
-        last, self._counter = self._counter, counter
+    def count(self, counter: int, now_ns: int, wall_ns: int) -> int:
+        """The machine's own counter; returns how many units are new.  Below 0 it is none, and says nothing."""
+        last, since_ns = self._counter, self._uncounted_ns(now_ns, wall_ns)
+        counter = _unsigned(counter, last or 0, since_ns)
+        if counter < 0:
+            return 0
+        self._counter, self._counted_ns, self._counted_wall_ns = counter, now_ns, wall_ns
         if last is None or self.units is None:
             self.units = self.units or 0
             return 0
-        made = counter - last if counter >= last else counter
+        made = counter - last if counter >= last else counter if _can_be_made(counter, since_ns) else 0
         self.units += made
         return made
+
+    def _uncounted_ns(self, now_ns: int, wall_ns: int) -> int:
+        """Since the last reading; over a restart by the wall clock."""
+        if self._counted_ns is not None:
+            return now_ns - self._counted_ns
+        return max(0, wall_ns - self._counted_wall_ns) if self._counted_wall_ns is not None else 0
 
     def pass_time(self, now_ns: int, wall_ns: int, most_ns: int) -> None:
         """Up to now.  Time the gateway was down for counts by the wall clock, but no more than `most_ns` of it."""
@@ -83,10 +105,15 @@ class Production:
             return tuple(self._computed(unit) for unit in starts)
         return tuple(tray for tray, _ in self._unproven())
 
-    def prove(self, unit_no: int | None) -> None:
-        """A good check vouches for everything up to this unit."""
-        self._good_unit = max(self._good_unit, unit_no if unit_no is not None else self.units or 0)
-        self._trays = self._unproven() if self._counts else self._trays[-1:]
+    def prove(self, unit_no: int | None, trays: Sequence[str] = ()) -> None:
+        """A good check vouches for everything up to this unit; without a counter, for what came before these trays."""
+        if unit_no is not None:
+            self._good_unit = max(self._good_unit, unit_no if self.units is None else min(unit_no, self.units))
+        if self._counts:
+            self._trays = self._unproven()
+            return
+        sampled = [place for place, (tray, _) in enumerate(self._trays) if tray in trays]
+        self._trays = self._trays[sampled[0] if sampled else -1 :]
 
     def _unproven(self) -> list[tuple[str, int]]:
         """Trays from the one that the first unproven unit lies in; without a counter, all since the last proof."""
@@ -104,6 +131,7 @@ class Production:
         return {
             "units": self.units,
             "counter": self._counter,
+            "counted_wall_ns": self._counted_wall_ns,
             "produced_ns": self.produced_ns,
             "running": self.running,
             "trays": [list(tray) for tray in self._trays],
@@ -113,7 +141,20 @@ class Production:
 
     def load(self, state: Json) -> None:
         self.units, self._counter = state["units"], state["counter"]
+        self._counted_ns, self._counted_wall_ns = None, state.get("counted_wall_ns", state["at_wall_ns"])
         self.produced_ns, self.running = state["produced_ns"], state["running"]
         self._trays = [(tray, first) for tray, first in state["trays"]]
         self._good_unit = state["good_unit"]
         self._at_ns, self._at_wall_ns = None, state["at_wall_ns"]
+
+
+def _can_be_made(units: int, within_ns: int) -> bool:
+    return units <= 1 + FASTEST * within_ns // S_NS
+
+
+def _unsigned(counter: int, last: int, since_ns: int) -> int:
+    """A register read with a sign goes on below 0 where it is half full: what follows the last reading is meant."""
+    if counter >= 0:
+        return counter
+    meant = (counter + 2**bits for bits in REGISTERS)
+    return next((each for each in meant if each >= last and _can_be_made(each - last, since_ns)), counter)

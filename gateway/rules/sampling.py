@@ -83,6 +83,8 @@ class SamplingConfig(RuleConfig):
             raise ValueError("the plan counts units: name the counter's tag in `count`")
         if self.plan.grace_units is not None and self.count is None:
             raise ValueError("the plan's grace counts units: name the counter's tag in `count`")
+        if "stop" in self.plan.after and self.running is None:
+            raise ValueError("the plan checks after a stop: name the machine's state in `running`, to see it stop")
         if self.missed == "halt" and not self.halt:
             raise ValueError("missed is halt, but there is no device to halt: name it in `halt`")
         names = [each.name for each in self.plan.characteristics]
@@ -96,8 +98,7 @@ class SamplingConfig(RuleConfig):
         for each in self.plan.characteristics:
             if self.scale is None or each.source != "weighing":
                 continue
-            one = standard(each, None)
-            why = self.scale.unfit(each.name, one.about() * (one.tare.n if one.tare else 1), one.unit)
+            why = self.scale.unfit(standard(each, None))
             if why:
                 raise ValueError(why)
         return self
@@ -240,7 +241,7 @@ class SamplingJudge:
         made = 0
         if self._count is not None and self._count[0] is scan.tagset and unusable(scan, self._count[1]) is None:
             first = production.units is None
-            made = production.count(int(scan.values[self._count[1]]))  # type: ignore[arg-type]
+            made = production.count(int(scan.values[self._count[1]]), now_ns, scan.time_ns)  # type: ignore[arg-type]
             self.dirty = self.dirty or first
         if self._tray is not None and self._tray[0] is scan.tagset:
             tray = scan.values[self._tray[1]]

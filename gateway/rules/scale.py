@@ -13,6 +13,7 @@ from typing import Final
 from pydantic import Field, model_validator
 
 from gateway.rules.inputs import convert
+from gateway.rules.standard import NONE, Standard
 from gateway.units import UNITS
 from gateway.window import Exact, Frozen
 
@@ -47,17 +48,33 @@ class Scale(Frozen):
         """M_min, in the scale's unit."""
         return TIMES * self.deviation()
 
-    def expanded(self, unit: str) -> Decimal:
-        """U (k = 2) of one weighing.  ValueError where the units do not convert."""
+    def expanded(self, unit: str, least: Decimal = NONE) -> Decimal:
+        """U (k = 2) of one weighing, at least what the plan says of it.  ValueError where the units do not convert."""
         own = self.uncertainty if self.uncertainty is not None else 2 * self.deviation()
-        return convert(own, self.unit, unit)
+        return max(convert(own, self.unit, unit), least)
 
     def found(self, repeatability: Decimal, unit: str) -> Scale:
         """The same scale as a daily check found it.  ValueError where the units do not convert."""
         return self.model_copy(update={"repeatability": convert(repeatability, unit, self.unit)})
 
-    def unfit(self, name: str, net: Decimal, unit: str) -> str:
-        """Why it cannot weigh so little; empty if it can.  ValueError where the units do not convert."""
+    def unfit(self, one: Standard) -> str:
+        """Why it cannot judge this; empty if it can.  ValueError where the units do not convert."""
+        return self._too_little(one) or self._too_unsure(one)
+
+    def _too_unsure(self, one: Standard) -> str:
+        """Not even a unit amid its limits would pass."""
+        tolerance, sure = one.tolerance(), one.sure(self.expanded(one.unit, one.uncertainty))
+        if tolerance is None or sure <= tolerance:
+            return ""
+        tare = f" with its {one.tare.mode} tare" if one.tare is not None else ""
+        how_sure, room = (f"{_plain(Decimal(f'{each:.3g}'))} {one.unit}" for each in (sure, tolerance))
+        return (
+            f"a weighing of {one.name}{tare} is sure to {how_sure}; from the target to the nearer limit it is {room}: "
+            "even a perfect unit would prove nothing; use a finer scale"
+        )
+
+    def _too_little(self, one: Standard) -> str:
+        name, unit, net = one.name, one.unit, one.about() * (one.tare.n if one.tare is not None else 1)
         least = convert(self.minimum(), self.unit, unit)
         if least <= net:
             return ""
@@ -72,6 +89,8 @@ class Scale(Frozen):
 
 def repeatability(weighings: Sequence[Decimal]) -> Decimal:
     """The standard deviation of repeated weighings of one weight.  ValueError: fewer than ten."""
+    if any(each <= 0 for each in weighings):
+        raise ValueError("repeatability is that of a weight that lay on it each time; there is one of 0 or below")
     if len(weighings) < FEWEST:
         raise ValueError(f"repeatability takes at least {FEWEST} weighings (USP <41>), not {len(weighings)}")
     return deviation(weighings)

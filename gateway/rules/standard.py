@@ -6,8 +6,9 @@ neither: it is indeterminate, and that is never a pass.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Final
 
 import msgspec
@@ -22,6 +23,9 @@ FAIL: Final = "fail"
 INDETERMINATE: Final = "indeterminate"
 
 NONE: Final = Decimal(0)
+_NUMBER: Final = re.compile(r"[+-]?([0-9]{1,18}(\.[0-9]{0,18})?|\.[0-9]{1,18})([eE][+-]?[0-9]{1,2})?")
+"""As a person writes one: what is longer is none, and may take hours to print."""
+_COUNTS: Final = frozenset({None, "", "1", "{count}"})
 
 
 class Judgement(msgspec.Struct, frozen=True):
@@ -83,6 +87,21 @@ class Standard(msgspec.Struct, frozen=True):
         ends = [end for each in self.limits for end in (each.low, each.high) if each.fails and end is not None]
         return self.target if self.target is not None else sum(ends, NONE) / max(len(ends), 1)
 
+    def sure(self, uncertainty: Decimal) -> Decimal:
+        """Expanded uncertainty of a net weight, where one weighing has `uncertainty`."""
+        if self.tare is None:
+            return uncertainty
+        if self.tare.mode == "fixed":
+            return (uncertainty**2 + (2 * self.tare.spread) ** 2).sqrt()
+        return (2 * uncertainty**2).sqrt() / self.tare.n
+
+    def tolerance(self) -> Decimal | None:
+        """From the target to the nearest limit that fails; from the middle where there is no target."""
+        gaps = (
+            _gap(each, self.target) for each in self.limits if each.fails and not (self.group and each.of == "each")
+        )
+        return min((gap for gap in gaps if gap is not None), default=None)
+
     def judge(self, value: Value, uncertainty: Decimal = NONE) -> Judgement:
         """One sample; the value of a group is a mean already."""
         if self.accept is not None:
@@ -139,19 +158,26 @@ class Standard(msgspec.Struct, frozen=True):
         also = f", and beyond the {' and '.join(worse)} limit{'s' * (len(worse) > 1)} too" if worse else ""
         return f"{text}, the {one.name} limit{also}"
 
-    def entered(self, value: Value, unit: str | None) -> Decimal | int:
-        """What a person put in, in this characteristic's unit.  Refused if it is not such a value."""
-        try:
-            number = Decimal(str(value))
-        except InvalidOperation:
-            number = Decimal("NaN")
-        if not number.is_finite() or isinstance(value, bool):
-            raise Refused("bad_value", f"{self.name}: {measure(value)} is not a number")
+    def entered(self, value: Value, unit: str | None, looked_at: int) -> Decimal | int:
+        """What a person put in, in this characteristic's unit.  Refused if it is not such a value.
+
+        `looked_at`: units that a count of defects is of.
+        """
+        text = str(value)
+        if isinstance(value, bool) or _NUMBER.fullmatch(text) is None:
+            raise Refused("bad_value", f"{self.name}: {measure(text[:40])} is not a number; write one like 0.52")
+        number = Decimal(text)
         if self.accept is not None:
-            if number != int(number) or number < 0:
-                raise Refused("bad_value", f"{self.name} is a count of defects: 0, 1, 2 ..., not {number}")
-            return int(number)
+            return self._counted(number, unit, looked_at)
         return number if unit in {None, self.unit} else self._converted(number, str(unit))
+
+    def _counted(self, number: Decimal, unit: str | None, looked_at: int) -> int:
+        if unit not in _COUNTS:
+            raise Refused("wrong_unit", f"{self.name} is a count of defects: it has no unit, not {unit}")
+        if not 0 <= number <= looked_at or number != int(number):
+            of = f"{looked_at} unit{'s' * (looked_at > 1)}"
+            raise Refused("bad_value", f"{self.name} is a count of defects in {of}: 0 to {looked_at}, not {number}")
+        return int(number)
 
     def _converted(self, number: Decimal, unit: str) -> Decimal:
         try:
@@ -214,6 +240,13 @@ def _tare(characteristic: Characteristic, tare: Tare | None, unit: str) -> TareT
     allowed = convert(SMALL * tolerance, window.unit, unit) if tolerance is not None and window else None
     weight, spread = (convert(each or NONE, tare.unit, unit) for each in (tare.weight, tare.spread))
     return TareTerms(tare.mode, tare.n or 1, weight, spread, allowed)
+
+
+def _gap(limits: LimitSet, target: Decimal | None) -> Decimal | None:
+    ends = [end for end in (limits.low, limits.high) if end is not None]
+    if target is None:
+        return (ends[1] - ends[0]) / 2 if len(ends) > 1 else None
+    return min(abs(end - target) for end in ends)
 
 
 def shared(total: Decimal, n: int) -> Decimal:

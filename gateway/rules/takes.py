@@ -9,7 +9,7 @@ import msgspec
 
 from gateway.errors import Refused
 from gateway.model import Entry, Sample
-from gateway.rules.standard import Standard
+from gateway.rules.standard import INDETERMINATE, Standard
 from gateway.rules.work import VERIFICATION, Work
 
 TARE = "tare"
@@ -34,6 +34,8 @@ class Take(msgspec.Struct, frozen=True):
     """What is to be taken off."""
     reweigh: int = 0
     why: str = ""
+    again: int | None = None
+    """Which of the check's samples is weighed again."""
 
 
 class Made(msgspec.Struct, frozen=True):
@@ -83,8 +85,8 @@ def _how(standard: Standard) -> str:
     return words[standard.source]
 
 
-def again(entry: Entry, work: Work | None, standards: Mapping[str, Standard], most: int) -> Sample:
-    """The sample of the open check that is to be weighed once more.  Refused: not this one, not again, no reason."""
+def again(entry: Entry, work: Work | None, standards: Mapping[str, Standard], most: int) -> tuple[Work, int, Sample]:
+    """The open check, and its sample that is to be weighed once more.  Refused: not this one, not again, no reason."""
     if not entry.text.strip():
         raise Refused("reason_missing", "a re-weighing needs its reason: say what was wrong with the weighing")
     if work is None or not work.can_be_missed:
@@ -92,18 +94,19 @@ def again(entry: Entry, work: Work | None, standards: Mapping[str, Standard], mo
     if work.reweighed >= most:
         allowed = f"the plan allows {most} re-weighing{'s' * (most != 1)} a check"
         raise Refused("reweigh_limit", f"{allowed}; {work.check.id} had {work.reweighed}", allowed=most)
-    taken = [each for each in work.standing if standards[each.characteristic].weighed]
     fitting = [
-        each
-        for each in taken
-        if entry.characteristic in {None, each.characteristic}
+        (at, each)
+        for at, each in enumerate(work.check.samples)
+        if not each.superseded
+        and standards[each.characteristic].weighed
+        and entry.characteristic in {None, each.characteristic}
         and entry.unit_no in {None, each.unit_no}
         and entry.item in {"", each.item}
     ]
     if not fitting:
         raise Refused("no_such_sample", f"check {work.check.id} has no such weighing to do again")
-    doubtful = [each for each in fitting if each in work.doubtful]
-    return (doubtful or fitting)[-1]
+    doubtful = [(at, each) for at, each in fitting if each.verdict == INDETERMINATE]
+    return (work, *(doubtful or fitting)[-1])
 
 
 def unit_number(entry: Entry, work: Work | None, name: str, made: Made) -> int | None:
@@ -118,6 +121,14 @@ def unit_number(entry: Entry, work: Work | None, name: str, made: Made) -> int |
     if work is not None and work.check.n == 1 and work.check.due_units is not None:
         return work.check.due_units
     return made.units
+
+
+def entered_unit(entry: Entry, work: Work, standard: Standard, made: Made) -> int | None:
+    """Of a value that a person enters: as the person says, else the unit the check is about."""
+    verifying = work.check.why == VERIFICATION
+    if entry.unit_no is None and not (verifying and standard.accept is None):
+        return work.check.due_units
+    return unit_number(entry, work, standard.name, made)
 
 
 def _fits(unit_no: int, taken: list[int | None], made: Made, *, verifying: bool) -> None:

@@ -93,11 +93,10 @@ class Tares:
         terms = self._standards[name].tare
         if terms is None or tare is None:
             return Net(gross, uncertainty=uncertainty)
+        sure = self._standards[name].sure(uncertainty)
         if terms.mode == "fixed":
-            wide = (uncertainty**2 + (2 * terms.spread) ** 2).sqrt()
-            return Net(gross - terms.weight, gross, terms.weight, wide, self._spread(name, terms))
-        both = (2 * uncertainty**2).sqrt() / terms.n
-        return Net(shared(gross - tare, terms.n), gross, tare, both)
+            return Net(gross - terms.weight, gross, terms.weight, sure, self._spread(name, terms))
+        return Net(shared(gross - tare, terms.n), gross, tare, sure)
 
     def _spread(self, name: str, terms: TareTerms) -> str:
         """What the empties say that were weighed meanwhile."""

@@ -36,7 +36,13 @@ class Work:
     """One open check and what it still asks for."""
 
     def __init__(
-        self, check: Check, asked: Mapping[str, int], now_ns: int | None, wall_ns: int, trigger: str = ""
+        self,
+        check: Check,
+        asked: Mapping[str, int],
+        now_ns: int | None,
+        wall_ns: int,
+        trigger: str = "",
+        made: int | None = None,
     ) -> None:
         self.check = check
         self.asked = dict(asked)
@@ -46,8 +52,10 @@ class Work:
         self.since_wall_ns = wall_ns
         self.trigger = trigger
         """What made it fall due; the next one of the same takes its place."""
-        self.since_units = check.due_units
+        self.since_units = check.due_units if check.due_units is not None else made
         """Unit count the grace in units runs from."""
+        self.made = made
+        """Units made when it fell due; None: nobody counts."""
         self.unsettled = 0
         """Takes whose weight never settled."""
 
@@ -73,6 +81,10 @@ class Work:
         """How many samples of this characteristic are still to come."""
         return self.asked.get(name, 0) - sum(sample.characteristic == name for sample in self.standing)
 
+    def looked_at(self, name: str) -> int:
+        """Of how many units it is, if it is a count."""
+        return next((each.units for each in self.check.asks if each.name == name), self.check.n)
+
     def next_of(self, names: Iterable[str]) -> str | None:
         """The first of these characteristics that lacks a sample."""
         return next((name for name in names if self.lacks(name) > 0), None)
@@ -92,10 +104,17 @@ class Work:
         if self.since_units is not None and units is not None:
             self.since_units = units
 
-    def add(self, sample: Sample) -> None:
-        """One more; one that was weighed again sets the one before it aside."""
+    def proves(self) -> int | None:
+        """The unit up to which it vouches, if it is good: what was looked at first, or was there when it fell due."""
+        units = (self.made if each.unit_no is None else each.unit_no for each in self.standing)
+        return min((unit for unit in units if unit is not None), default=self.check.due_units)
+
+    def add(self, sample: Sample, again: int | None = None) -> None:
+        """One more; one that was weighed again sets the one before it, `again`, aside."""
         late = self.check.state is CheckState.MISSED
-        older = [_aside(each, sample) for each in self.check.samples] if sample.reweigh else self.check.samples
+        older = list(self.check.samples)
+        if again is not None:
+            older[again] = msgspec.structs.replace(older[again], superseded=True)
         self.change(
             state=CheckState.MISSED if late else CheckState.TAKEN,
             late=late,
@@ -111,14 +130,10 @@ class Work:
             "asked": self.asked,
             "since_wall_ns": self.since_wall_ns,
             "since_units": self.since_units,
+            "made": self.made,
             "trigger": self.trigger,
             "unsettled": self.unsettled,
         }
-
-
-def _aside(older: Sample, newer: Sample) -> Sample:
-    same = (older.characteristic, older.unit_no, older.item) == (newer.characteristic, newer.unit_no, newer.item)
-    return msgspec.structs.replace(older, superseded=True) if same and older.reweigh < newer.reweigh else older
 
 
 def load_work(state: Json, standards: Mapping[str, Standard]) -> Work | None:
@@ -129,7 +144,7 @@ def load_work(state: Json, standards: Mapping[str, Standard]) -> Work | None:
     samples = tuple(_sample(each, standards) for each in row.pop("samples"))
     asks = msgspec.convert(row.pop("asks"), tuple[Asked, ...])
     check = Check(**{**row, "state": CheckState(row["state"]), "samples": samples, "asks": asks})
-    work = Work(check, state["asked"], None, state["since_wall_ns"], state.get("trigger", ""))
+    work = Work(check, state["asked"], None, state["since_wall_ns"], state.get("trigger", ""), state.get("made"))
     work.since_units, work.unsettled = state.get("since_units", check.due_units), state.get("unsettled", 0)
     return work
 

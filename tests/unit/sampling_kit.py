@@ -19,7 +19,7 @@ WEIGHT = {
     "source": "weighing",
     "window": {"unit": "g", "target": "1.00", "low": "0.95", "high": "1.05", "warn_low": "0.97", "warn_high": "1.03"},
 }
-LEAKS = {"name": "leaks", "kind": "attribute", "accept": 1}
+LEAKS = {"name": "leaks", "kind": "attribute", "accept": 0}
 TORQUE = {"name": "torque", "kind": "variable", "window": {"unit": "N.m", "low": "0.4", "high": "0.6"}}
 
 EVERY_100 = {"every_units": 100, "n": 1, "characteristics": [WEIGHT], "grace_units": 20, "grace": "5min"}

@@ -195,7 +195,7 @@ def test_drift_is_warned_of_before_the_limit() -> None:
 
 def test_entries_belong_to_the_same_check_as_weights() -> None:
     """Leaks are one count over all units, torque is entered for each; units convert."""
-    bench = line({**EVERY_100, "n": 2, "characteristics": [WEIGHT, TORQUE, LEAKS]})
+    bench = line({**EVERY_100, "n": 2, "characteristics": [WEIGHT, TORQUE, {**LEAKS, "accept": 1}]})
     bench.filler(100)
     assert bench.open()[0].text == "weigh weight of 2 units, enter torque, enter leaks"
     bench.weigh("1.00")
@@ -209,7 +209,7 @@ def test_entries_belong_to_the_same_check_as_weights() -> None:
 
 def test_too_many_leaks_halt() -> None:
     """An attribute beyond its acceptance number fails the check."""
-    bench = line({**EVERY_100, "characteristics": [LEAKS]}, weight=None)
+    bench = line({**EVERY_100, "n": 5, "characteristics": [{**LEAKS, "accept": 1}]}, weight=None)
     bench.filler(100)
     found = bench.enter("value", value=2)
     assert kinds(found) == ["HALT", "taken", "judged"]
