@@ -63,7 +63,7 @@ class Run:
         """Planned or ready, in the order they came."""
         self._shown = ""
         """The batch that was changed last."""
-        self.watched = self._counts.devices
+        self.watched, self.counters = self._counts.devices, self._counts.places
 
     # -- what others ask -------------------------------------------------------------------------
 

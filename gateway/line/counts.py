@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 
 from gateway.batch.counts import Counters
@@ -22,6 +23,11 @@ class Counts:
             device, tag = name.split("/", 1)
             self._tags[role] = (device, settings.tagsets[device].index[tag])
         self.devices = frozenset(device for device, _ in self._tags.values())
+
+    @property
+    def places(self) -> Mapping[str, tuple[str, int]]:
+        """Role -> device, and the tag's position in its scans."""
+        return self._tags
 
     def see(self, scan: Scan) -> None:
         for role, (device, at) in self._tags.items():

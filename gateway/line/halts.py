@@ -161,6 +161,15 @@ class Holds:
         self.alarm(msgspec.structs.replace(verdict, priority=Priority.CRITICAL))
         log.error("machine left held while latched", device=halt.device, halt=halt.id)
 
+    def contradicted(self, device: str, counter: str) -> None:
+        """It goes on counting while it says that it stands: a halt of it would be believed without being asked."""
+        latched = any(halt.device == device for halt in self.standing.values())
+        todo = "Stop it by hand now, and look" if latched else "Look"
+        text = f"{counter} goes on counting while {device} says that it stands still. {todo} at what confirms its halt"
+        verdict = Verdict(f"counts-standing:{device}", Severity.ALARM, device, text, fleeting=True)
+        self.alarm(msgspec.structs.replace(verdict, priority=Priority.CRITICAL if latched else Priority.HIGH))
+        log.error("machine counts while it says that it stands", device=device, counter=counter, latched=latched)
+
     def _told_enough(self, halt_id: str, now_ns: int) -> bool:
         """A machine that leaves Held again and again is held again each time, and told of at most every ten seconds.
 

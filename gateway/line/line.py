@@ -26,6 +26,7 @@ from gateway.line.batch import Run
 from gateway.line.checks import CheckBook
 from gateway.line.clock import WallClock
 from gateway.line.consumers import Consumers
+from gateway.line.contradiction import Contradictions
 from gateway.line.halts import Holds
 from gateway.line.links import Links
 from gateway.line.releases import NO_RECORD, Releases, alarm_of
@@ -84,6 +85,7 @@ class Line:
         self._unnoted: list[tuple[Sequence[Finding], str]] = []
         self._head_start = False
         """A halt was ordered this very moment: nothing is sealed, stored or sent until the station had its turn."""
+        self._contradictions = Contradictions(run.counters)
         self._timed_ns = 0
         """The overdue hold for which a timer is set; loop time."""
         self._behind: list[Scan] = []
@@ -145,6 +147,9 @@ class Line:
         position = scan.tagset.index.get("state")
         state = scan.values[position] if position is not None else None
         self.holds.watch(device, bool(scan.held), state, self.run.producing, scan.mono_ns)
+        counter = self._contradictions.see(scan)
+        if counter:
+            self.holds.contradicted(device, counter)
 
     def _act(self, findings: Sequence[Finding], wall_ns: int, mono_ns: int, by: str = "gateway") -> None:
         """Halts first: every station has its order, and its head start, before anything is noted."""

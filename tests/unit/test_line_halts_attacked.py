@@ -183,3 +183,54 @@ async def test_a_machine_that_cannot_be_seen_is_not_shown_as_seen(tmp_path: Path
         await asyncio.sleep(8)
         assert kit.holds.standing[HOT].trouble == ""
         assert kit.holds.standing[HOT].state is HaltState.CONFIRMED
+
+
+# -- a word that is not true ----------------------------------------------------------------------------
+
+
+async def count(kit: Kit, seconds: int) -> None:
+    """A unit each second, whatever the machine says of itself."""
+    for _ in range(seconds):
+        kit.filler["units"] = int(str(kit.filler.values["units"])) + 1
+        await asyncio.sleep(1)
+
+
+async def test_a_machine_that_always_says_it_stands_is_found_out(tmp_path: Path) -> None:
+    """The confirm tag is wired to the wrong place: a running machine counts, and that is told before any halt."""
+    async with Kit(tmp_path) as kit:
+        kit.filler.held = True
+        await asyncio.sleep(1)
+        await count(kit, 9)
+        assert "counts-standing:filler" not in kit.line.alarms.standing, "what was on its way may be counted"
+        await count(kit, 5)
+
+        alarm = kit.line.alarms.standing["counts-standing:filler"]
+        assert alarm.priority == "high"
+        assert "filler/units goes on counting" in alarm.text
+
+
+async def test_a_halt_that_only_the_wrong_word_confirms_is_shouted(tmp_path: Path) -> None:
+    """Believed held, it goes on making units: critical, and somebody has to stop it by hand."""
+    async with Kit(tmp_path) as kit:
+        kit.filler.held = True
+        await heat(kit)
+        assert kit.holds.standing[HOT].state is HaltState.CONFIRMED
+        assert not kit.filler.halts, "it was believed"
+        await count(kit, 14)
+
+        assert kit.line.alarms.standing["counts-standing:filler"].priority == "critical"
+
+
+async def test_a_machine_that_runs_and_rests_contradicts_nothing(tmp_path: Path) -> None:
+    """Units counted while it runs, a few that come late, and a count that is set back to zero."""
+    async with Kit(tmp_path) as kit:
+        for _ in range(3):
+            kit.filler.held = False
+            await count(kit, 20)
+            kit.filler.held = True
+            await count(kit, 3)
+            await asyncio.sleep(20)
+            kit.filler["units"] = 0
+            await asyncio.sleep(5)
+
+        assert "counts-standing:filler" not in kit.line.alarms.standing
