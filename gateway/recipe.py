@@ -114,9 +114,9 @@ class Yield(Frozen):
 class Reconcile(Frozen):
     """Preset limits for reconciliation, in percent of what was issued (21 CFR 211.125(c))."""
 
-    labels_percent: Exact = Decimal("1.0")
-    units_percent: Exact = Decimal("0.5")
-    oil_percent: Exact = Decimal("3.0")
+    labels_percent: Exact = Field(Decimal("1.0"), ge=0, le=100)
+    units_percent: Exact = Field(Decimal("0.5"), ge=0, le=100)
+    oil_percent: Exact = Field(Decimal("3.0"), ge=0, le=100)
 
 
 class Recipe(Frozen):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import zlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -191,7 +192,7 @@ MES = Principal("mes", frozenset({"mes"}), "mqtt", "mes")
 def order(batch: str = "B1", **changed: Json) -> dict[str, Json]:
     """An order this line takes."""
     return {"order": f"PO-{batch}", "batch": batch, "sku": "C-1", "recipe": "cart", "quantity": 100,
-            "uid": "1A4FF0100000022000000250", **changed}  # fmt: skip
+            "uid": f"1A4FF{zlib.crc32(batch.encode()):019d}", **changed}  # fmt: skip
 
 
 class Disk:

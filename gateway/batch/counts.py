@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from gateway.batch.words import tells
 from gateway.errors import Refused
 from gateway.model import Json, Principal
 
@@ -103,7 +104,7 @@ class CountEntry(msgspec.Struct, frozen=True):
     supersedes: int | None = None
     """The id of the entry it corrects; the comment is the reason then."""
     roll: str = ""
-    """The roll it is about, where it is one roll's."""
+    """The roll it is about, where it is one roll's; a correction without one is about the roll of what it corrects."""
     id: int = 0
     """Counted per batch from 1."""
     person: str = ""
@@ -148,8 +149,16 @@ def _check_correction(entry: CountEntry, entries: Iterable[CountEntry]) -> None:
         )
     if corrected.quantity != entry.quantity:
         raise Refused("no_such_entry", f"entry {corrected.id} is about {corrected.quantity}, not {entry.quantity}")
-    if not entry.comment.strip():
+    if not tells(entry.comment):
         raise Refused("reason_missing", f"a correction of entry {corrected.id} needs a reason")
+
+
+def same_roll(entry: CountEntry, entries: Iterable[CountEntry]) -> CountEntry:
+    """A correction that names no roll is about the roll of what it corrects."""
+    corrected = next((one for one in entries if one.id == entry.supersedes), None)
+    if entry.roll or corrected is None:
+        return entry
+    return msgspec.structs.replace(entry, roll=corrected.roll)
 
 
 def in_force(entries: Iterable[CountEntry]) -> list[CountEntry]:
@@ -184,4 +193,5 @@ def body(entry: CountEntry, entries: Iterable[CountEntry]) -> dict[str, Json]:
         **({"roll": entry.roll} if entry.roll else {}),
         "supersedes": None if corrected is None else str(corrected.id),
         "previous": None if corrected is None else str(corrected.value),
+        **({"previous_roll": corrected.roll} if corrected is not None and corrected.roll != entry.roll else {}),
     }

@@ -16,6 +16,7 @@ from gateway.batch import holds, reconcile, rolls, trays
 from gateway.batch.acts import draft, in_state, missing_text, outcome, same_recipe
 from gateway.batch.complete import Finding
 from gateway.batch.state import OPEN, Batch, BatchState, Change, missing_signatures
+from gateway.batch.words import tells
 from gateway.errors import Refused
 from gateway.model import Principal
 from gateway.recipe import Recipe
@@ -32,7 +33,7 @@ def dispose_tray(batch: Batch, name: str, disposition: str, person: Principal, r
     """
     in_state(batch, OPEN, "the disposition of a tray")
     _may_dispose(disposition, person, TRAY_ROLES)
-    if not reason.strip():
+    if not tells(reason):
         raise Refused("reason_missing", f"the disposition of tray {name} needs a reason")
     holds.refuse_release(batch, name, disposition, person)
     awaited = holds.decide_awaited(batch, name, disposition, reason)
@@ -95,7 +96,7 @@ def close(  # the order of all transitions: batch, recipe, what, who, when
 def abort(batch: Batch, by: str, reason: str, now_ns: int) -> Change:
     """The batch ends without completion.  Refused: wrong_state, reason_missing."""
     in_state(batch, OPEN[:3], "aborting")
-    if not reason.strip():
+    if not tells(reason):
         raise Refused("reason_missing", "an abort needs a reason")
     after_trays, events = trays.close(batch.trays, batch.units)
     after = msgspec.structs.replace(batch, state=BatchState.ABORTED, trays=after_trays, closed_ns=now_ns)
@@ -115,4 +116,5 @@ def _may_dispose(disposition: str, person: Principal, roles: AbstractSet[str] = 
 
 
 def _reason(finding: Finding, reasons: Mapping[str, str]) -> str:
-    return (reasons.get(finding.id) or reasons.get(finding.kind) or reasons.get("*") or "").strip()
+    given = (reasons.get(key, "").strip() for key in (finding.id, finding.kind, "*"))
+    return next((one for one in given if tells(one)), "")

@@ -18,9 +18,9 @@ from gateway.batch import instruments
 from gateway.batch.instruments import Standing, day_of
 from gateway.batch.order import PRODUCT
 from gateway.batch.records import moment
-from gateway.batch.state import Batch, Override, missing_signatures
+from gateway.batch.state import Batch, missing_signatures, same_person
 from gateway.errors import Refused
-from gateway.model import Draft, Json, Principal, Value
+from gateway.model import Draft, Json, Value
 from gateway.recipe import COVERED_BY, GateName, GateRule, Recipe, Setpoint, Step
 from gateway.units import linear
 
@@ -118,7 +118,7 @@ class Gate(msgspec.Struct, frozen=True):
 
 def gates(batch: Batch, recipe: Recipe, facts: Facts, now_ns: int) -> tuple[Gate, ...]:
     """Every gate this recipe asks for, in the order of a start."""
-    asked = recipe.asked(one.name for one in facts.instruments)
+    asked = recipe.asked([*(one.name for one in facts.instruments), *([facts.register] if facts.register else [])])
     return tuple(_gate(name, asked[name], batch, recipe, facts, now_ns) for name in ASKS if name in asked)
 
 
@@ -153,6 +153,7 @@ def _problems(
     elif name == "people":
         yield from _people(batch, facts)
     elif name == "label":
+        yield from _approved(batch, recipe)
         yield from _label(facts)
     elif name == "clock":
         yield from _clock(facts)
@@ -171,13 +172,12 @@ def signs_for(name: GateName, recipe: Recipe) -> list[Step]:
 
 def _unsigned(name: GateName, batch: Batch, recipe: Recipe) -> Iterator[Problem]:
     for step, meaning, role in missing_signatures(batch, signs_for(name, recipe)):
-        yield Problem(f"{step.id}:{meaning}", f"{step.id} is not signed as {meaning!r} by {role}")
+        yield Problem(unsigned(step, meaning), f"{step.id} is not signed as {meaning!r} by {role}")
 
 
-def opened(batch: Batch, recipe: Recipe) -> set[str]:
-    """Steps whose missing signature was overridden with their gate."""
-    names = {one.gate for one in batch.overrides}
-    return {step.id for name in COVERED_BY if name in names for step in signs_for(name, recipe)}
+def unsigned(step: Step, meaning: str) -> str:
+    """The key of a signature that is missing."""
+    return f"{step.id}:{meaning}"
 
 
 def _oil(batch: Batch, now_ns: int) -> Iterator[Problem]:
@@ -191,6 +191,9 @@ def _oil(batch: Batch, now_ns: int) -> Iterator[Problem]:
             yield Problem(f"{lot.lot}:coa", f"{lot.kind} lot {lot.lot} {word}")
         if lot.expires is not None and lot.expires < day_of(now_ns):
             yield Problem(f"{lot.lot}:expired", f"{lot.kind} lot {lot.lot} expired on {lot.expires}")
+        if lot.coa is not None and lot.coa.expires is not None and lot.coa.expires < day_of(now_ns):
+            text = f"COA {lot.coa.id} of {lot.kind} lot {lot.lot} expired on {lot.coa.expires}"
+            yield Problem(f"{lot.lot}:coa-expired", text)
 
 
 def _clock(facts: Facts) -> Iterator[Problem]:
@@ -279,6 +282,15 @@ def _people(batch: Batch, facts: Facts) -> Iterator[Problem]:
             yield Problem(f"{facts.starts}:starts", why)
 
 
+def _approved(batch: Batch, recipe: Recipe) -> Iterator[Problem]:
+    """21 CFR 211.125(a): whoever looks at a label alone sees what they expect; two steps by one person are one look."""
+    steps = {step.id for step in signs_for("label", recipe)}
+    eyes = [one for one in batch.signatures if one.step in steps]
+    if not any(not same_person(eyes[0], other) for other in eyes[1:]):
+        so_far = f"so far by {eyes[0].full_name or eyes[0].person} alone" if eyes else "so far by nobody"
+        yield Problem("approvers", f"the first label is approved by two people, {so_far}")
+
+
 def _label(facts: Facts) -> Iterator[Problem]:
     for field in facts.label or ():
         if not field.ok:
@@ -334,20 +346,3 @@ def refusal(batch: Batch, found: Sequence[Gate], by: str, now_ns: int) -> tuple[
     opens = {gate.name: list(gate.override) for gate in closed if gate.override}
     text = f"batch {batch.number} may not start: {told}"
     return Draft("gate.blocked", body, batch.number, by), Refused("gates_blocked", text, gates=names, override=opens)
-
-
-def override(gate: Gate, rule: GateRule, person: Principal, reason: str, now_ns: int) -> Override:
-    """A person opens a gate.  Refused: not_blocked, no_override, role_missing, reason_missing."""
-    if not gate.blocks:
-        raise Refused("not_blocked", f"the gate {gate.name} is {gate.state}; there is nothing to override")
-    if not rule.override:
-        raise Refused("no_override", f"the recipe lets nobody override {gate.name}: {gate.text}")
-    role = next((one for one in rule.override if one in person.roles), None)
-    if role is None:
-        raise Refused(
-            "role_missing", f"{gate.name} is overridden by {' or '.join(rule.override)}; {person.name} is not"
-        )
-    if not reason.strip():
-        raise Refused("reason_missing", f"the override of {gate.name} needs a reason")
-    covers = tuple(one.key for one in gate.problems)
-    return Override(gate.name, covers, person.name, person.full_name, role, reason.strip(), now_ns)

@@ -156,6 +156,12 @@ def said(made: Checked) -> str:
     return f"{made.instrument} reads {made.value:f} {made.unit} on {made.standard} ({expected}): {verdict}"
 
 
+def failed(standing: Standing) -> bool:
+    """Its last check is of this very instrument, and did not pass."""
+    last = standing.last
+    return last is not None and last.serial == standing.entry.serial and not last.passed
+
+
 def troubles(standing: Standing, now_ns: int) -> tuple[Trouble, ...]:
     """Everything that keeps this instrument from being used; empty where it may be."""
     name, entry, last = standing.name, standing.entry, standing.last

@@ -23,7 +23,7 @@ from gateway.batch.ending import abort, close, dispose_tray
 from gateway.batch.gates import Gate
 from gateway.batch.order import Order, facts
 from gateway.batch.reconcile import Tally
-from gateway.batch.signing import open_gate, sign
+from gateway.batch.signing import open_gate, sign, withdrawn
 from gateway.batch.state import OPEN, OVER, Batch, BatchState, Change, Signature, from_json, missing_signatures, to_json
 from gateway.errors import Refused
 from gateway.model import Draft, Json, Principal, Sample
@@ -155,6 +155,7 @@ def entered(batch: Batch, recipe: Recipe, entry: CountEntry, person: Principal, 
     """
     same_recipe(batch, recipe)
     in_state(batch, OPEN, f"entering {entry.quantity}")
+    entry = counts.same_roll(entry, batch.entries)
     rolls.check_entry(batch.tally.rolls, entry)
     role = counts.check(entry, batch.entries, person)
     made = msgspec.structs.replace(
@@ -179,10 +180,13 @@ def load_roll(  # the order of all transitions: batch, recipe, what, who, when
 ) -> Change:
     """A roll of labels goes onto the applicator: its labels are issued, and what is applied from now on is its.
 
+    Before the start it ends the approval of the first label: that was of what lay there before.
+
     Refused: wrong_state, bad_roll, roll_known, no_such_lot, and what `entered` refuses.
     """
     same_recipe(batch, recipe)
     in_state(batch, OPEN[:3], "loading a roll")
+    roll = roll.strip()
     known = batch.tally.rolls
     lot = rolls.check(known, roll, lot, issued, batch.order.materials)
     tally = batch.tally
@@ -190,9 +194,13 @@ def load_roll(  # the order of all transitions: batch, recipe, what, who, when
     loaded = msgspec.structs.replace(batch, tally=msgspec.structs.replace(tally, rolls=rolls.changed(known, new)))
     entry = CountEntry("labels_issued", issued, "{count}", f"roll {roll}", roll=roll)
     after, drafts = entered(loaded, recipe, entry, person, now_ns)
+    after, gone = withdrawn(after, recipe)
     body: dict[str, Json] = {"roll": roll, "lot": lot, "issued": str(issued), "applied_before": str(new.applied_at)}
     body |= {"person": person.name, "full_name": person.full_name, "time": str(now_ns)}
     body["replaces"] = known[-1].id if known else None
+    if gone:
+        body["withdrawn"] = [{"step": one.step, "person": one.person, "meaning": one.meaning} for one in gone]
+        body["state"] = after.state.value
     return after, (draft(after, "label.roll", body, person.name), *drafts)
 
 

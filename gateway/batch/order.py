@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 from decimal import Decimal
 from typing import Annotated, Final
@@ -63,6 +64,10 @@ class Coa(Frozen):
     thc_percent: Amount
     passed: bool
     issued: date
+    lot: str | None = None
+    """The lot it was made for, where it says so."""
+    expires: date | None = None
+    """Last day on which it holds."""
 
 
 class Material(Frozen):
@@ -172,6 +177,32 @@ def _of_range(order: Order, uids: UidRange) -> Iterator[str]:
         yield f"UIDs {uids.first} to {uids.last} are {last[1] - first[1] + 1}, for {order.quantity} units"
 
 
+def refuse_used(order: Order, others: Iterable[Order]) -> None:
+    """A tag is used once, over all batches.  Raises Refused `order_refused`.  `others`: orders whose UIDs are spent."""
+    mine = _spans(order)
+    for other in others:
+        for (what, first, last), (whose, low, high) in itertools.product(mine, _spans(other)):
+            if _meet(first, last, low, high):
+                text = f"{what} of order {order.order} was used: {whose} of batch {other.batch}; a tag is used once"
+                raise Refused("order_refused", text, problems=[text])
+
+
+def _spans(order: Order) -> list[tuple[str, str, str]]:
+    """(what, first, last) of the UIDs that stand on its labels."""
+    spans = [(f"the package UID {order.uid}", order.uid, order.uid)]
+    if order.uids is not None:
+        first, last = order.uids.first, order.uids.last
+        spans.append((f"a UID of {first} to {last}", first, last))
+    return spans
+
+
+def _meet(first: str, last: str, low: str, high: str) -> bool:
+    a, b, c, d = (serial(each) for each in (first, last, low, high))
+    if a is None or b is None or c is None or d is None:
+        return first == low
+    return a[0] == c[0] and a[1] <= d[1] and c[1] <= b[1]
+
+
 def _of_materials(order: Order, recipe: Recipe, today: date) -> Iterator[str]:
     brought = {lot.kind for lot in order.materials}
     for kind in recipe.materials:
@@ -193,6 +224,10 @@ def _of_certificate(lot: Material, coa: Coa, today: date) -> Iterator[str]:
         yield f"COA {coa.id} states THC {coa.thc_percent} %, which is not a percentage"
     if coa.issued > today:
         yield f"COA {coa.id} is dated {coa.issued}, after today ({today})"
+    if coa.lot is not None and coa.lot != lot.lot:
+        yield f"COA {coa.id} is of lot {coa.lot}, not of {lot.kind} lot {lot.lot}"
+    if coa.expires is not None and coa.expires < today:
+        yield f"COA {coa.id} of {lot.kind} lot {lot.lot} expired on {coa.expires}"
 
 
 def _of_coa(order: Order) -> Iterator[str]:
@@ -200,6 +235,10 @@ def _of_coa(order: Order) -> Iterator[str]:
     for lot in lots:
         if lot.coa is None:
             yield f"{lot.kind} lot {lot.lot} has no COA; the label's THC comes from it"
+    known = {(lot.coa.id, lot.coa.lab): lot.coa for lot in lots if lot.coa}
+    for lot in lots:
+        if lot.coa is not None and lot.coa != known[lot.coa.id, lot.coa.lab]:
+            yield f"COA {lot.coa.id} stands in the order twice, and says two things"
     stated = {lot.coa.thc_percent for lot in lots if lot.coa}
     if len(stated) > 1:
         both = ", ".join(f"{thc} %" for thc in sorted(stated))

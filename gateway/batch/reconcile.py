@@ -17,6 +17,7 @@ from gateway.model import Json
 from gateway.recipe import Recipe
 
 ASSUMED: Final = "nobody entered it: taken as 0"
+TOO_MANY: Final = "not counted yet, and more went already than were issued"
 _HUNDREDTH: Final = Decimal("0.01")
 _MILLI: Final = Decimal("0.001")
 
@@ -135,8 +136,12 @@ def by_roll(tally: Tally, recipe: Recipe) -> tuple[Equation, ...]:
 
 
 def _roll(tally: Tally, roll: Roll, limit: Decimal) -> Equation:
-    """What was returned of a roll must be said: only then is its count whole."""
-    mine = msgspec.structs.replace(tally, entries=tuple(one for one in tally.entries if one.roll == roll.id))
+    """What was returned of a roll must be said: only then is its count whole.
+
+    One that brought more labels than it had is wrong whatever comes back of it: labels nobody issued are on the line.
+    """
+    standing = in_force(tally.entries)  # of all: a correction may have moved a count to another roll
+    mine = msgspec.structs.replace(tally, entries=tuple(one for one in standing if one.roll == roll.id))
     when = "while it was on the applicator"
     applied = Input("applied", Decimal(roll.applied(tally.labels.total)), "{count}", f"labeller, labels applied {when}")
     spoilt = Input(
@@ -145,9 +150,13 @@ def _roll(tally: Tally, roll: Roll, limit: Decimal) -> Equation:
     parts: tuple[Input, ...] = (applied if tally.labels.known else Input("applied", None, "{count}", "never seen"),)
     parts += (spoilt,) if tally.labels_damaged.known else ()
     parts += tuple(_entered(mine, f"labels_{part}") for part in ("damaged", "samples", "destroyed"))
-    parts += (_entered(mine, "labels_returned", needed=True),)
+    issued, name = _entered(mine, "labels_issued", needed=True), f"{PREFIX}{roll.id}"
     text = "issued = applied + damaged + samples + destroyed + returned"
-    return _balance(f"{PREFIX}{roll.id}", text, _entered(mine, "labels_issued", needed=True), parts, limit)
+    so_far = _balance(name, text, issued, (*parts, Input("returned", Decimal(0), "{count}", TOO_MANY)), limit)
+    returned = _entered(mine, "labels_returned", needed=True)
+    if returned.value is None and so_far.difference is not None and so_far.difference < 0 and not so_far.ok:
+        return so_far
+    return _balance(name, text, issued, (*parts, returned), limit)
 
 
 def _spoilt_labels(tally: Tally) -> tuple[Input, ...]:

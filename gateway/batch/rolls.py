@@ -6,18 +6,19 @@ roll's own applied and spoilt labels are the applicator's counters between its l
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from gateway.batch.counts import LARGEST, CountEntry
+from gateway.batch.counts import LARGEST, CountEntry, in_force, total
 from gateway.batch.order import Material
+from gateway.batch.words import tells
 from gateway.errors import Refused
 
 if TYPE_CHECKING:
-    from gateway.batch.reconcile import Equation
+    from gateway.batch.reconcile import Equation, Tally
 
 LABELS: Final = "labels"
 PREFIX: Final = "labels of roll "
@@ -59,7 +60,7 @@ def check(rolls: Sequence[Roll], roll: str, lot: str, issued: Decimal, materials
     """The lot of the roll.  Refused: bad_roll, roll_known, no_such_lot."""
     if not roll.strip() or len(roll) > LONGEST or not roll.isprintable():
         raise Refused("bad_roll", f"a roll is named by 1 to {LONGEST} printable characters")
-    if any(one.id == roll for one in rolls):
+    if any(is_same(one.id, roll) for one in rolls):
         raise Refused("roll_known", f"roll {roll} was loaded already; give a roll that comes back a name of its own")
     if not issued.is_finite() or not 0 < issued < LARGEST or issued != issued.to_integral_value():
         raise Refused("bad_value", f"{str(issued)[:40]} is not a count of labels")
@@ -69,6 +70,28 @@ def check(rolls: Sequence[Roll], roll: str, lot: str, issued: Decimal, materials
     if lots and lot not in lots:
         raise Refused("no_such_lot", f"{lot or 'no lot'} is none of the order's label lots: {', '.join(lots)}")
     return lot
+
+
+def is_same(one: str, other: str) -> bool:
+    """Names of rolls are typed by people: `r-1 ` is R-1."""
+    return one.strip().casefold() == other.strip().casefold()
+
+
+def refuse_elsewhere(roll: str, issued: Decimal, others: Iterable[tuple[str, Tally]]) -> None:
+    """A roll that was on another batch has no more labels than came back of it.  Refused: roll_known.
+
+    `others`: the other batches, by number, with what was counted of them.
+    """
+    had = [(one, number, tally) for number, tally in others for one in tally.rolls if is_same(one.id, roll)]
+    if not had:
+        return
+    last, number, tally = max(had, key=lambda each: each[0].time_ns)
+    back = total([entry for entry in in_force(tally.entries) if entry.roll == last.id], "labels_returned")
+    if back is None:
+        raise Refused("roll_known", f"roll {last.id} was loaded for batch {number}; count its rest there first")
+    if issued > back:
+        text = f"of roll {last.id} batch {number} returned {back} labels; it cannot bring {issued} now"
+        raise Refused("roll_known", text, returned=str(back))
 
 
 def check_entry(rolls: Sequence[Roll], entry: CountEntry) -> None:
@@ -83,16 +106,22 @@ def check_entry(rolls: Sequence[Roll], entry: CountEntry) -> None:
 
 
 def investigated(disposition: str, found: Sequence[Equation], reasons: Mapping[str, str]) -> None:
-    """Labels that are counted and wrong hold the batch: one word for everything does not release it.
+    """Labels that are wrong, or that nobody counted, hold the batch: one word for everything does not release it.
 
     Refused: labels_held.
     """
-    held = {f"count.unreconciled:{one.name}": one for one in unreconciled(found) if not one.missing}
-    silent = [key for key in held if not reasons.get(key, "").strip()]
+    held = {f"count.unreconciled:{one.name}": one for one in unreconciled(found)}
+    silent = [key for key in held if not tells(reasons.get(key, ""))]
     if disposition == "released" and silent:
-        told = "; ".join(f"{key} ({held[key].difference} of {held[key].left} labels)" for key in silent)
+        told = "; ".join(f"{key} ({_short(held[key])})" for key in silent)
         text = f"labels do not reconcile, and that holds the batch: give the outcome of an investigation for {told}"
         raise Refused("labels_held", text, findings=silent)
+
+
+def _short(one: Equation) -> str:
+    if one.missing:
+        return f"never counted: {', '.join(one.missing)}"
+    return f"{one.difference} of {one.left} labels"
 
 
 def unreconciled(found: Sequence[Equation]) -> list[Equation]:
@@ -101,5 +130,5 @@ def unreconciled(found: Sequence[Equation]) -> list[Equation]:
 
 
 def off(found: Sequence[Equation]) -> list[Equation]:
-    """Rolls whose count is whole and wrong: what holds the applicator during the batch."""
+    """Rolls whose count is whole and wrong, or that brought more than they had: what holds the applicator."""
     return [one for one in found if one.name.startswith(PREFIX) and not one.ok and not one.missing]

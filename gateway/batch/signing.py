@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import msgspec
 
-from gateway.batch import gates
+from gateway.batch import overrides
 from gateway.batch.acts import draft, in_state, same_recipe
 from gateway.batch.gates import Field, Gate
 from gateway.batch.order import PRODUCT
-from gateway.batch.state import Batch, BatchState, Change, Signature, missing_signatures
+from gateway.batch.state import Batch, BatchState, Change, Signature, missing_signatures, same_person
 from gateway.errors import Refused
 from gateway.model import Json, Principal
 from gateway.recipe import COVERED_BY, GateRule, Recipe, Step
@@ -57,11 +57,11 @@ def open_gate(  # the order of all transitions: batch, recipe, what, who, why, w
 ) -> Change:
     """A person opens a gate for what blocks it now.
 
-    Refused: recipe_changed, wrong_state, not_blocked, no_override, role_missing, reason_missing.
+    Refused: recipe_changed, wrong_state, not_blocked, no_override, role_missing, same_person, reason_missing.
     """
     same_recipe(batch, recipe)
     in_state(batch, (BatchState.PLANNED, BatchState.READY), f"overriding {gate.name}")
-    made = gates.override(gate, rule, person, reason, now_ns)
+    made = overrides.override(batch, recipe, gate, rule, person, reason, now_ns)
     after = _ready(msgspec.structs.replace(batch, overrides=(*batch.overrides, made)), recipe)
     body: dict[str, Json] = {
         "gate": gate.name,
@@ -79,11 +79,24 @@ def open_gate(  # the order of all transitions: batch, recipe, what, who, why, w
 
 def _ready(batch: Batch, recipe: Recipe) -> Batch:
     """Ready as soon as every signature before the start is there, or its gate was overridden."""
-    passed = gates.opened(batch, recipe)
+    passed = overrides.opened(batch, recipe)
     missing = [step for step, _, _ in missing_signatures(batch, recipe.before_start) if step.id not in passed]
     if batch.state is BatchState.PLANNED and not missing:
         return msgspec.structs.replace(batch, state=BatchState.READY)
     return batch
+
+
+def withdrawn(batch: Batch, recipe: Recipe) -> tuple[Batch, tuple[Signature, ...]]:
+    """The approval of the first label is of the roll it came from: another roll on the applicator ends it.
+
+    Only while the batch waits; in the run each label is compared.
+    """
+    steps = {step.id for step in recipe.before_start if approves_label(step)}
+    gone = tuple(one for one in batch.signatures if one.step in steps)
+    if not gone or batch.state not in (BatchState.PLANNED, BatchState.READY):
+        return batch, ()
+    left = tuple(one for one in batch.signatures if one.step not in steps)
+    return msgspec.structs.replace(batch, signatures=left, state=BatchState.PLANNED), gone
 
 
 def find(recipe: Recipe, step_id: str) -> tuple[Step, str]:
@@ -123,8 +136,10 @@ def _may_sign(batch: Batch, step: Step, person: Principal, needed: str, role: st
         raise Refused(
             "role_missing", f"{step.id}: {needed!r} is signed by a person with role {role}, {person.name} is not"
         )
-    if person.name in _signers(batch, step.id):
-        raise Refused("same_person", f"{step.id}: {person.name} performed it; somebody else verifies")
+    for one in batch.signatures:
+        if one.step == step.id and same_person(one, person):
+            alias = f" under the name {one.person}" if one.person != person.name else ""
+            raise Refused("same_person", f"{step.id}: {person.name} performed it{alias}; somebody else verifies")
 
 
 def _signers(batch: Batch, step_id: str) -> list[str]:

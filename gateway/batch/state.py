@@ -12,7 +12,7 @@ from gateway.batch.counts import CountEntry, Counters
 from gateway.batch.order import Order
 from gateway.batch.reconcile import Tally
 from gateway.batch.trays import Tray
-from gateway.model import Draft, Json
+from gateway.model import Draft, Json, Principal
 from gateway.recipe import Step
 
 VERIFIED: Final = "verified"
@@ -45,6 +45,17 @@ class Signature(msgspec.Struct, frozen=True):
     role: str
     time_ns: int
     comment: str = ""
+
+
+def same_person(a: Signature | Principal, b: Signature | Principal) -> bool:
+    """By account, or by the name that a signature prints: one person with two accounts is one person."""
+    return not _names(a).isdisjoint(_names(b))
+
+
+def _names(one: Signature | Principal) -> set[str]:
+    account = one.person if isinstance(one, Signature) else one.name
+    printed = " ".join(one.full_name.split()).casefold()
+    return {f"@{account.casefold()}", printed or account.casefold()}
 
 
 class Override(msgspec.Struct, frozen=True):
@@ -84,6 +95,8 @@ class Batch(msgspec.Struct, frozen=True):
     overrides: tuple[Override, ...] = ()
     setpoints: dict[str, str] = {}
     """Tag -> what the machine said at the start, or at its last recorded change."""
+    labels_told: dict[str, str] = {}
+    """Name of a label equation that does not hold -> what was told of it."""
 
     @property
     def number(self) -> str:
@@ -102,6 +115,11 @@ class Batch(msgspec.Struct, frozen=True):
     @property
     def rejects(self) -> int:
         return self.tally.rejects.total
+
+    @property
+    def spent(self) -> bool:
+        """Its UIDs are used: all but those of a batch that was given up before it began."""
+        return self.state is not BatchState.ABORTED or self.started_ns is not None
 
     @property
     def labels(self) -> int:

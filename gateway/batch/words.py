@@ -15,6 +15,11 @@ _SUSPECTS: Final = ". Suspect since the last good check"
 """Begins what a check's verdict adds to what it found (gateway/rules/outcomes.py); trays have their own table."""
 
 
+def tells(text: str) -> bool:
+    """Is there a word in it?  Blanks, dots and characters that nobody sees give no reason."""
+    return any(each.isalnum() for each in text)
+
+
 def unit(code: str) -> str:
     """A UCUM code as people write it."""
     return UNITS.get(code, code)

@@ -41,4 +41,4 @@ async def instrument(desk: Desk, who: Principal, ask: InstrumentArguments) -> Js
 async def instruments(desk: Desk, who: Principal, ask: NoArguments) -> Json:
     """The register: due dates, last checks, what may not be used."""
     del who, ask
-    return desk.gates.registered()
+    return desk.gates.instruments.registered()

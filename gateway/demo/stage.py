@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -110,6 +111,10 @@ class Stage:
         self.parts: dict[str, subprocess.Popen[bytes]] = {}
         self.speed = speed
         """Plant seconds in a second, at the start."""
+        self.gateway_environment: Mapping[str, str] = {}
+        """What the gateway's process finds in its environment besides ours."""
+        self.gateways: list[int] = []
+        """Process ids of all that were started."""
         self._seed, self._rate = seed, rate
         self._change: Callable[[dict[str, Any]], None] = lambda _: None
 
@@ -137,7 +142,8 @@ class Stage:
 
     def _spawn(self, name: str, command: Sequence[str], *, pipe: bool = False) -> subprocess.Popen[bytes]:
         out = (self.folder / f"{name}.log").open("ab")
-        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        more = self.gateway_environment if name == "gateway" else {}
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1", **more}
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE if pipe else out, stderr=out, cwd=ROOT, env=environment
         )
@@ -198,6 +204,7 @@ class Stage:
     def start_gateway(self) -> str:
         """The gateway; returns the first-run token, empty when there are people already."""
         process = self._spawn("gateway", [sys.executable, "-m", "gateway.cli", "run", str(self.config)])
+        self.gateways.append(process.pid)
         log = self.folder / "gateway.log"
 
         def ready() -> bool:
@@ -254,10 +261,8 @@ class Stage:
         return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
 
 
-def order(
-    batch: str, units: int, *, recipe: str = "vape-1g-demo", uid: str = "1A4FF0100000022000000250"
-) -> dict[str, Json]:
-    """An order as the MES sends it: oil with its COA, cartridges, labels."""
+def order(batch: str, units: int, *, recipe: str = "vape-1g-demo", uid: str = "") -> dict[str, Json]:
+    """An order as the MES sends it: oil with its COA, cartridges, labels; each batch with a package UID of its own."""
     coa = {"id": "COA-7781", "lab": "Confidence Labs", "thc_percent": "86.4", "passed": True, "issued": "2026-10-01"}
 
     def lot(kind: str, number: int, quantity: str, unit: str, **more: Json) -> dict[str, Json]:
@@ -270,7 +275,7 @@ def order(
         "sku": "VC-DIST-1G-DEMO",
         "recipe": recipe,
         "quantity": units,
-        "uid": uid,
+        "uid": uid or f"1A4FF{zlib.crc32(batch.encode()):019d}",
         "materials": [
             lot("oil", 4711, str(units * 1.1 + 50), "g", coa=coa),
             lot("cartridge", 4712, str(units + 50), "{count}"),

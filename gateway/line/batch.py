@@ -18,7 +18,7 @@ from gateway.batch.complete import Finding
 from gateway.batch.counts import CountEntry
 from gateway.batch.gates import Field, Gate
 from gateway.batch.lifecycle import Batch, BatchState
-from gateway.batch.order import accept, facts, parse
+from gateway.batch.order import accept, facts, parse, refuse_used
 from gateway.config.reading import Settings, recipe_hash
 from gateway.errors import Refused
 from gateway.journal import Journal, body_of
@@ -165,6 +165,7 @@ class Run:
         self._refuse_recipe_in_use(recipe)
         now_ns = self._world.time_ns()
         accept(order, recipe, datetime.fromtimestamp(now_ns / 1e9, tz=UTC).date())
+        refuse_used(order, (each.order for each in self.batches.values() if each.spent))
         digest = recipe_hash(recipe)
         self._recipes[digest] = recipe
         self._journal.keep("recipe", digest, recipe.model_dump(mode="json", by_alias=True))

@@ -11,18 +11,17 @@ from typing import Final
 
 import msgspec
 
-from gateway.batch import gates, instruments, lifecycle
+from gateway.batch import gates, lifecycle, rolls
 from gateway.batch.counts import CountEntry
 from gateway.batch.gates import Facts, Field, Gate, Seen
-from gateway.batch.instruments import Checked, Standing
 from gateway.batch.lifecycle import Batch, BatchState
 from gateway.config.model import Settings
 from gateway.errors import Refused
-from gateway.instruments import RegisterFile
 from gateway.journal import Journal
 from gateway.line.alarms import Alarms
 from gateway.line.batch import Run
 from gateway.line.clock import WallClock
+from gateway.line.instruments import Instruments
 from gateway.line.labels import Labels
 from gateway.line.rolls import Rolls
 from gateway.model import Json, Principal, Priority, Quality, Scan, Severity, Verdict
@@ -32,8 +31,8 @@ from gateway.world import World
 
 LOOK_NS: Final = 1_000_000_000
 """Gates are looked at this often, and shown where they changed."""
-FRESH_NS: Final = 5_000_000_000
-"""A daily check takes no older reading than this."""
+SETPOINT: Final = "setpoint:"
+"""Begins the names of these alarms."""
 WAITING: Final = (BatchState.PLANNED, BatchState.READY)
 
 
@@ -54,16 +53,12 @@ class Gates:
         demand: Callable[[Verdict], None],
         clock: WallClock,
     ) -> None:
-        self.register = RegisterFile(settings.gateway.instruments)
+        self.instruments = Instruments(settings, run, alarms, journal, world, latest, checks)
         self.labels = Labels(settings, run, latest)
         self._run, self._alarms, self._journal, self._people, self._world = run, alarms, journal, people, world
         self._latest, self._unrecorded, self._clock = latest, unrecorded, clock
-        self._checks = {name: msgspec.convert(row, Checked, strict=False) for name, row in checks.items()}
-        """The last daily check of each instrument."""
         self._rolls = Rolls(run, alarms, journal, self.labels.applicators, demand)
         self._looked_ns = 0
-        alarms.owners["instrument"] = self._is_registered
-        self.register.look()
 
     # -- what stands -----------------------------------------------------------------------------
 
@@ -74,7 +69,7 @@ class Gates:
 
     def show(self, number: str) -> Json:
         """For people: the gates with what stands in their way."""
-        self.register.look()
+        self.instruments.look()
         found = self.of(number)
         return {"batch": number, "open": not gates.blocked(found), "gates": gates.bodies(found)}
 
@@ -82,8 +77,8 @@ class Gates:
         names = {starts, *(one.person for one in batch.signatures)} - {""}
         return Facts(
             readings={tag: self._seen(tag) for tag in recipe.setpoints},
-            instruments=[Standing(name, one, self._checks.get(name)) for name, one in self.register.entries.items()],
-            register=self.register.trouble,
+            instruments=self.instruments.standings(),
+            register=self.instruments.trouble,
             people={name: self._standing(name) for name in names},
             starts=starts,
             label=self.labels.read(batch.number) if recipe.label is not None else None,
@@ -116,7 +111,7 @@ class Gates:
 
     def start(self, number: str, who: Principal) -> Json:
         """Start the batch; a gate in the way is a record, and refuses `gates_blocked`."""
-        self.register.look()
+        self.instruments.look()
         batch, found = self._run.batch(number), self.of(number, who.name)
         if batch.state in WAITING and gates.blocked(found):
             draft, refusal = gates.refusal(batch, found, who.name, self._world.time_ns())
@@ -128,13 +123,13 @@ class Gates:
 
     def override(self, number: str, name: str, reason: str, who: Principal) -> Json:
         """Open a gate all the same.  Refused: no_such_gate, and what `open_gate` refuses."""
-        self.register.look()
+        self.instruments.look()
         batch, recipe = self._run.batch(number), self._run.recipe_of(number)
         found = {gate.name: gate for gate in self.of(number)}
         gate = next((one for one in found.values() if one.name == name), None)
         if gate is None:
             raise Refused("no_such_gate", f"recipe {batch.recipe_id} has no gate {name!r}; it has {', '.join(found)}")
-        rule = recipe.asked(self.register.entries)[gate.name]
+        rule = recipe.asked(self.instruments.names)[gate.name]
         changed, drafts = lifecycle.open_gate(batch, recipe, gate, rule, who, reason, self._world.time_ns())
         self._run.put(changed, drafts)
         if gate.name == "clock":
@@ -150,48 +145,24 @@ class Gates:
         return answer
 
     def check(self, name: str, value: Decimal | None, unit: str, comment: str, who: Principal) -> Json:
-        """The daily check of an instrument.  Without a value: what it shows now.  Refused: no_such_instrument, ..."""
-        self.register.look()
-        entry = self.register.entries.get(name)
-        if entry is None:
-            known = ", ".join(self.register.entries) or self.register.trouble or "none"
-            raise Refused("no_such_instrument", f"the register has no {name!r}; it has {known}")
-        source, raw = "entered", ""
-        if value is None:
-            value, unit, raw = self._reading(name, entry.reading)
-            source = entry.reading or ""
-        now_ns = self._world.time_ns()
-        made, draft = instruments.checked(
-            name, entry, value, unit or (entry.check.unit if entry.check else ""), source, who, now_ns,
-            raw=raw, comment=comment,
-        )  # fmt: skip
-        self._checks[name] = made
-        self._journal.keep("instrument", name, msgspec.to_builtins(made))
-        self._journal.add((msgspec.structs.replace(draft, batch=self._run.running),))
-        failed = f"{instruments.said(made)}; do not use it, and look at what it judged since its last check"
-        text = "" if made.passed else failed
-        self._alarms.stand(f"instrument:{entry.device or name}", text, subject=name)
+        """The daily check of an instrument."""
+        answer = self.instruments.check(name, value, unit, comment, who)
         self._look()
-        return {"instrument": name, "passed": made.passed, "text": instruments.said(made)}
-
-    def _is_registered(self, name: str) -> bool:
-        """Can it be checked again?  While the register cannot be read nobody knows."""
-        known = (name in (key, entry.device) for key, entry in self.register.entries.items())
-        return bool(self.register.trouble) or any(known)
+        return answer
 
     # -- labels ----------------------------------------------------------------------------------
 
     def enter(self, number: str, entry: CountEntry, who: Principal) -> Json:
         """A count by a person; labels that do not reconcile then hold applicator or batch."""
-        self._rolls.recall(number)
         answer = self._run.enter(number, entry, who)
         self._rolls.reconciled(number)
         return answer
 
     def load_roll(self, number: str, roll: str, lot: str, labels: Decimal, who: Principal) -> Json:
         """A roll of labels goes onto the applicator."""
-        self._rolls.recall(number)
         batch, recipe = self._run.batch(number), self._run.recipe_of(number)
+        others = [(one.number, one.tally) for one in self._run.batches.values() if one.number != number]
+        rolls.refuse_elsewhere(roll, labels, others)
         changed, drafts = lifecycle.load_roll(batch, recipe, roll, lot, labels, who, self._world.time_ns())
         self._run.put(changed, drafts)
         self._rolls.reconciled(number)
@@ -199,38 +170,9 @@ class Gates:
 
     def complete(self, number: str, who: Principal) -> Json:
         """Counting ends; what does not reconcile is said at once."""
-        self._rolls.recall(number)
         answer = self._run.complete(number, who)
         self._rolls.reconciled(number)
         return answer
-
-    def _reading(self, name: str, tag: str | None) -> tuple[Decimal, str, str]:
-        """What the instrument shows now: stable, fresh, a number.  Refused: no_reading, not_stable."""
-        if tag is None:
-            raise Refused("no_reading", f"{name} is not read by the gateway; give the value you read")
-        device, _, at_name = tag.partition("/")
-        scan = self._latest.get(device)
-        if scan is None or self._world.time_ns() - scan.time_ns > FRESH_NS:
-            raise Refused("no_reading", f"{device} has not been heard of; look at its link")
-        at = scan.tagset.index[at_name]
-        fault, value = scan.faults.get(at), scan.values[at]
-        if fault is not None or isinstance(value, (bool, str)) or value is None:
-            raise Refused("not_stable", f"{tag} shows nothing to go by: {fault.reason if fault else 'no number'}")
-        raw = scan.raw.decode("ascii", "backslashreplace") if scan.raw else ""
-        return Decimal(str(value)), scan.tagset.units[at], raw
-
-    def registered(self) -> Json:
-        """The register with what is due and what stands in the way."""
-        self.register.look()
-        now_ns = self._world.time_ns()
-        shown = []
-        for name, entry in self.register.entries.items():
-            standing = Standing(name, entry, self._checks.get(name))
-            troubles = [one.text for one in instruments.troubles(standing, now_ns)]
-            facts = {"instrument": name, "kind": entry.kind, "serial": entry.serial, "due": str(entry.due)}
-            says = instruments.evidence(standing)
-            shown.append({**facts, "usable": not troubles, "troubles": troubles, "says": says})
-        return {"instruments": shown, "trouble": self.register.trouble}
 
     # -- watching --------------------------------------------------------------------------------
 
@@ -258,6 +200,8 @@ class Gates:
             return
         wrong = [one for tag in tags for one in gates.deviation(tag, recipe.setpoints[tag], self._seen_in(scan, tag))]
         off = [one.text for one in wrong if not one.key.endswith("=?")]
+        if not off and f"{SETPOINT}{device}" in self._alarms.standing:
+            off = [one.text for one in wrong]  # what was off before it went blind is not right again
         for tag, (before, after) in changed.items():
             if before:
                 self._note(batch, recipe, tag, before, after, self._seen_in(scan, tag))
@@ -294,7 +238,7 @@ class Gates:
 
     def _alarm(self, device: str, off: list[str], said: list[str]) -> None:
         """Stands while a setpoint is not the recipe's; a change within its tolerance is told once."""
-        name = f"setpoint:{device}"
+        name = f"{SETPOINT}{device}"
         if off:
             text = "; ".join((*said, *off))
             self._alarms.take(Verdict(name, Severity.ALARM, device, text, priority=Priority.HIGH))
@@ -304,9 +248,18 @@ class Gates:
             told = Verdict(name, Severity.ALARM, device, "; ".join(said), priority=Priority.MEDIUM, fleeting=True)
             self._alarms.take(told)
 
+    def _end_setpoints(self) -> None:
+        """What machines are set to is their own affair again once the batch is over."""
+        if self._run.producing is None:
+            for name in [name for name in self._alarms.names() if name.startswith(SETPOINT)]:
+                self._alarms.stand(name, "")
+
     def _look(self) -> None:
         """On the board: the gates of the batch that waits, or of the one that runs."""
+        self._rolls.watch()
+        self.instruments.watch()
         self._rolls.end()
+        self._end_setpoints()
         waiting = [batch for batch in self._run.batches.values() if batch.state in WAITING]
         batch = self._run.current or (waiting[-1] if waiting else None)
         if batch is None or batch.state not in (*WAITING, BatchState.RUNNING):

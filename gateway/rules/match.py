@@ -143,13 +143,24 @@ class MatchJudge:
 
     def proof(self, scan: Scan) -> list[tuple[str, str, str, str]]:
         """(field, as it reads, as it must, what is wrong) of the label that lies there, counted or not."""
-        return [self._proved(scan, field) for field in self._fields]
+        found = [self._proved(scan, field) for field in self._fields]
+        return found + ([self._proved_uid(scan, self._uid, self._uids)] if self._uid and self._uids else [])
 
     def _proved(self, scan: Scan, field: Place) -> tuple[str, str, str, str]:
+        """Whatever `bad_input` says of a label in the run: what nobody could read is no proof."""
         wrong = self._look(scan, field)
         text = wrong.text if wrong is not None and wrong.severity > Severity.WARNING else ""
+        if not text and not is_good(scan, field.position):
+            text = f"{field.name} could not be read"
         read = measure(scan.values[field.position], field.unit)
         return field.name, read, wanted(field), text
+
+    def _proved_uid(self, scan: Scan, field: Place, uids: Uids) -> tuple[str, str, str, str]:
+        read = scan.values[field.position]
+        good = is_good(scan, field.position) and isinstance(read, str)
+        wrong = uids.proof(str(read)) if good else "could not be read"
+        text = f"{field.name} {measure(read, field.unit) if good else ''} {wrong}".replace("  ", " ") if wrong else ""
+        return field.name, measure(read, field.unit), uids.expected, text
 
     def _look(self, scan: Scan, field: Place) -> Mismatch | None:
         """What is wrong with one field; None if nothing is."""

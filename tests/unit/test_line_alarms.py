@@ -86,7 +86,7 @@ async def test_a_rule_that_judges_no_longer_holds_no_alarm_up(tmp_path: Path) ->
         assert state(kit, "warm") is None
 
         await kit.ask("batch.sign", QA, batch="B1", step="review")
-        await kit.ask("batch.close", QA, batch="B1", disposition="released", reason="as it is")
+        await kit.ask("batch.close", QA, batch="B1", disposition="rejected", reason="as it is")
         await kit.begin("B2")
         assert state(kit, "warm") == ("unack", 2)
 

@@ -3,87 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
-from line_kit import HOUSE, LINE, MES, OPERATOR, QA, RECIPE, SUPERVISOR, TECHNICIAN, Kit, _machines, order
+from gates_kit import REGISTER, checked, kit_of, refused, returned, signed, written
+from line_kit import HOUSE, MES, OPERATOR, QA, SUPERVISOR, TECHNICIAN, Kit, order
 
 from gateway.config.reading import check, load
-from gateway.errors import Refused
 
 pytestmark = pytest.mark.looptime(start=1000)
-
-GATES = """\
-gates:
-  setpoints: {override: [supervisor]}
-  instruments:
-  people:
-  label:
-setpoints: {filler/dose: {value: 1.000, unit: g, tolerance: 0.001}}
-before_start:
-  - {id: clearance, text: The line is clear, role: operator}
-  - {id: proof, text: The label is right, role: technician, second_role: qa, covers: [label-proof]}
-"""
-REGISTER = """\
-instruments:
-  balance:
-    kind: scale
-    serial: B1
-    due: 2099-12-31
-    device: balance
-    reading: balance/net
-    check: {standard: W-20, value: 20.000, unit: g, tolerance: 0.002}
-"""
-
-
-def written(folder: Path, register: str = REGISTER) -> Path:
-    (folder / "recipes").mkdir(parents=True, exist_ok=True)
-    lines = [line for line in RECIPE.splitlines() if not line.startswith("before_start")]
-    (folder / "recipes" / "cart.yaml").write_text("\n".join(lines) + "\n" + GATES)
-    (folder / "instruments.yaml").write_text(register)
-    line = LINE.replace("  counters:", "  instruments: instruments.yaml\n  counters:", 1)
-    line = line.replace("rejects: filler/rejects,", "rejects: filler/rejects, labels: filler/units,")
-    line = line.replace("      tray: {kind: text}", "      tray: {kind: text}\n      dose: {unit: g}")
-    (folder / "line.yaml").write_text(line)
-    return folder / "line.yaml"
-
-
-def kit_of(folder: Path, settings: Any = None) -> Kit:
-    log: list[str] = []
-    machines = _machines(log)
-    values = machines["filler"].values
-    label = values.pop("label")
-    values.update(dose=1.0, label=label)
-    return Kit(folder, machines=machines, settings=settings or load(written(folder), house=HOUSE))
-
-
-async def refused(code: str, awaitable: Any) -> Refused:
-    with pytest.raises(Refused) as caught:
-        await awaitable
-    assert caught.value.code == code
-    return caught.value
-
-
-async def signed(kit: Kit) -> None:
-    for name, role in (("olga", "operator"), ("tom", "technician"), ("quinn", "qa"), ("sue", "supervisor")):
-        await kit.people.add(name, name, [role], "correct horse")
-    await kit.ask("batch.order", MES, order=order())
-    kit.filler["label"] = "B1"
-    await asyncio.sleep(0.5)
-    await kit.ask("batch.sign", OPERATOR, batch="B1", step="clearance")
-    await kit.ask("batch.sign", TECHNICIAN, batch="B1", step="proof")
-    await kit.ask("batch.sign", QA, batch="B1", step="proof")
-
-
-async def checked(kit: Kit, grams: str = "20.001") -> Any:
-    kit.balance["net"] = Decimal(grams)
-    await asyncio.sleep(0.5)
-    said = await kit.ask("instrument.check", TECHNICIAN, instrument="balance")
-    kit.balance["net"] = Decimal("0.000")
-    await asyncio.sleep(0.5)
-    return said
 
 
 async def test_a_start_that_is_blocked_is_seen_and_recorded(tmp_path: Path) -> None:
@@ -273,36 +202,34 @@ async def test_a_register_that_changed_is_read_again(tmp_path: Path) -> None:
 async def test_a_roll_that_does_not_add_up_holds_the_applicator(tmp_path: Path) -> None:
     """Ten labels of a roll are nowhere: the machine stands until somebody answered for it."""
     async with kit_of(tmp_path) as kit:
-        await signed(kit)
+        await signed(kit, roll=100)
         await checked(kit)
-        await kit.ask("label.roll", OPERATOR, batch="B1", roll="R1", labels="100")
         await kit.ask("batch.start", OPERATOR, batch="B1")
         for _ in range(5):
             kit.make(1)
             await asyncio.sleep(0.3)
-        await refused("no_such_roll", _returned(kit, 90, "R9"))
+        await refused("no_such_roll", returned(kit, 90, "R9"))
         assert not kit.filler.held
-        await _returned(kit, 85, "R1")
+        await returned(kit, 85, "R1")
         await asyncio.sleep(1)
         assert kit.filler.held
         (halt,) = kit.holds.standing.values()
         assert "labels of roll R1: 10 of 100 not accounted for" in halt.text
         assert kit.records("label.held")[-1]["body"]["holds"] == "applicator"
 
-        await _returned(kit, 10, "R1")
+        await returned(kit, 10, "R1")
         assert len(kit.records("label.held")) == 1
 
 
 async def _short_roll(kit: Kit) -> None:
     """A batch that ends with ten labels of its roll nowhere."""
-    await signed(kit)
+    await signed(kit, roll=100)
     await checked(kit)
-    await kit.ask("label.roll", OPERATOR, batch="B1", roll="R1", labels="100")
     await kit.ask("batch.start", OPERATOR, batch="B1")
     for _ in range(5):
         kit.make(1)
         await asyncio.sleep(0.3)
-    await _returned(kit, 85, "R1")
+    await returned(kit, 85, "R1")
     await asyncio.sleep(1)
 
 
@@ -342,11 +269,6 @@ async def test_labels_that_hold_a_batch_stand_over_a_restart_and_end_with_it(tmp
         await kit.ask("batch.close", QA, batch="B1", disposition="rejected", reasons=reasons)
         await asyncio.sleep(2)
         assert "roll:filler" not in kit.line.alarms.standing
-
-
-async def _returned(kit: Kit, labels: int, roll: str) -> Any:
-    arguments = {"name": "labels_returned", "value": str(labels), "unit": "{count}", "roll": roll}
-    return await kit.ask("batch.enter", TECHNICIAN, batch="B1", **arguments)
 
 
 @pytest.mark.parametrize(
