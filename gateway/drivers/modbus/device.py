@@ -188,7 +188,7 @@ def _blames_address(answer: bytes | wire.Refusal) -> bool:
     return isinstance(answer, wire.Refusal) and answer.code in (2, 3)
 
 
-class _WriteRefused(DeviceError):
+class _WriteRefused(DeviceError):  # noqa: N818  # named like its kin in errors.py
     """A write was answered with an exception."""
 
 
