@@ -6,13 +6,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.doctor import files, machine, network
+from gateway.doctor import files, held, machine, network
 from gateway.doctor.finding import Finding, Job
 from gateway.errors import ConfigError
 from gateway.world import World
 
 if TYPE_CHECKING:
     from gateway.config.model import Settings
+    from gateway.drivers.base import DriverConfig
 
 
 def jobs(path: Path | None, world: World) -> list[Job]:
@@ -39,6 +40,14 @@ def _settings(path: Path) -> Settings | None:
         return None
 
 
+async def _device(name: str, device: DriverConfig, pid: str | None) -> list[Finding]:
+    """One after the other: some devices take one connection only."""
+    found = await network.device(name, device, pid)
+    if pid is not None or not device.haltable() or any(finding.level == "fail" for finding in found):
+        return found
+    return [*found, *await held.word(name, device)]
+
+
 def _line(settings: Settings, world: World) -> list[Job]:
     gateway = settings.gateway
     state, console = gateway.state_dir, gateway.console
@@ -56,7 +65,7 @@ def _line(settings: Settings, world: World) -> list[Job]:
         Job("keys", partial(files.keys, state)),
     ]
     for name, device in settings.devices.items():
-        found.append(Job(f"device {name}", partial(network.device, name, device, pid), 8.0))
+        found.append(Job(f"device {name}", partial(_device, name, device, pid), 12.0))
         found.append(Job(f"device {name}", partial(files.certificates, f"device {name}", device, world)))
     for name, sink in settings.sinks.items():
         found.append(Job(f"sink {name}", partial(network.sink, name, sink, world), 10.0))

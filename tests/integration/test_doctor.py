@@ -18,10 +18,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from serial_peers import Registers, TcpLine, TcpServant
 from typer.testing import CliRunner
 
 from gateway.cli.terminal import app
-from gateway.doctor import files, machine, network
+from gateway.doctor import files, held, machine, network
 from gateway.doctor.finding import Finding, Job, aside, examine
 from gateway.drivers.modbus.kind import ModbusConfig
 from gateway.drivers.opcua.kind import OpcUaConfig
@@ -102,6 +103,27 @@ async def test_a_running_gateway_s_devices_are_left_alone(listening: int) -> Non
     found = await network.device("a", modbus(f"tcp://127.0.0.1:{listening}"), "123")
 
     assert found[0].text.startswith("left alone: the gateway (pid 123) has it")
+
+
+async def test_a_machine_is_asked_whether_it_stands() -> None:
+    """Its own word, now: who knows better sees that the confirm tag is the wrong one.  Nothing is written."""
+    registers = Registers()
+    line = TcpLine(TcpServant(registers).hear)
+    await line.heal()
+    registers.put("holding", 9, 6)
+    halt = {"write": {"register": 4, "value": 1}, "confirm": {"tag": "state", "equals": 11}}
+    given = {"url": f"tcp://{line.address}", "tags": {"state": {"address": 9}}, "halt": halt}
+    press = ModbusConfig.model_validate(given)
+    moves = await held.word("press", press)
+    registers.put("holding", 9, 11)
+    stands = await held.word("press", press)
+    await line.cut()
+    gone = await held.word("press", press)
+
+    assert said([*moves, *stands]) == [("ok", "press says that it moves"), ("ok", "press says that it stands still")]
+    assert gone[0].level == "warn"
+    assert "does not say whether it stands" in gone[0].text
+    assert not registers.writes
 
 
 async def test_a_device_that_is_a_file(tmp_path: Path) -> None:
