@@ -20,7 +20,7 @@ from typing import Final, Literal
 from pydantic import Field, model_validator
 
 from gateway.ledger.canonical import canonical
-from gateway.model import Check, Entry, Finding, Json, Priority, Sample, Scan, Severity, TagSet, TagSpec, Verdict
+from gateway.model import Check, Entry, Finding, Json, Priority, Sample, Scan, Severity, TagSet, TagSpec, Value, Verdict
 from gateway.plans import Plan
 from gateway.rules.agenda import At
 from gateway.rules.base import NOTHING, Closure, RuleConfig, RuleContext
@@ -38,6 +38,7 @@ from gateway.units import Duration
 
 KEEP_EVERY_NS: Final = 5 * S_NS
 """Running time alone is worth keeping this often: a kill -9 makes a check late by no more."""
+EXECUTE: Final = (6,)
 EVENTS: Final[Mapping[str, str]] = {"adjusted": "adjustment", "released": "release"}
 """Entries that are events of the line -> what a plan's `after` calls them."""
 
@@ -57,10 +58,12 @@ class SamplingConfig(RuleConfig):
     """The machine's unit counter."""
     running: str | None = None
     """The machine's state; without it the machine counts as running as long as the batch does."""
-    running_states: tuple[int, ...] = (6,)
+    running_states: tuple[int, ...] = EXECUTE
     """PackML Execute."""
     tray: str | None = None
     """The tray in the machine; without it trays are counted by their size."""
+    secret: str = Field("", repr=False)
+    """Known to QA alone, by reference: without it who knows the manual can compute where random checks fall."""
     missed: Literal["alarm", "halt"] = "alarm"
     """What a check means that was not done in time."""
     alarm: Priority = Priority.HIGH
@@ -123,6 +126,8 @@ class SamplingJudge:
         self._count = locate(context, config.count) if config.count else None
         self._running = locate(context, config.running) if config.running else None
         self._tray = locate(context, config.tray) if config.tray else None
+        _read_as_number(self._count, f"`count`: {config.count}")
+        _read_as_number(self._running, f"`running`: {config.running}")
         places = {name: locate(context, tag) for name, tag in config.tags.items()}
         weight = locate(context, config.weight) if config.weight else None
         self._standards = {
@@ -142,8 +147,7 @@ class SamplingJudge:
             targets = [each.about() for each in self._standards.values() if each.weighed]
             empty_below = EMPTY_BELOW * min(targets, default=NONE)
             self._seat(Pan(*weight, empty_below, round(config.settle_s * S_NS)))
-        seed = f"{context.batch or ''}/{name}/{config.plan.name}"
-        self._triggers = Triggers(config.plan, seed, self._production)
+        self._triggers = Triggers(config.plan, _seed(name, config, context), self._production)
         self._kept_ns = 0
 
     # -- the Judge contract -----------------------------------------------------------------------
@@ -248,11 +252,16 @@ class SamplingJudge:
             if isinstance(tray, str) and production.see_tray(tray, made):
                 self.dirty = True
         if self._running is not None and self._running[0] is scan.tagset and unusable(scan, self._running[1]) is None:
-            running = scan.values[self._running[1]] in self._config.running_states
+            running = self._is_running(scan.values[self._running[1]])
             self.dirty = self.dirty or running is not production.running
             production.running = running
         more = self._follow(now_ns, scan.time_ns)
         return (*found, *more) if found else more
+
+    def _is_running(self, state: Value) -> bool:
+        """A number of a state, or simply true; of a signal that is false while it runs, 0 is the state."""
+        states = self._config.running_states
+        return state if isinstance(state, bool) and states == EXECUTE else state in states
 
     def _pass_time(self, now_ns: int, wall_ns: int) -> None:
         production = self._production
@@ -320,6 +329,19 @@ class PanGroup:
     def stirred(self) -> bool:
         """They are few."""
         return True
+
+
+def _seed(name: str, config: SamplingConfig, context: RuleContext) -> str:
+    """What random checks are drawn by: the auditor's words (docs/plans.md)."""
+    words = f"{context.batch or ''}/{name}/{config.plan.name}"
+    return f"{config.secret}/{words}" if config.secret else words
+
+
+def _read_as_number(place: tuple[TagSet, int] | None, what: str) -> None:
+    """ValueError: a text would never count, nor ever run."""
+    spec = _spec(place)
+    if spec is not None and spec.kind == "text":
+        raise ValueError(f"{what} is text; it takes a tag that is a number")
 
 
 def _spec(place: tuple[TagSet, int] | None) -> TagSpec | None:

@@ -87,7 +87,7 @@ def _how(standard: Standard) -> str:
 
 def again(entry: Entry, work: Work | None, standards: Mapping[str, Standard], most: int) -> tuple[Work, int, Sample]:
     """The open check, and its sample that is to be weighed once more.  Refused: not this one, not again, no reason."""
-    if not entry.text.strip():
+    if not any(each.isalnum() for each in entry.text):
         raise Refused("reason_missing", "a re-weighing needs its reason: say what was wrong with the weighing")
     if work is None or not work.can_be_missed:
         raise Refused("no_such_check", "no check is open: what was judged is not weighed away; take one on request")

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
-from rules_kit import FILLER, scan
+from rules_kit import FILLER, S, scan
 from sampling_kit import EVERY_100, EXECUTE, HELD, LEAKS, TORQUE, WEIGHT, Line, rule
 
 from gateway.errors import Refused
-from gateway.model import CheckState
+from gateway.model import CheckState, TagSet, TagSpec
 from gateway.plans import Plan
+from gateway.rules.base import RuleContext
+from gateway.rules.sampling import SamplingJudge
 from gateway.rules.scale import repeatability
 
 FIVE = {**EVERY_100, "n": 5, "reweigh": 2, "grace": "10min", "grace_units": 1000}
@@ -124,6 +126,49 @@ def test_a_grace_in_units_holds_for_checks_by_time_too() -> None:
     assert not bench.changes("missed")
     bench.run(1, per_s=1)
     assert bench.changes("missed")
+
+
+def line_of(kind: str, plan: dict[str, Any], **keys: Any) -> tuple[TagSet, SamplingJudge]:
+    """A machine whose two tags are of this kind, and a rule that looks at them."""
+    machine = TagSet("machine", [TagSpec("on", kind=kind), TagSpec("made", kind=kind)])  # type: ignore[arg-type]
+    context = RuleContext({"machine": machine}, {"machine": 1.0}, batch="B-1")
+    tags = {"weight": None, "tray": None, "count": None, "running": None, "halt": (), **keys}
+    return machine, rule({"n": 1, "characteristics": [LEAKS], **plan}, **tags).build("seal", context)
+
+
+def test_a_machine_that_only_says_whether_it_runs_runs() -> None:
+    """True is running, whatever the numbers of states are."""
+    machine, judge = line_of("bool", {"every": "1min"}, running="machine/on")
+    found = [list(judge.machine(scan(machine, at, at < 100, False), at * S)) for at in range(0, 200, 10)]
+    assert [at for at, each in enumerate(found) if each] == [6]
+
+
+@pytest.mark.parametrize(
+    ("plan", "tag"), [({"every": "1min"}, {"running": "machine/on"}), ({"every_units": 9}, {"count": "machine/made"})]
+)
+def test_words_do_not_run_and_do_not_count(plan: dict[str, Any], tag: dict[str, str]) -> None:
+    """A plan over a text would never ask for a check; the configuration says so."""
+    with pytest.raises(ValueError, match="is text; it takes a tag that is a number"):
+        line_of("text", plan, **tag)
+
+
+def random_units(secret: str, restart_at: int = 0) -> list[int | None]:
+    bench = line({"random": {"per": "100 units", "n": 2}, "n": 1, "characteristics": [WEIGHT]}, secret=secret)
+    for made in range(1, 501):
+        bench.filler(1)
+        if made == restart_at:
+            assert not secret or secret not in repr((bench.open(), bench.engine.dump(), bench.rules))
+            bench.restart(down_s=1)
+    return [each.check.due_units for each in bench.changes("due")]
+
+
+def test_random_checks_fall_where_nobody_at_the_line_can_compute_them() -> None:
+    """Known by a secret alone: another one draws others, the same one the same after a restart, the open words none."""
+    drawn = random_units("only QA knows")
+    assert len(drawn) == 10
+    assert random_units("only QA knows", restart_at=250) == drawn
+    assert random_units("somebody guessed") != drawn
+    assert random_units("") != drawn
 
 
 # -- what people enter
@@ -247,6 +292,15 @@ def test_re_weighings_run_out_for_everybody_and_over_a_restart() -> None:
         bench.put("1.046")
     assert bench.changes("judged")[0].check.state is CheckState.INDETERMINATE
     assert code_of(bench, "reweigh", person="carl", text="once more") == "no_such_check"
+
+
+@pytest.mark.parametrize("reason", ["", "  ", "...", "\u200b"])
+def test_a_reason_has_a_word_in_it(reason: str) -> None:
+    """Blanks, dots and characters that nobody sees give none."""
+    bench = line(FIVE, **DOUBT)
+    bench.filler(100)
+    bench.weigh("1.045")
+    assert code_of(bench, "reweigh", text=reason) == "reason_missing"
 
 
 # -- what a check vouches for
