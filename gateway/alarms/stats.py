@@ -7,7 +7,7 @@ rule, the standard gives none: raised three times or more within a minute.  Stal
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -26,6 +26,9 @@ FLOOD_ENDS: Final = 5
 CHATTERS: Final = 3
 TOP: Final = 10
 SHOWN: Final = frozenset({"unack", "acked", "rtn_unack", "latched_unack", "latched_acked"})
+ACTIVE: Final = frozenset({"unack", "acked"})
+DEPENDENTS: Final = "alarm.dependents"
+"""A lost link's alarm, and how many it suppresses under itself: these have no record of their own."""
 HIDING: Final = {"alarm.shelved": "shelved", "alarm.suppressed": "suppressed", "alarm.removed": "out_of_service"}
 
 
@@ -135,15 +138,22 @@ class Tally:
         self._priorities: Counter[str] = Counter()
         self._hidings: Counter[str] = Counter()
         self._last: dict[str, Mapping[str, Json]] = {}
+        self._under: dict[str, Mapping[str, Json]] = {}
+        """Alarm of a lost link -> what it suppresses."""
         self._answers_ns: list[int] = []
 
     def take(self, kind: str, body: Mapping[str, Json], time_ns: int) -> None:
         """One record `alarm.*`."""
         if time_ns >= self._to_ns:
             return
+        inside = time_ns >= self._from_ns
         name, before = str(body["alarm"]), self._last.get(str(body["alarm"]))
         self._last[name] = body
-        inside = time_ns >= self._from_ns
+        if kind == DEPENDENTS:
+            self._under[name] = body
+            self._hidings["suppressed"] += int(body["new"]) if inside and not body["over"] else 0
+        elif body["state"] not in ACTIVE and body["state"] not in HIDING.values():
+            self._under.pop(name, None)
         if kind == "alarm.raised" and (before is None or before["occurrence"] != body["occurrence"]):
             self._raised(name, body, time_ns, inside=inside)
         elif inside and kind == "alarm.acknowledged":
@@ -157,6 +167,13 @@ class Tally:
             self._chatter.raised(name, time_ns)
             self._count[name] += 1
             self._priorities[str(body["priority"])] += 1
+
+    def _hidden(self, state: str) -> Iterator[str]:
+        yield from (name for name, body in self._last.items() if body["state"] == state)
+        if state == "suppressed":
+            for link, body in self._under.items():
+                if not body["over"]:
+                    yield from (f"{rule} ({count} under {link})" for rule, count in body["rules"].items())
 
     def figures(self) -> Figures:
         self._floods.pass_to(self._to_ns)
@@ -180,10 +197,7 @@ class Tally:
             priorities={each.value: self._priorities[each.value] for each in Priority},
             priority_percent={each.value: percent(self._priorities[each.value], raised) for each in Priority},
             standing=len(shown),
-            hidden={
-                state: sorted(name for name, body in self._last.items() if body["state"] == state)
-                for state in HIDING.values()
-            },
+            hidden={state: sorted(self._hidden(state)) for state in HIDING.values()},
             hidings={state: self._hidings[state] for state in HIDING.values()},
             acknowledged_after_s=answers[len(answers) // 2] / S_NS if answers else None,
         )

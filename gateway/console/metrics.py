@@ -7,7 +7,7 @@ from collections import Counter
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from gateway.alarms import HIDDEN
+from gateway.alarms import HIDDEN, AlarmState
 from gateway.alarms.stats import DAY_NS
 from gateway.line.alarms import Alarms
 from gateway.model import Priority
@@ -41,6 +41,7 @@ class AlarmMetrics:
             standing.add_metric([state.value, priority.value], count)
         hidden = GaugeMetricFamily("linegate_alarms_hidden", "Alarms that are judged and not shown.", labels=["state"])
         counted = Counter(alarm.state for alarm in alarms.hidden.values())
+        counted[AlarmState.SUPPRESSED] += len(alarms.dependents)
         for each in sorted(HIDDEN):
             hidden.add_metric([each.value], counted[each])
         stale = sum(now_ns - alarm.raised_ns > DAY_NS for alarm in alarms.standing.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection, Mapping
 from typing import Final, Protocol
 
@@ -13,6 +14,7 @@ from gateway.alarms import Alarm, AlarmState, Shelf, Withdrawal
 from gateway.alarms.stats import Meter
 from gateway.errors import Refused
 from gateway.journal import Journal
+from gateway.line.dependents import Dependents, is_joining
 from gateway.model import Json, Lane, Priority, Severity, Verdict
 from gateway.world import World
 
@@ -36,23 +38,34 @@ class SuppressionPort(Protocol):
     def latches(self, rule: str) -> bool: ...
     def causes(self, rule: str, subject: str, *, blind: bool) -> tuple[str, ...]: ...
     def changed(self) -> bool: ...
+    def explains(self, link: str) -> bool: ...
 
 
-Drawn = tuple[Alarm, Json]
-"""An alarm, and its body as it is shown."""
+Drawn = tuple[Alarm, Json, Json]
+"""An alarm, what is under it, and its body as it is shown."""
+
+
+def _links(causes: tuple[str, ...]) -> bool:
+    """Is it lost links alone?"""
+    return bool(causes) and all(name.startswith(LINK) for name in causes)
 
 
 def _under_a_link(alarm: Alarm) -> bool:
     """Suppressed, and by lost links alone."""
-    return alarm.state is AlarmState.SUPPRESSED and all(name.startswith(LINK) for name in alarm.suppressors)
+    return alarm.state is AlarmState.SUPPRESSED and _links(alarm.suppressors)
 
 
 def _always(_: str) -> bool:
     return True
 
 
-def _drawn(alarm: Alarm, before: Drawn | None) -> Drawn:
-    return before if before is not None and before[0] is alarm else (alarm, alarms.body(alarm))
+def _drawn(alarm: Alarm, under: Json, before: Drawn | None) -> Drawn:
+    if before is not None and before[0] is alarm and before[1] == under:
+        return before
+    body = alarms.body(alarm)
+    if under is not None:
+        body |= {"text": f"{alarm.text}; {under['count']} alarm(s) are suppressed under it", "dependents": under}
+    return alarm, under, body
 
 
 class Alarms:
@@ -71,6 +84,12 @@ class Alarms:
         of words that are not here, it is a device or a sink."""
         self.suppression: SuppressionPort | None = None
         self.meter = Meter()
+        self.dependents = Dependents()
+        """Rules that lost links explain, and that have nothing to show: they are told with the link."""
+        self.latched: Callable[[str], bool] = lambda _: False
+        """Does the latch of this id stand?"""
+        self.hold: Callable[[Verdict], None] = lambda _: None
+        """Holds the machines of a verdict now."""
         self._turns: dict[str, int] = {}
         """Of what a lost link suppresses: how often its condition came or went meanwhile, for the record at the end."""
         self._drawn: dict[str, Drawn] = {}
@@ -106,19 +125,45 @@ class Alarms:
         previous = self._find(verdict.rule)
         now = self._world.time_ns()
         if verdict.severity is Severity.NORMAL:
+            heard = self.dependents.forget(verdict.rule) is not None
             if previous is None or not alarms.is_active(previous):
-                return False
+                return heard
             after = alarms.cleared(previous, now)
             if not self._explained(previous, after):
                 self._put(after, "alarm.changed" if alarms.is_hidden(previous) else "alarm.cleared")
             return True
         latches, causes = self._design(verdict.rule, verdict.subject, blind=verdict.blind)
+        if self._says_nothing(previous, verdict, causes):
+            self.dependents.take(causes[0], verdict)
+            return True
+        if self.dependents.has_joined(verdict.rule) and verdict.halts:
+            self.hold(verdict)  # what it was content with does not explain it any more
+        self.dependents.forget(verdict.rule)
         after = alarms.raised(previous, verdict, now, latches=latches, suppressors=causes)
         if after == previous:
             return False
         if not self._explained(previous, after):
             self._raise(previous, after, verdict)
         return True
+
+    def _says_nothing(self, previous: Alarm | None, verdict: Verdict, causes: tuple[str, ...]) -> bool:
+        """Blind by a lost link, nothing of it to be shown before, and nobody put it aside: the link's story alone."""
+        if not verdict.blind or verdict.fleeting or not _links(causes):
+            return False
+        if verdict.severity is Severity.HALT and not self.dependents.has_joined(verdict.rule):
+            return False
+        return previous is None or alarms.is_normal(previous)
+
+    def to_hold(self, verdict: Verdict) -> tuple[str, ...]:
+        """The machines this verdict must hold itself: those that another rule holds for the same lost link need not.
+
+        Called before it is taken, and whatever comes of its alarm.
+        """
+        if is_joining(verdict):
+            _, causes = self._design(verdict.rule, verdict.subject, blind=True)
+            if _links(causes):
+                return self.dependents.join(causes[0], verdict, self.latched)
+        return verdict.halts
 
     def _explained(self, before: Alarm | None, after: Alarm) -> bool:
         """A link suppresses it, before and after: that its input came or went is the link's story, and only counted."""
@@ -157,6 +202,7 @@ class Alarms:
         """Rules that judge no longer hold no alarm up: nothing could ever clear it, and it would hide the next one."""
         now = self._world.time_ns()
         for rule in rules:
+            self.dependents.forget(rule)
             alarm = self._find(rule)
             if alarm is not None and alarms.is_active(alarm):
                 kind = "alarm.changed" if alarms.is_hidden(alarm) else "alarm.cleared"
@@ -185,6 +231,27 @@ class Alarms:
         if self.suppression is not None and self.suppression.changed():
             for alarm in [*self.standing.values(), *self.hidden.values()]:
                 self._suppress(alarm, now)
+            for link in self.dependents.links:
+                if not self.suppression.explains(link):
+                    self._end(link)
+
+    def _end(self, link: str) -> None:
+        """The link explains nothing any more: how it was is told, and what is blind all the same speaks for itself."""
+        joined = {rule for rule in self.dependents if self.dependents.has_joined(rule)}
+        group, left = self.dependents.end(link)
+        body = {**self.dependents.summary(group), "over": True, "turns": group.turns, "left": len(left)}
+        if group.seen:
+            self._tell_dependents(link, body)
+        for verdict in left:
+            if verdict.rule in joined:
+                self.hold(verdict)
+            self.take(verdict)
+
+    def _tell_dependents(self, link: str, body: dict[str, Json]) -> None:
+        alarm = self._find(link)
+        if alarm is not None:
+            self._note("alarm.dependents", alarm, **body)
+        self._changed = True
 
     def _suppress(self, alarm: Alarm, now: int) -> None:
         _, causes = self._design(alarm.rule, alarm.subject, blind=alarm.blind and alarms.is_active(alarm))
@@ -252,16 +319,35 @@ class Alarms:
 
     def _there(self, rule: str) -> Alarm:
         alarm = self.standing.get(rule) or self.hidden.get(rule)
+        if alarm is None and rule in self.dependents:
+            link = self.dependents.link_of(rule)
+            raise Refused("not_shown", f"alarm {rule} is suppressed under {link}, which is what is acknowledged")
         if alarm is None:
             raise Refused("no_such_alarm", f"no alarm {rule} stands; `linegate alarms` lists those that do")
         return alarm
 
     def _any(self, rule: str) -> Alarm:
         """Also one that does not stand: of a rule, or of what alarmed before."""
+        if rule in self.dependents:
+            self._step_out(rule)
         alarm = self._find(rule)
         if alarm is None and not self.known(rule):
             raise Refused("no_such_alarm", f"there is no rule {rule!r}, and no alarm of this name ever stood")
         return alarm or alarms.blank(rule)
+
+    def _step_out(self, rule: str) -> None:
+        """A person wants something of it: from now on it has an alarm of its own, suppressed by the link.
+
+        Refused where it has joined the halt of another one.
+        """
+        if self.dependents.has_joined(rule):
+            link = self.dependents.link_of(rule)
+            raise Refused("it_halts", f"alarm {rule} holds a machine under {link}; it cannot be put aside before that")
+        verdict, previous = self.dependents.verdict(rule), self._find(rule)
+        latches, causes = self._design(rule, verdict.subject, blind=True)
+        self.dependents.forget(rule)
+        after = alarms.raised(previous, verdict, self._world.time_ns(), latches=latches, suppressors=causes)
+        self._raise(previous, after, verdict)
 
     # -- what there is -------------------------------------------------------------------------------
 
@@ -276,6 +362,8 @@ class Alarms:
 
     def holds(self, rule: str) -> bool:
         """Does its condition hold, shown or not?"""
+        if rule in self.dependents:
+            return True
         alarm = self.standing.get(rule) or self.hidden.get(rule)
         return alarm is not None and alarms.is_active(alarm)
 
@@ -308,10 +396,18 @@ class Alarms:
 
     def show(self) -> None:
         """Before a commit: the picture of all there are, once for many that changed (a lost device is a flood)."""
+        if self.dependents.links:
+            now_s = asyncio.get_running_loop().time()
+            for link in self.dependents.due(now_s):
+                self._tell_dependents(link, self.dependents.tell(link, now_s))
         if self._changed:
             self._changed = False
             before, self._drawn = self._drawn, {}
             for topic, home in (("alarms/hidden", self.hidden), ("alarms", self.standing)):
-                drawn = {rule: _drawn(each, before.get(rule)) for rule, each in sorted(home.items())}
-                self._journal.board.set(topic, {rule: body for rule, (_, body) in drawn.items()})
+                drawn = {rule: self._draw(each, before.get(rule)) for rule, each in sorted(home.items())}
+                self._journal.board.set(topic, {rule: body for rule, (_, _, body) in drawn.items()})
                 self._drawn |= drawn
+
+    def _draw(self, alarm: Alarm, before: Drawn | None) -> Drawn:
+        under = self.dependents.picture(alarm.rule) if alarm.rule.startswith(LINK) else None
+        return _drawn(alarm, under, before)

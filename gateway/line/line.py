@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Final, Protocol
 
+import msgspec
 import structlog
 
 from gateway.derive.deriver import Derived
@@ -95,6 +96,9 @@ class Line:
         self.suppression = Suppression(run.rules, self.latest, self.alarms.standing)
         self.suppression.holds = self.alarms.holds
         self.alarms.suppression = self.suppression
+        self.alarms.dependents.rules = run.rules
+        self.alarms.latched = holds.standing.__contains__
+        self.alarms.hold = self._hold
         self.alarms.known = run.rules.__contains__
         self.alarms.longest_shelf_s = run.rules.longest_shelf_s
         self.links = Links(self.alarms, self.suppression, journal, world, lambda: run.running)
@@ -154,10 +158,16 @@ class Line:
     def _act(self, findings: Sequence[Finding], wall_ns: int, mono_ns: int, by: str = "gateway") -> None:
         """Halts first: every station has its order, and its head start, before anything is noted."""
         for finding in findings:
-            if isinstance(finding, Verdict) and finding.halts:
-                self.holds.demand(finding, self._needs(finding), self.run.running, wall_ns, mono_ns)
+            if isinstance(finding, Verdict) and finding.halts and (machines := self.alarms.to_hold(finding)):
+                asked = finding if machines == finding.halts else msgspec.structs.replace(finding, halts=machines)
+                self.holds.demand(asked, self._needs(finding), self.run.running, wall_ns, mono_ns)
                 self._give_head_start()
         self._unnoted.append((findings, by))
+
+    def _hold(self, verdict: Verdict) -> None:
+        """What another rule's latch was enough for has a latch of its own from now on."""
+        mono_ns = int(asyncio.get_running_loop().time() * 1e9)
+        self.holds.demand(verdict, self._needs(verdict), self.run.running, self._world.time_ns(), mono_ns)
 
     def _give_head_start(self) -> None:
         if not self._head_start:

@@ -77,10 +77,15 @@ class Releases:
         """The text of a condition that still holds; bad input counts as standing."""
         if halt.rule == NO_RECORD:
             return self._unrecorded()
-        verdict = self._run.engine.current(halt.rule)
+        own = self._condition(halt.rule)
+        content = self._alarms.dependents.content_with(halt.device, halt.rule)
+        return own or next(filter(None, map(self._condition, content)), "")
+
+    def _condition(self, rule: str) -> str:
+        verdict = self._run.engine.current(rule)
         if verdict is None:
-            unknown = f"{halt.rule} has judged nothing since the start; wait for a good value"
-            return unknown if halt.rule in self._run.rules else ""
+            unknown = f"{rule} has judged nothing since the start; wait for a good value"
+            return unknown if rule in self._run.rules else ""
         return verdict.text if verdict.severity is Severity.HALT else ""
 
 

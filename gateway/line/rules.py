@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 
 import msgspec
@@ -35,6 +36,8 @@ class Rules:
         """By the name of the rule as written; of a pattern, one judge for each tag."""
         self._written: dict[str, str] = {}
         """Rule that a pattern made -> the pattern's own name."""
+        self._made_for: dict[str, Counter[str]] = {}
+        """Pattern -> device -> how many rules; of those asked for."""
         self._sampling: dict[str, RuleConfig] = {}
         self.scales: dict[str, tuple[str, str]] = {}
         """Balance -> its repeatability as last found, and the unit."""
@@ -80,6 +83,20 @@ class Rules:
     def config_of(self, rule: str) -> RuleConfig | None:
         """Of a rule that judges now; of one that a pattern made, the pattern's."""
         return self._configs.get(self._written.get(rule, rule))
+
+    def written(self, rule: str) -> str:
+        """Its name as written, of a rule that a pattern made."""
+        return self._written.get(rule, rule)
+
+    def made_for(self, written: str, device: str) -> int:
+        """How many rules that name made for a device; 1 of a rule that is no pattern."""
+        made = self._members.get(written, {})
+        if written in made:
+            return 1
+        if written not in self._made_for:
+            at = (tagset.device for judge in made.values() if (tagset := getattr(judge, "tagset", None)) is not None)
+            self._made_for[written] = Counter(at)
+        return self._made_for[written][device]
 
     def names_of(self, name: str) -> Collection[str]:
         """The rules that a rule as written is: itself, or those its pattern made."""
@@ -148,6 +165,7 @@ class Rules:
         made = {name: self._made(name, config, context) for name, config in configs.items()}
         judges = {name: judge for group in made.values() for name, judge in group.items()}
         old, self._configs, self._members, self._judges = self._judges, configs, made, judges
+        self._made_for = {}
         self._written = {each: name for name, group in made.items() if name not in group for each in group}
         self.suppressible = tuple(each for each in configs.values() if each.suppressed_by or each.suppressed_unless)
         self._sampling = {

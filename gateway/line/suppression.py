@@ -32,6 +32,10 @@ class Suppression:
         """Device whose link is back -> loop time until which its first values may take."""
         self._seen: frozenset[str] = frozenset()
 
+    def explains(self, link: str) -> bool:
+        """Does this lost link suppress now?  Also while its first values may still take their time."""
+        return self._is_away(link.removeprefix(LINK))
+
     def latches(self, rule: str) -> bool:
         config = self._rules.config_of(rule)
         return config is not None and config.latched

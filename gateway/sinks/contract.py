@@ -34,6 +34,7 @@ KINDS: Final[dict[str, str]] = {
     "alarm.removed": "maintenance took it out of service, and why",
     "alarm.returned": "it was returned to service",
     "alarm.changed": "its condition began, changed or ended while it was not shown",
+    "alarm.dependents": "which alarms a lost link suppresses under its own, by rule; at its end how often they turned",
     "halt.requested": "a device was ordered to stand still, and by which rule",
     "halt.confirmed": "the device's own state says that it stands still; four time stamps",
     "halt.failed": "it does not say so after all tries",

@@ -118,7 +118,7 @@ def _told(kit: Kit) -> set[str]:
     alarms = kit.line.alarms
     links = {f"link:{name}" for name in kit.settings.devices if alarms.holds(f"link:{name}")}
     explained = {name for name, alarm in alarms.hidden.items() if alarm.suppressors and set(alarm.suppressors) <= links}
-    return alarms.standing.keys() | explained
+    return alarms.standing.keys() | explained | set(alarms.dependents)
 
 
 @pytest.mark.looptime(start=1000)

@@ -50,6 +50,11 @@ def hidden(kit: Kit) -> dict[str, str]:
     return {name: alarm.state.value for name, alarm in kit.line.alarms.hidden.items()}
 
 
+def under(kit: Kit) -> set[str]:
+    """Rules that a lost link explains, and that show nothing of their own."""
+    return set(kit.line.alarms.dependents)
+
+
 async def until(holds: Callable[[], bool]) -> None:
     """At most ten seconds."""
     for _ in range(200):
@@ -217,13 +222,22 @@ async def test_one_communication_alarm_for_one_lost_device(tmp_path: Path) -> No
         await asyncio.sleep(5)
         assert shown(kit) == {"link:oven": "unack"}
         assert kit.line.alarms.standing["link:oven"].priority is Priority.HIGH
-        assert set(hidden(kit).values()) == {"suppressed"}
-        assert {"seen", "warm", "hot", "high", "twice"} <= set(hidden(kit))
-        assert kit.board.get("alarms/hidden")["seen"]["suppressed_by"] == ["link:oven"]
+        assert hidden(kit) == {"under": "suppressed"}, "by another alarm as well, so it is told by itself"
+        assert under(kit) == {"seen", "warm", "hot", "high", "twice", "idle"}
+        shows = kit.board.get("alarms")["link:oven"]
+        assert shows["dependents"]["names"] == sorted(under(kit))
+        assert shows["text"].endswith("; 6 alarm(s) are suppressed under it")
+        told = [record["body"] for record in kit.records("alarm.dependents")]
+        assert {body["alarm"] for body in told} == {"link:oven"}
+        assert told[-1]["rules"] == dict.fromkeys(under(kit), 1)
+        assert sum(body["new"] for body in told) == told[-1]["count"] == 6
 
         kit.oven.link = True
         await asyncio.sleep(8)
-        assert (shown(kit), hidden(kit)) == ({"link:oven": "rtn_unack"}, {})
+        assert (shown(kit), hidden(kit), under(kit)) == ({"link:oven": "rtn_unack"}, {}, set())
+        over = kit.records("alarm.dependents")[-1]["body"]
+        assert (over["over"], over["count"], over["left"]) == (True, 6, 0)
+        assert "dependents" not in kit.board.get("alarms")["link:oven"]
         raised = {record["body"]["alarm"] for record in kit.records("alarm.raised")}
         assert raised == {"link:oven"}, "no dependent was ever shown, not even for a moment"
 
@@ -234,7 +248,7 @@ async def test_what_is_bad_when_the_link_is_back_is_shown(tmp_path: Path) -> Non
         await kit.begin()
         kit.oven.link = False
         await asyncio.sleep(3)
-        assert {"warm", "hot"} <= set(hidden(kit))
+        assert {"warm", "hot"} <= under(kit)
         kit.oven["temperature"] = None
         kit.oven.link = True
         await until(lambda: not kit.line.alarms.holds("link:oven"))
@@ -274,7 +288,7 @@ async def test_suppression_survives_a_kill(tmp_path: Path) -> None:
         kit = await first.again()
         await asyncio.sleep(3)
         assert shown(kit) == {"link:oven": "unack"}
-        assert {"warm", "hot"} <= set(hidden(kit))
+        assert {"warm", "hot"} <= under(kit)
         kit.oven.link = True
         await asyncio.sleep(8)
         assert hidden(kit) == {}
