@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Final
 
 from pydantic import ValidationError
@@ -118,7 +119,13 @@ class Reading:
                 try:
                     yield source, watched(source, self._tagsets, self._periods_s)
                 except ValueError as error:
-                    say(self._place((*where, tag), source), str(error))
+                    say(self._place((*where, tag), source), str(error) + self._near(source))
+
+    def _near(self, source: str) -> str:
+        """What was meant, where there is one like it."""
+        there = [name for tagset in self._tagsets.values() for name in tagset.names]
+        near = get_close_matches(source, there, 1)
+        return f"; did you mean {near[0]!r}?" if near and source not in there else ""
 
     def _place(self, where: Where, word: str) -> Where:
         return next((at for at, scalar in self._document.scalars(where) if scalar == word), where)

@@ -58,6 +58,10 @@ class VirtualDevice:
         self._made = [(dict(config.names()), derivation) for config, derivation in made]
         self._sources = dict(sources)
         self._seen = {name: Input(name, each.tagset.units[each.position]) for name, each in sources.items()}
+        self._steps_ns: dict[str, int] = {}
+        """Source -> time between its last two scans."""
+        self._gaps: dict[str, int] = {}
+        """Source -> when it was last seen before nothing came for so long that nobody knows what was."""
         self._by_tagset: dict[TagSet, list[tuple[str, int]]] = {}
         for name, each in sources.items():
             self._by_tagset.setdefault(each.tagset, []).append((name, each.position))
@@ -66,7 +70,18 @@ class VirtualDevice:
         """Newer inputs."""
         for name, position in self._by_tagset[scan.tagset]:
             old = self._seen[name]
+            self._paced(name, old.mono_ns, scan.mono_ns)
             self._seen[name] = Input(name, old.unit, scan.values[position], scan.faults.get(position), scan.mono_ns)
+
+    def _paced(self, name: str, before_ns: int, now_ns: int) -> None:
+        """A pause longer than an input lasts, and than its own pace (a file may have a slower one): a gap."""
+        if not before_ns:
+            return
+        step_ns, usual_ns = now_ns - before_ns, self._steps_ns.get(name)
+        if usual_ns is not None and step_ns > max(self._sources[name].lasts_ns, PERIODS * usual_ns):
+            self._gaps[name] = before_ns
+        elif step_ns > 0:
+            self._steps_ns[name] = step_ns
 
     def derive(self, scan: Scan) -> Derived:
         """Its tags now that this scan came."""
@@ -79,9 +94,14 @@ class VirtualDevice:
             values.append(value)
             if fault is not None:
                 faults[at] = fault
+        self._gaps.clear()
         return Derived(self.tagset, tuple(values), faults)
 
     def _one(self, derivation: Derivation, inputs: Mapping[str, Input], now_ns: int) -> tuple[Value, Fault | None]:
+        if self._gaps:
+            for each in inputs.values():
+                if each.name in self._gaps:
+                    derivation.blind(self._gaps[each.name])
         why = next((why for each in inputs.values() if (why := each.bad() or self._old(each, now_ns))), "")
         if why:
             derivation.blind(now_ns)

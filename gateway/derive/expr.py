@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 from gateway.derive import dimensions
 from gateway.derive.base import DerivedConfig, Input, Memoryless, Result, none
 from gateway.derive.expression import Expression
+from gateway.derive.scales import OFFSET
 from gateway.model import TagSpec
 
 
@@ -52,6 +53,8 @@ class ExprConfig(DerivedConfig):
             raise ValueError(f"{self.expr!r} gives {what}")
         if found is not bool and found != dimensions.dimension(self.unit):
             raise ValueError(f"{self.expr!r} gives {dimensions.said(found)}, which is not {self.unit}")
+        if self.unit in OFFSET and expression.is_step(units):
+            raise ValueError(f"{self.expr!r} gives a difference of temperatures: that is in K, not {self.unit}")
         return Expr(expression, self.unit, units)
 
 

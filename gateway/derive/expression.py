@@ -14,10 +14,12 @@ import ast
 import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
 from typing import Any, Final
 
 from gateway.derive import dimensions
 from gateway.derive.follow import follow
+from gateway.derive.scales import sort
 
 Value = float | bool
 LONGEST: Final = 1000
@@ -64,9 +66,13 @@ class Expression:
             raise ValueError(f"{self.text!r} has no value here: {error}") from None
         if isinstance(found, bool):
             return found
-        if not isinstance(found, (int, float)) or not math.isfinite(found):
-            raise ValueError(f"{self.text!r} gives {found!r}, which is no number")
-        return float(found)
+        try:
+            number = float(found)
+        except (OverflowError, TypeError):  # a whole number of 400 digits
+            raise ValueError(f"{self.text!r} gives what is no number one can compute with") from None
+        if not math.isfinite(number):
+            raise ValueError(f"{self.text!r} gives {number!r}, which is no number")
+        return number
 
     def follow(self, units: Mapping[str, str]) -> Any:
         """The dimensionality of the result, or `bool`.  ExpressionError: it adds or compares what does not go together.
@@ -77,6 +83,10 @@ class Expression:
             return follow(self._node, units)
         except (ValueError, ArithmeticError) as error:
             raise ExpressionError(f"{self.text!r}: {error}") from None
+
+    def is_step(self, units: Mapping[str, str]) -> bool:
+        """Is the result a difference of temperatures?"""
+        return sort(self._node, units) == "step"
 
     def _check(self, node: ast.AST) -> None:
         functions = {*_FLOATS, "q"}
@@ -90,13 +100,23 @@ class Expression:
                 raise ExpressionError(f"{self.text!r}: {_where(each)}only functions by name can be called")
             if isinstance(each, ast.Constant) and not isinstance(each.value, (int, float)) and id(each) not in units:
                 raise ExpressionError(f"{self.text!r}: {_where(each)}{each.value!r} is no number")
-            if isinstance(each, ast.Constant) and isinstance(each.value, float) and not math.isfinite(each.value):
+            if isinstance(each, ast.Constant) and isinstance(each.value, (int, float)) and not _is_finite(each.value):
                 raise ExpressionError(f"{self.text!r}: {_where(each)}a number beyond all numbers")
             if isinstance(each, ast.Name):
                 known, what = (functions, "function") if id(each) in called else (self._known, "input")
                 if each.id not in known:
                     there = ", ".join(sorted(known)) or "none"
-                    raise ExpressionError(f"{self.text!r}: {_where(each)}no {what} {each.id!r}; there are: {there}")
+                    near = get_close_matches(each.id, known, 1)
+                    meant = f"did you mean {near[0]!r}? " if near else ""
+                    text = f"no {what} {each.id!r}; {meant}there are: {there}"
+                    raise ExpressionError(f"{self.text!r}: {_where(each)}{text}")
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number with more digits than a float has room for
+        return False
 
 
 def _bounded(text: str, node: ast.AST) -> None:

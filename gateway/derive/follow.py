@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 from gateway.derive import dimensions
+from gateway.derive.scales import mixed, sort
 
 Dimension = Any
 """What pint calls a dimensionality; `bool` for true or false."""
@@ -59,17 +60,30 @@ class _Follower:
     def _sum(self, node: ast.AST, terms: Sequence[ast.expr], what: str) -> Dimension:
         """What terms that are added, compared or chosen between have in common."""
         found = [(term, self._number(term)) for term in terms]
+        self._scaled(node, terms, what)
         real = [(term, each) for term, each in found if not _is_zero(term)] or found[:1]
         for (_, first), (term, second) in pairwise(real):
             if first != second:
-                raise UnitError(f"{_at(term)}{what} {_said(first)} and {_said(second)}{self._advice(first, second)}")
+                raise UnitError(
+                    f"{_at(term)}{what} {_said(first)} and {_said(second)}{self._advice(terms, first, second)}"
+                )
         common = real[0][1]
         if common == self._thermal and len(real) < len(found):
             raise UnitError(f"{_at(node)}0 of a temperature needs its unit: write q(0, 'Cel'), or q(0, 'K')")
         return common
 
-    def _advice(self, first: Dimension, second: Dimension) -> str:
-        return "; write a number with its unit as q(5, 'Cel')" if self._pure in (first, second) else ""
+    def _scaled(self, node: ast.AST, terms: Sequence[ast.expr], what: str) -> None:
+        """UnitError: a step between temperatures beside a point on their scale."""
+        adds = isinstance(node, ast.BinOp) and (isinstance(node.op, ast.Add) or sort(terms[0], self._units) == "point")
+        if not adds and mixed(terms, self._units):
+            at = next(term for term in terms if sort(term, self._units) == "point")
+            raise UnitError(f"{_at(at)}{what} a difference of temperatures and a temperature; 2 Cel apart is q(2, 'K')")
+
+    def _advice(self, terms: Sequence[ast.expr], first: Dimension, second: Dimension) -> str:
+        if self._pure not in (first, second):
+            return ""
+        unit = "K" if any(sort(term, self._units) == "step" for term in terms) else "Cel"
+        return f"; write a number with its unit as q(5, '{unit}')"
 
     def _number(self, node: ast.AST) -> Dimension:
         found = self.of(node)

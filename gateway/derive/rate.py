@@ -2,7 +2,7 @@
 
 heating: {kind: rate, input: reservoir/temperature, over: 30s, unit: K/min}
 
-A bad value begins it anew: a slope over a gap is made up.
+A bad value begins it anew, and so does a gap: a slope over what nobody saw is made up.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from gateway.units import Duration
 FULL: Final = 0.8
 """Share of `over` that must have been seen before a slope means anything."""
 LEAST: Final = 3
-MOST: Final = 10_000
+MOST: Final = 500
+"""Points a slope is made of: of a long while at a fast poll every so many, the newest among them."""
 
 
 class RateConfig(DerivedConfig):
@@ -47,12 +48,15 @@ class Rate(Memoryless):
     def __init__(self, scale: float, over_ns: int) -> None:
         self._scale = scale
         self._over_ns = over_ns
-        self._points: deque[tuple[int, float]] = deque(maxlen=MOST)
+        self._step_ns = over_ns // MOST
+        self._points: deque[tuple[int, float]] = deque()
 
     def compute(self, inputs: Mapping[str, Input], now_ns: int) -> Result:
         (each,) = inputs.values()
         points = self._points
         if not points or each.mono_ns > points[-1][0]:
+            if len(points) > 1 and points[-1][0] - points[-2][0] < self._step_ns:
+                points.pop()
             points.append((each.mono_ns, each.number))
         while now_ns - points[0][0] > self._over_ns:
             points.popleft()

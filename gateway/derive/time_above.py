@@ -76,7 +76,7 @@ class TimeAbove:
         """What is not known of the sum."""
         said = []
         if self._unknown_ns:
-            said.append(f"{self._unknown_ns / S_NS:.0f} s are unknown: the input was bad")
+            said.append(f"{self._unknown_ns / S_NS:.0f} s are unknown: nothing good came")
         if self._restarted:
             said.append("the time the gateway was down is unknown")
         return Fault(Quality.UNCERTAIN, "; ".join(said)) if said else None

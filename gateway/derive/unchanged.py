@@ -9,11 +9,14 @@ Time goes on while the input is bad: it did not move then, either.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field
 
 from gateway.derive.base import S_NS, DerivedConfig, Input, Memoryless, Result
+
+HAIR: Final = 1e-12
+"""Share of a value that is nothing: the last binary digits."""
 
 
 class UnchangedConfig(DerivedConfig):
@@ -41,6 +44,11 @@ class Unchanged(Memoryless):
 
     def compute(self, inputs: Mapping[str, Input], now_ns: int) -> Result:
         (each,) = inputs.values()
-        if self._stood is None or abs(each.number - self._stood) > self._by:
+        if self._stood is None or _moved(self._stood, each.number, self._by):
             self._stood, self._since_ns = each.number, each.mono_ns
         return Result((now_ns - self._since_ns) / S_NS)
+
+
+def _moved(old: float, new: float, by: float) -> bool:
+    """By more than `by`: one digit of a sensor that shows tenths is 0.1, whatever binary fractions make of it."""
+    return abs(new - old) - by > HAIR * max(abs(old), abs(new))

@@ -10,6 +10,7 @@ Compared raw, oil that is merely warm looks thin: a temperature problem would be
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 from typing import Final, Literal
 
 from pydantic import Field
@@ -75,6 +76,10 @@ class ViscosityConfig(DerivedConfig):
         kinematic = dimensions.alike(units["viscosity"], "mm2/s")
         if kinematic and self.density is None:
             raise ValueError(f"{self.viscosity} is kinematic ({units['viscosity']}); name the tag of the density")
+        if not kinematic and self.density is not None and dimensions.alike(units["viscosity"], "mPa.s"):
+            raise ValueError(
+                f"{self.viscosity} is dynamic ({units['viscosity']}): a density changes nothing, leave it out"
+            )
         if not kinematic and not dimensions.alike(units["viscosity"], "mPa.s"):
             raise ValueError(f"{self.viscosity} is in {units['viscosity']}, which is no viscosity")
         if not dimensions.alike(units["temperature"], "K"):
@@ -104,11 +109,16 @@ class Viscosity(Memoryless):
     def compute(self, inputs: Mapping[str, Input], now_ns: int) -> Result:
         del now_ns
         si = {name: each.number * self._scales[name][0] + self._scales[name][1] for name, each in inputs.items()}
+        for name in ("viscosity", "density") if self._kinematic else ("viscosity",):
+            if not si[name] > 0:
+                return none(f"{inputs[name].name}: a {name} of {inputs[name].number:g} is none")
         eta = si["viscosity"] * si["density"] if self._kinematic else si["viscosity"]
-        if not eta > 0:
-            return none(f"a viscosity of {inputs['viscosity'].number:g} is none")
         try:
-            found = self.model.compensate(eta, si["temperature"], self.reference_k)
+            found = self.model.compensate(eta, si["temperature"], self.reference_k) / self._unit_si
         except ValueError as error:
             return none(str(error))
-        return Result(found / self._unit_si)
+        except OverflowError:
+            found = inf
+        if not 0 < found < inf:
+            return none(f"{eta / MPA_S:g} mPa.s has no viscosity at the reference that one could write")
+        return Result(found)

@@ -276,7 +276,7 @@ def test_time_above_never_counts_what_it_did_not_see() -> None:
     value(deriver, scan(OIL, 0, 80.0, 1.0), scan(OIL, 1, 80.0, 1.0), scan(OIL, 2, None, faults={0: bad()}))
     found, fault = value(deriver, scan(OIL, 11, 80.0, 1.0))
     assert found == pytest.approx(1.0)
-    assert fault == Fault(Quality.UNCERTAIN, "10 s are unknown: the input was bad")
+    assert fault == Fault(Quality.UNCERTAIN, "10 s are unknown: nothing good came")
 
 
 def test_time_above_lives_through_a_restart_of_the_same_batch() -> None:
@@ -311,7 +311,7 @@ def test_what_was_unknown_before_a_batch_is_not_its_own() -> None:
     value(deriver, scan(OIL, 0, None, faults={0: bad()}))
     deriver.begin("B1")
     found, fault = value(deriver, scan(OIL, 100, None, faults={0: bad()}), scan(OIL, 103, 60.0, 1.0))
-    assert (found, fault) == (0.0, Fault(Quality.UNCERTAIN, "3 s are unknown: the input was bad"))
+    assert (found, fault) == (0.0, Fault(Quality.UNCERTAIN, "3 s are unknown: nothing good came"))
 
 
 @pytest.mark.parametrize(
@@ -369,7 +369,7 @@ def test_kinematic_needs_a_density() -> None:
     [
         ({"viscosity": "visc/rho"}, "no viscosity"),
         ({"temperature": "visc/eta"}, "no temperature"),
-        ({"density": "visc/eta"}, "no density"),
+        ({"viscosity": "visc/nu", "density": "visc/eta"}, "no density"),
         ({"model": {**MODEL, "t0": 200}}, "has no t0"),
         ({"model": {**MODEL, "ea": 50}}, "exactly one of"),
         ({"model": {**MODEL, "to": 40}}, "wrong way round"),

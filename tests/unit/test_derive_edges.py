@@ -1,0 +1,192 @@
+"""Derived values at their edges: what would become a number and is none, steps and points, gaps, quantized sensors."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from msgspec import structs
+from rules_kit import S
+from test_derive import MODEL, OIL, VISC, compensated, device, expr, hot, scan, value
+
+from gateway.derive.expression import Expression, ExpressionError
+from gateway.derive.rate import RateConfig
+from gateway.derive.unchanged import UnchangedConfig
+from gateway.model import Fault, Quality
+
+UNITS = {"a": "Cel", "b": "[degF]", "k": "K", "m": "g"}
+
+
+# -- numbers that are none ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["1" * 400, "0 * " + "9" * 400, "-" + "9" * 310])
+def test_a_whole_number_beyond_all_numbers_is_refused_at_load(text: str) -> None:
+    """Python's whole numbers have no end, and a float has: it was an OverflowError in the running line."""
+    with pytest.raises(ExpressionError, match="beyond all numbers"):
+        Expression(text, [])
+
+
+def test_a_product_beyond_all_numbers_has_no_value() -> None:
+    """Two that are numbers, and what they make is none: bad, at once, and nothing else stops."""
+    with pytest.raises(ValueError, match="no number"):
+        Expression("9" * 300 + " * " + "9" * 300, []).value({})
+
+
+@pytest.mark.parametrize(
+    ("nu", "rho", "said"),
+    [
+        (-400.0, -0.98, "visc/nu: a viscosity of -400 is none"),
+        (400.0, 0.0, "visc/rho: a density of 0 is none"),
+        (400.0, -0.98, "visc/rho: a density of -0.98 is none"),
+        (0.0, 0.98, "visc/nu: a viscosity of 0 is none"),
+    ],
+)
+def test_no_density_and_no_viscosity_below_nothing_becomes_a_number(nu: float, rho: float, said: str) -> None:
+    """Two wrongs gave 392 mPa.s; each is named."""
+    deriver = compensated(viscosity="visc/nu", density="visc/rho")
+    assert value(deriver, scan(VISC, 0, None, 60.0, nu, rho)) == (None, Fault(Quality.BAD, said))
+
+
+@pytest.mark.parametrize("cel", [10.0, 90.0])
+def test_a_model_nobody_could_have_fitted_gives_no_number(cel: float) -> None:
+    """Typed a thousandfold too steep it gave 0 mPa.s on one side and an OverflowError on the other."""
+    steep = {"kind": "andrade", "a": 0, "b": 1e9, "from": 0, "to": 100}
+    found, fault = value(compensated(model=steep), scan(VISC, 0, 400.0, cel))
+    assert found is None
+    assert fault is not None
+    assert "no viscosity at the reference" in fault.reason
+
+
+def test_a_density_that_would_change_nothing_is_refused() -> None:
+    """A dynamic viscosity needs none; who names one believes that it counts."""
+    with pytest.raises(ValueError, match="a density changes nothing"):
+        compensated(density="visc/rho")
+
+
+@pytest.mark.parametrize("cel", [math.nan, math.inf, -math.inf, -300.0, 49.99, 80.01])
+def test_a_temperature_outside_the_model_blocks_at_run_time(cel: float) -> None:
+    """Never a number, and the reason is said."""
+    found, fault = value(compensated(), scan(VISC, 0, 400.0, cel))
+    assert found is None
+    assert fault is not None
+    assert fault.quality is Quality.BAD
+    assert fault.reason
+
+
+def test_the_ends_of_the_model_are_still_in_it() -> None:
+    """As it says: from and to."""
+    for cel in (MODEL["from"], MODEL["to"]):
+        assert value(compensated(), scan(VISC, 0, 400.0, float(cel)))[1] is None  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("text", "meant"), [("abss(t)", "abs"), ("tt - sp", "t"), ("t - spp", "sp")])
+def test_a_slip_of_a_key_in_an_expression_is_told_with_what_was_meant(text: str, meant: str) -> None:
+    """Input or function."""
+    with pytest.raises(ValueError, match=f"did you mean '{meant}'"):
+        expr(text)
+
+
+# -- points and steps -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "abs(a - b) > q(2, 'Cel')", "a - b < q(1, '[degF]')", "q(2, 'Cel') < a - b < q(5, 'K')", "a - b == a",
+        "max(a - b, a)", "a - b if a > b else a", "(a - b) / 2 > q(2, 'Cel')", "abs(a - b) - q(2, 'Cel') > q(0, 'K')",
+        "-(a - b) > q(-2, 'Cel')", "min(a - b, b - a) > b",
+    ],
+)  # fmt: skip
+def test_a_difference_is_never_compared_with_a_point_on_the_scale(text: str) -> None:
+    """2 Cel is 275.15 K: two sensors would have had to disagree by that before anybody was told."""
+    with pytest.raises(ExpressionError, match=r"a difference of temperatures and a temperature; .* q\(2, 'K'\)"):
+        Expression(text, UNITS).follow(UNITS)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "abs(a - b) > q(2, 'K')", "a > b", "a > q(55, 'Cel')", "a - q(5, 'K') > b", "a + (a - b) > q(60, 'Cel')",
+        "(a + b) / 2 > q(60, 'Cel')", "k > a", "a - b > k", "(a if a > b else b) > a", "max(a, b, q(3, '[degF]')) > a",
+        "(a - b) / (a - q(20, 'Cel')) > 1", "a - (a - b) > b",
+    ],
+)  # fmt: skip
+def test_points_with_points_and_steps_with_steps_go_together(text: str) -> None:
+    """And K, which may be either, with both."""
+    assert Expression(text, UNITS).follow(UNITS) is bool
+
+
+def test_a_difference_has_no_unit_with_a_zero_of_its_own() -> None:
+    """`t - sp` in Cel was -271.15 for two kelvin."""
+    with pytest.raises(ValueError, match="gives a difference of temperatures: that is in K, not Cel"):
+        expr("t - sp", "Cel")
+    with pytest.raises(ValueError, match=r"that is in K, not \[degF\]"):
+        expr("abs(t - sp) * 2", "[degF]")
+    assert value(expr("(t + sp) / 2", "Cel"), scan(OIL, 0, 62.0, 140.0))[0] == pytest.approx(61.0)
+    assert value(expr("t - q(5, 'K')", "Cel"), scan(OIL, 0, 62.0, 140.0))[0] == pytest.approx(57.0)
+
+
+def test_a_number_beside_a_difference_is_advised_in_kelvin() -> None:
+    """The advice of an error is to be followed: q(5, 'Cel') there would be wrong again."""
+    with pytest.raises(ExpressionError, match=r"q\(5, 'K'\)"):
+        Expression("a - b > 3", UNITS).follow(UNITS)
+
+
+# -- gaps and paces -------------------------------------------------------------------------------------
+
+
+def rate(over: str = "30s") -> Any:
+    return device(RateConfig.model_validate({"input": "oil/t", "over": over, "unit": "K/min"}))
+
+
+def test_a_rate_of_values_that_come_as_they_like() -> None:
+    """Two kelvin a minute at steps of 0.1 to 2.9 s: the same slope."""
+    at, scans = 1.0, []
+    for number in range(40):
+        scans.append(scan(OIL, at, 60 + at / 30, 1.0))
+        at += 0.1 + number * 7 % 29 / 10
+    assert value(rate(), *scans)[0] == pytest.approx(2.0)
+
+
+def test_a_stepped_wall_clock_changes_no_rate() -> None:
+    """An hour back in the middle: the slope goes by the monotonic clock."""
+    scans = [scan(OIL, at, 60 + at / 30, 1.0) for at in range(1, 40)]
+    stepped = [structs.replace(each, time_ns=each.time_ns - 3600 * S * (at > 20)) for at, each in enumerate(scans)]
+    assert value(rate(), *stepped)[0] == pytest.approx(2.0)
+
+
+def test_a_rate_over_a_long_while_at_a_fast_poll_has_a_value() -> None:
+    """Twenty minutes at ten scans a second were more points than were kept: it was bad for ever."""
+    found, fault = value(rate("20min"), *[scan(OIL, 1 + at / 10, 60 + at / 600, 1.0) for at in range(12_500)])
+    assert fault is None
+    assert found == pytest.approx(1.0)
+
+
+def test_a_pause_in_which_nobody_looked_is_no_slope_and_no_heat() -> None:
+    """Ten minutes without a scan, then another value: unknown, not ten minutes hot, and no half a kelvin a minute."""
+    before = [scan(OIL, 1 + at / 4, 80.0, 1.0) for at in range(160)]
+    found, fault = value(hot(), *before, scan(OIL, 641, 80.0, 1.0))
+    assert found == pytest.approx(39.75)
+    assert fault == Fault(Quality.UNCERTAIN, "600 s are unknown: nothing good came")
+    assert value(rate(), *before, scan(OIL, 641, 85.0, 1.0))[0] is None
+
+
+def test_a_file_with_a_pace_of_its_own_has_no_gaps() -> None:
+    """One value a minute, where the device was said to be polled each second: slow, and seen."""
+    found, fault = value(hot(), *[scan(OIL, 60 * at, 80.0, 1.0) for at in range(1, 12)])
+    assert (found, fault) == (pytest.approx(600.0), None)
+
+
+def test_a_frozen_sensor_whose_last_digit_flickers_is_frozen() -> None:
+    """It shows tenths, `by` is a tenth: 60.1 less 60.0 is a tenth, though binary fractions say a hair more."""
+    seen = [scan(OIL, at, 60.0 + at % 2 / 10, 1.0) for at in range(1, 31)]
+    assert value(device(UnchangedConfig(input="oil/t", by=0.1)), *seen) == (29.0, None)
+    assert value(device(UnchangedConfig(input="oil/t", by=0.09)), *seen) == (0.0, None)
+
+
+def test_a_counter_that_counts_moves_however_large_it_is() -> None:
+    """A heartbeat of four billion and one."""
+    seen = [scan(OIL, at, 4e9 + at, 1.0) for at in range(1, 10)]
+    assert value(device(UnchangedConfig(input="oil/t")), *seen) == (0.0, None)
