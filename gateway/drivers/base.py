@@ -52,6 +52,18 @@ class Haltable(Protocol):
 
 
 @runtime_checkable
+class Prompt(Protocol):
+    """A haltable device whose hold request is ready, and can go out without waiting for anything."""
+
+    def halt_now(self) -> None:
+        """Send it this very moment where nothing speaks against that, else nothing; `halt` follows and goes on from it.
+
+        Never waits, never raises: what goes wrong is said by `halt`.
+        """
+        ...
+
+
+@runtime_checkable
 class Owing(Protocol):
     """A haltable device that may put its withdrawal off: a register that wears is not written beyond its budget."""
 

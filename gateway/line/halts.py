@@ -121,18 +121,29 @@ class Holds:
     def demand(self, verdict: Verdict, needs: Needs, batch: str | None, sampled_ns: int, now_ns: int) -> None:
         """A verdict holds its devices.  The order goes out here and now; the record follows in the same event."""
         wall = self._world.time_ns()
+        self._order_all(verdict, wall)
         for device in verdict.halts:
             halt_id = f"{device}:{verdict.rule}"
             previous = self.standing.get(halt_id)
             version = self._next_version(halt_id)
             halt = halts.requested(previous, verdict, device, needs, batch, sampled_ns or wall, wall, version=version)
-            if previous is None or previous.state is not HaltState.CONFIRMED:
-                self._order(halt)
             if previous is None:
                 self._since[halt.id] = now_ns
             self._put(halt, self._since.get(halt.id, now_ns))
             self._unsaid.append((halt, previous is None))
         self._file_due = True  # with the commit, after the head start: no other thread wakes before the write went out
+
+    def _order_all(self, verdict: Verdict, wall_ns: int) -> None:
+        """Nothing goes before this, not even our own notes: what a latch is to hold of it is made up afterwards."""
+        for device in verdict.halts:
+            halt_id = f"{device}:{verdict.rule}"
+            previous = self.standing.get(halt_id)
+            station = self.stations.get(device)
+            if station is None or (previous is not None and previous.state is HaltState.CONFIRMED):
+                continue
+            judged_ns = previous.judged_ns if previous else wall_ns
+            version = previous.version + 1 if previous else self._next_version(halt_id)
+            station.halt(HaltOrder(halt_id, device, verdict.rule, verdict.text, judged_ns, version))
 
     def watch(self, device: str, held: bool, state: object, batch: str | None, now_ns: int) -> None:
         """The machine's own word: did it leave Held while latched, or is it held without a latch?"""
@@ -207,11 +218,9 @@ class Holds:
         if halt is not None:
             self._put(halts.troubled(halt, reason))
 
-    def unseen(self, device: str) -> None:
-        """Its link is lost: that it stands was true when it was last seen, and is asked for again when it is back."""
-        for halt in list(self.standing.values()):
-            if halt.device == device and halt.state is HaltState.CONFIRMED:
-                self._put(halts.troubled(halt, f"{device} has not been seen since its link was lost"))
+    def doubt(self, halt: Halt, why: str) -> None:
+        """What stands against its confirmation; empty: nothing any more."""
+        self._put(halts.troubled(halt, why))
 
     def withdrawn(self, device: str) -> None:
         """The machine was told of the release: nothing is owed to it any more."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Final, cast
 
-from gateway.drivers.base import Device, DriverConfig, Haltable, Owing
+from gateway.drivers.base import Device, DriverConfig, Haltable, Owing, Prompt
 from gateway.errors import DeviceError, NotHeld
 from gateway.halts import TRIES
 from gateway.model import HaltOrder, HaltProof
@@ -47,11 +47,20 @@ class Orders:
         """`withdraw` was called, and the device owes it still."""
         self._withdrawing: asyncio.Timeout | None = None
         """`withdraw` is under way."""
+        self._halt_now: Callable[[], None] = _nothing
+        """Of the device that is there, if it is prompt."""
 
     def __bool__(self) -> bool:
         return bool(self._standing)
 
+    def serve(self, device: Device | None) -> None:
+        """This one is there; None: there is none any more."""
+        self._halt_now = device.halt_now if isinstance(device, Prompt) else _nothing
+
     def latch(self, order: HaltOrder) -> None:
+        """The order stands from now on; a prompt device is told before anything else is done."""
+        if self._withdrawing is None:  # a release that waits for its turn would come after it
+            self._halt_now()
         self._standing[order.id] = _Standing(order)
         self._asked_back = False
         if self._withdrawing is not None and not self._withdrawing.expired():
@@ -145,6 +154,10 @@ class Orders:
             return  # looked at again in the next turn
         self._withdraw = self._asked_back = False
         self._line.withdrawn(self._name)
+
+
+def _nothing() -> None:
+    """What is not prompt is told in its turn."""
 
 
 @cache

@@ -155,6 +155,7 @@ class Station:
         self._orders.assert_again()
         self._presence.connected(device.identity)
         self._serving = True
+        self._orders.serve(device)
         try:
             await self._serve(device)
         except DeviceError as error:
@@ -165,6 +166,7 @@ class Station:
             raise
         finally:
             self._serving = False
+            self._orders.serve(None)
             self._errands.drop("the gateway stopped")
 
     async def _pause(self) -> None:

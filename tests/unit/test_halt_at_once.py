@@ -5,6 +5,7 @@ OPC UA machines that moved on since: tests/integration/test_halt_actions.py.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ import pytest
 from machine_peers import PumpPeer, ZebraPeer
 from serial_peers import Registers, TcpLine, TcpServant
 
+from gateway.drivers.base import Prompt
 from gateway.drivers.modbus.kind import ModbusConfig
 from gateway.drivers.opcua.halt import Seen, bring_to_rest
-from gateway.errors import NotHeld
+from gateway.errors import DeviceError, NotHeld
 from gateway.model import HaltOrder, Value
 
 ORDER = HaltOrder(id="press:rule", device="press", rule="rule", text="", requested_ns=1)
@@ -74,6 +76,69 @@ async def test_the_write_goes_out_at_once(line: tuple[Watched, TcpLine], *, poll
 
     assert registers.seen == ["write", "look"]
     assert proof.wrote
+
+
+async def test_the_request_is_out_before_the_order_is_taken_up(line: tuple[Watched, TcpLine]) -> None:
+    """`halt_now` sends it without waiting for anything; `halt` takes its answer, writes nothing more and proves."""
+    registers, tcp = line
+    async with config(tcp).connect("press") as device:
+        await device.poll()
+        registers.seen.clear()
+        assert isinstance(device, Prompt)
+        device.halt_now()
+        await asyncio.sleep(0.1)
+        assert registers.seen == ["write"]
+        proof = await device.halt(ORDER)
+
+    assert registers.seen == ["write", "look"]
+    assert proof.wrote
+
+
+async def test_nothing_is_sent_at_once_where_something_speaks_against_it(line: tuple[Watched, TcpLine]) -> None:
+    """No poll yet, a machine that stands, a register that wears, a question on the wire: `halt` does it in its turn."""
+    registers, tcp = line
+    async with config(tcp, wearing=[COMMAND]).connect("worn") as worn:
+        assert isinstance(worn, Prompt)
+        await worn.poll()
+        worn.halt_now()
+    async with config(tcp).connect("press") as device:
+        assert isinstance(device, Prompt)
+        device.halt_now()
+        await device.poll()
+        polling = asyncio.create_task(device.poll())
+        await asyncio.sleep(0)
+        device.halt_now()
+        await polling
+        registers.put("holding", STATE, STANDS)
+        await device.poll()
+        device.halt_now()
+        await asyncio.sleep(0.1)
+
+    assert registers.writes == []
+
+
+async def test_a_request_that_was_sent_at_once_and_refused_is_told(line: tuple[Watched, TcpLine]) -> None:
+    """The refusal is the answer to `halt`, with the register and what the machine said."""
+    registers, tcp = line
+    async with config(tcp).connect("press") as device:
+        await device.poll()
+        registers.refuse = {6: 4}
+        assert isinstance(device, Prompt)
+        device.halt_now()
+        with pytest.raises(DeviceError, match=r"write of holding register 4 .*04"):
+            await device.halt(ORDER)
+
+
+async def test_a_cable_pulled_after_the_request_went_out_is_told(line: tuple[Watched, TcpLine]) -> None:
+    """Whether anybody waited for the answer or not."""
+    _, tcp = line
+    async with config(tcp).connect("press") as device:
+        await device.poll()
+        assert isinstance(device, Prompt)
+        device.halt_now()
+        await tcp.cut()
+        with pytest.raises(DeviceError, match="press"):
+            await device.halt(ORDER)
 
 
 async def test_a_machine_that_stands_is_not_written_to(line: tuple[Watched, TcpLine]) -> None:

@@ -25,6 +25,12 @@ class Wire(asyncio.Transport):
         super().__init__()
         self.sent: list[tuple[float, bytes]] = []
 
+    def is_closing(self) -> bool:
+        return False
+
+    def get_write_buffer_size(self) -> int:
+        return 1
+
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.sent.append((asyncio.get_running_loop().time(), bytes(data)))
 
@@ -140,3 +146,36 @@ async def test_a_lost_line_wakes_the_caller() -> None:
         await link.call(QUESTION)
     with pytest.raises(DeviceError, match="connection lost"):
         await link.call(QUESTION)
+
+
+@pytest.mark.looptime
+async def test_what_was_asked_at_once_is_answered_before_anything_else() -> None:
+    """It needs a line that is free; the next question waits for its answer, whoever takes that."""
+    link, line = linked(wire.TcpFraming())
+    loop = asyncio.get_running_loop()
+    ahead = link.ask_now(QUESTION)
+    assert ahead is not None
+    assert link.ask_now(QUESTION) is None
+    assert len(line.sent) == 1
+    later = asyncio.create_task(link.call(QUESTION))
+    loop.call_later(0.1, link.data_received, bytes((0, 1, 0, 0, 0, 5, 1, 3, 2, 0, 7)))
+    loop.call_later(0.2, link.data_received, bytes((0, 2, 0, 0, 0, 5, 1, 3, 2, 0, 8)))
+
+    assert (await ahead)[-1] == 7
+    assert (await later)[-1] == 8
+    assert link.ask_now(QUESTION) is not None
+
+
+@pytest.mark.looptime
+async def test_an_answer_nobody_waits_for_leaves_the_line_free() -> None:
+    """The request went out and its machine was lost, or answered, before anybody took the answer."""
+    link, line = linked(wire.TcpFraming())
+    assert link.ask_now(QUESTION) is not None
+    link.data_received(bytes((0, 1, 0, 0, 0, 5, 1, 3, 2, 0, 7)))
+    await asyncio.sleep(0)
+    assert link.ask_now(QUESTION) is not None
+    link.connection_lost(OSError("hung up"))
+    await asyncio.sleep(0)
+
+    assert link.ask_now(QUESTION) is None
+    assert len(line.sent) == 2

@@ -54,6 +54,10 @@ class Port:
         """See Asks."""
         return await self._bus.call(self, request, first=True)
 
+    def ask_now(self, request: Request) -> None:
+        """See Asks.  Whoever shares a line takes turns, halts first."""
+        del request
+
     def failure(self, text: str | None = None) -> DeviceError:
         return DeviceError(f"{self.where}: {text or self._bus.line.lost}")
 

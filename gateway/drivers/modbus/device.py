@@ -225,6 +225,8 @@ class _Halts(ModbusDevice):
         """From the first attempt to halt until it is taken back."""
         self._moves = False
         """A poll came since the last attempt to halt, and did not say that the machine stands."""
+        self._sent: Awaitable[bytes] | None = None
+        """The answer to a hold request that went out at once, until `halt` takes it."""
         self._stop = _Put(config, config.halt.write) if config.halt.write else None
         """None: our heartbeat is withheld, and the controller's own watch is waited for."""
         self._release = _Put(config, config.halt.release) if config.halt.release else None
@@ -244,12 +246,20 @@ class _Halts(ModbusDevice):
         self._moves = reading.held is not True
         return reading
 
+    def halt_now(self) -> None:
+        """See Prompt.  Only to a machine that the last poll showed moving, and where no writing wears."""
+        if self._moves and self._stop is not None and self._stop.wear is None:
+            self._sent = self._link.ask_now(self._stop.request)
+            self._moves = self._sent is None
+            self._holding = True
+
     async def halt(self, order: HaltOrder) -> HaltProof:
         """See Haltable.  The write (if there is one) is sent, and the state read until it says held.
 
         The state is read before, too, where the last poll said held or there was none since the last attempt, and where
         writing wears: a write may be too many then.
         """
+        sent, self._sent = self._sent, None
         at_once, self._moves = self._moves and self._stop is not None and self._stop.wear is None, False
         self._holding = True
         if self._release is not None and self._release.wear is not None:
@@ -257,11 +267,11 @@ class _Halts(ModbusDevice):
         asked, state = "", "no answer yet"
         try:
             async with asyncio.timeout(attempt_s(self._config.halt_budget_s)):
-                if not at_once:
+                if not at_once and sent is None:
                     held, state = await self._state(self._link.call_first)
                     if held and not self._always:
                         return HaltProof(state, wrote=False)
-                asked = await self._ask_to_stand()
+                asked = await self._ask_to_stand(sent)
                 pause_s = _FIRST_PAUSE_S
                 while True:
                     held, state = await self._state(self._link.call_first)
@@ -277,11 +287,14 @@ class _Halts(ModbusDevice):
                 raise NotHeld(f"{self._link.where}: {asked}, but after {budget} {state}") from None
             raise self._link.failure(f"halt {order.id}: no answer within {budget}; {state}") from None
 
-    async def _ask_to_stand(self) -> str:
-        """What was done, in words."""
+    async def _ask_to_stand(self, sent: Awaitable[bytes] | None) -> str:
+        """What was done, in words.  `sent`: it went out already, and this is the answer."""
         if self._stop is None:
             return "heartbeat withheld"
-        await self._stop.send(self._link, self._link.call_first)
+        if sent is not None:
+            await _written(self._link, self._stop.request, sent)
+        else:
+            await self._stop.send(self._link, self._link.call_first)
         return f"{self._stop.request.text} written"
 
     async def withdraw(self) -> None:
@@ -351,9 +364,14 @@ KINDS: Final[Mapping[tuple[bool, bool], type[ModbusDevice]]] = {
 
 
 async def _write(link: Asks, request: wire.Request, call: Call) -> None:
-    """Send a write and have it echoed.  DeviceError, or DeviceMisconfigured where it can never work."""
+    """Send a write and have it echoed.  Raises as `_written`."""
+    await _written(link, request, call(request))
+
+
+async def _written(link: Asks, request: wire.Request, answer: Awaitable[bytes]) -> None:
+    """DeviceError, or DeviceMisconfigured where it can never work."""
     try:
-        await call(request)
+        await answer
     except wire.Refusal as refusal:
         kind = _WriteNeverTaken if refusal.code in wire.NEVER else _WriteRefused
         raise kind(f"{link.where}: write of {request.text}: {refusal}") from refusal

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Final, Protocol
+from collections.abc import Awaitable, Callable, Generator
+from typing import Any, Final, Protocol
 
 from gateway.drivers.transport import Stream
 from gateway.drivers.wire.modbus import FrameError, Framing, Refusal, Request, RtuFraming
@@ -32,7 +32,24 @@ class Asks(Protocol):
         """The same before everything that waits: for halts."""
         ...
 
+    def ask_now(self, request: Request) -> Awaitable[bytes] | None:
+        """Send it before anybody else has a turn; the answer, to be awaited.  None: not sent, the line is not free."""
+        ...
+
     def failure(self, text: str | None = None) -> DeviceError: ...
+
+
+class _Ahead(Awaitable[bytes]):
+    """The answer to what `ask_now` sent."""
+
+    __slots__ = ("_future", "_link")
+
+    def __init__(self, link: ModbusLink, future: asyncio.Future[bytes]) -> None:
+        self._link = link
+        self._future = future
+
+    def __await__(self) -> Generator[Any, None, bytes]:
+        return self._link.answer(self._future).__await__()
 
 
 class ModbusLink(Stream):
@@ -63,24 +80,48 @@ class ModbusLink(Stream):
         """See Asks."""
         return await self._call(request, self.write_first)
 
+    def ask_now(self, request: Request) -> Awaitable[bytes] | None:
+        """See Asks."""
+        if self._future is not None or self.gap_s or not self.framing.clean or self.lost or self._broken:
+            return None
+        future = self._sent(request, self.write_first)
+        future.add_done_callback(self._over)
+        return _Ahead(self, future)
+
     async def _call(self, request: Request, write: Callable[[bytes], None]) -> bytes:
+        if self._future is not None:
+            await asyncio.wait((self._future,))  # what `ask_now` sent is answered first
         if self.gap_s or not self.framing.clean:
             await self.rest()
         if self.lost is not None:
             raise self.failure()
         if self._broken is not None:
             raise self._broken
+        return await self.answer(self._sent(request, write))
+
+    def _sent(self, request: Request, write: Callable[[bytes], None]) -> asyncio.Future[bytes]:
         self._future = future = self.loop.create_future()
         self._sent_at = self.loop.time()
         write(self.framing.ask(request))
+        return future
+
+    def _over(self, future: asyncio.Future[bytes]) -> None:
+        """Answered or failed, also where nobody waited for it any more."""
+        if not future.cancelled():
+            future.exception()
+        if self._future is future:
+            self._future = None
+
+    async def answer(self, future: asyncio.Future[bytes]) -> bytes:
+        """Wait for it; given up, its late answer is nobody's."""
         try:
-            answer: bytes = await future
+            return await future
         except asyncio.CancelledError:
             self.framing.abandon()
             raise
         finally:
-            self._future = None
-        return answer
+            if self._future is future:
+                self._future = None
 
     def data_received(self, data: bytes) -> None:
         self._heard_at = self.loop.time()
