@@ -85,6 +85,8 @@ class Facts(msgspec.Struct, frozen=True):
     """Who is about to start; empty where nobody is."""
     label: tuple[Field, ...] | None = None
     """As the camera reads it now; None: nothing on this line reads labels."""
+    unread: tuple[str, ...] = ()
+    """What the label must say and nothing on this line compares."""
     clock: str = "unknown"
     until_ns: int = 0
     """The clock was set back while the gateway was down: it is not believed before this time.  0: it is."""
@@ -314,6 +316,8 @@ def _evidence(name: GateName, batch: Batch, recipe: Recipe, facts: Facts) -> Ite
     elif name == "label":
         if facts.label is None:
             yield "nothing on this line reads labels: by people's eyes alone"
+        elif facts.unread:
+            yield f"not compared by this line, by people's eyes alone: {', '.join(facts.unread)}"
         yield from (f"{field.tag} reads {field.read}" for field in facts.label or () if field.ok)
 
 

@@ -15,7 +15,7 @@ from gateway.config.yaml import Document
 from gateway.errors import Problem
 from gateway.instruments import read_register
 from gateway.model import TagSpec
-from gateway.recipe import Recipe, Setpoint
+from gateway.recipe import COVERED_BY, Recipe, Setpoint
 
 
 def gates(settings: Settings, recipes: Mapping[str, Recipe]) -> Iterator[Problem]:
@@ -27,7 +27,7 @@ def gates(settings: Settings, recipes: Mapping[str, Recipe]) -> Iterator[Problem
         yield from document.problems
         entries = register.instruments if register else {}
         yield from _register(settings, entries, document)
-    if any(recipe.setpoints or recipe.gates for recipe in recipes.values()):
+    if any(recipe.setpoints or "label" in recipe.asked() or recipe.gates for recipe in recipes.values()):
         for file in sorted(settings.gateway.recipes.glob("*.yaml")):
             recipe, document = read_recipe(file)
             if recipe is not None:
@@ -53,6 +53,7 @@ def _recipe(
 ) -> Iterator[Problem]:
     for tag, wanted in recipe.setpoints.items():
         yield from _setpoint(settings, tag, wanted, document)
+    yield from _approvers(recipe, document)
     rule = (recipe.gates or {}).get("instruments")
     if rule is None:
         return
@@ -64,6 +65,16 @@ def _recipe(
     for need in rule.needs:
         if entries and need not in known:
             yield document.problem(where, f"the register has no {need!r}{hint(need, known)}", key=True)
+
+
+def _approvers(recipe: Recipe, document: Document) -> Iterator[Problem]:
+    """The gate `label` wants two people: a recipe that asks for one signature could never open it."""
+    if "label" not in recipe.asked():
+        return
+    steps = [(at, step) for at, step in enumerate(recipe.before_start) if COVERED_BY["label"] in step.covers]
+    if sum(1 + (step.second_role is not None) for _, step in steps) < 2:
+        text = "the first label is approved by two people: give this step a second_role"
+        yield document.problem(("before_start", steps[0][0], "id"), text)
 
 
 def _setpoint(settings: Settings, tag: str, wanted: Setpoint, document: Document) -> Iterator[Problem]:

@@ -82,6 +82,7 @@ class Gates:
             people={name: self._standing(name) for name in names},
             starts=starts,
             label=self.labels.read(batch.number) if recipe.label is not None else None,
+            unread=self.labels.unread,
             clock=self._world.clock(),
             until_ns=self._clock.until_ns,
             unrecorded=self._unrecorded(),
@@ -145,7 +146,8 @@ class Gates:
         return answer
 
     def check(self, name: str, value: Decimal | None, unit: str, comment: str, who: Principal) -> Json:
-        """The daily check of an instrument."""
+        """The daily check of an instrument, by a person whose qualification has not run out."""
+        self._people.may_sign(who.name)
         answer = self.instruments.check(name, value, unit, comment, who)
         self._look()
         return answer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from gateway.batch.gates import Field
 from gateway.batch.order import facts
@@ -10,6 +11,14 @@ from gateway.config.model import Settings, resolve_rule
 from gateway.line.batch import Run
 from gateway.model import Scan
 from gateway.rules.match import MatchConfig, MatchJudge
+
+CONTENT: Final = {
+    "batch": "batch.number",
+    "UID": "batch.uid",
+    "THC of the COA": "batch.thc_percent",
+    "warning": "recipe.label.warning_code",
+}
+"""What a label must say, and how a rule refers to it."""
 
 
 class Labels:
@@ -19,6 +28,9 @@ class Labels:
         self._settings, self._run, self._latest = settings, run, latest
         self._judges: dict[str, list[tuple[MatchConfig, MatchJudge]]] = {}
         """By batch; only the newest one is kept."""
+        said = [str(rule.data) for rule in settings.rules.values() if rule.kind == "match"]
+        self.unread = tuple(what for what, word in CONTENT.items() if not any(word in one for one in said))
+        """What of a label no rule of this line compares: that is left to people's eyes."""
 
     def read(self, number: str) -> tuple[Field, ...] | None:
         """Every field of every label as it is now.  None: no rule of this line reads labels."""

@@ -288,6 +288,25 @@ async def test_of_two_starts_at_once_one_is_taken(tmp_path: Path) -> None:
         assert [each["batch"] for each in kit.records("batch.started")] == ["B2"]
 
 
+async def test_the_record_says_what_only_eyes_compared(tmp_path: Path) -> None:
+    """This line's camera reads the batch number; UID, THC and warning are people's to compare, and that is said."""
+    async with kit_of(tmp_path) as kit:
+        await _begun(kit)
+        await asyncio.sleep(0.2)
+        stood = {gate["gate"]: gate["evidence"] for gate in kit.records("batch.started")[-1]["body"]["gates"]}
+        eyes = "not compared by this line, by people's eyes alone: UID, THC of the COA, warning"
+        assert eyes in stood["label"]
+        assert any("filler/label reads 'B1'" in one for one in stood["label"])
+
+
+async def test_a_check_is_made_by_somebody_who_still_may(tmp_path: Path) -> None:
+    """Whose qualification ended, or who was disabled, opens no gate with a daily check."""
+    async with kit_of(tmp_path) as kit:
+        await signed(kit)
+        await kit.people.change("tom", qualified_until="2026-12-31")
+        await refused("not_qualified", kit.ask("instrument.check", TECHNICIAN, instrument="balance"))
+
+
 async def test_who_lost_the_role_since_signing_shuts_the_gate(tmp_path: Path) -> None:
     """Between the signature and the start; so does whoever was disabled, the one who starts too."""
     async with kit_of(tmp_path) as kit:

@@ -275,6 +275,11 @@ async def test_labels_that_hold_a_batch_stand_over_a_restart_and_end_with_it(tmp
     ("old", "new", "told"),
     [
         ("filler/dose: {value", "filler/dos: {value", "device filler has no tag 'dos'"),
+        (
+            "role: technician, second_role: qa,",
+            "role: technician,",
+            "approved by two people: give this step a second_role",
+        ),
         ("unit: g, tolerance: 0.001", "unit: Cel, tolerance: 0.001", "filler/dose is in g, here it is meant in Cel"),
         ("  instruments:\n", "  instruments: {needs: [pipette]}\n", "the register has no 'pipette'"),
     ],
