@@ -31,6 +31,7 @@ from gateway.line.contradiction import Contradictions
 from gateway.line.halts import Holds
 from gateway.line.links import Links
 from gateway.line.releases import NO_RECORD, Releases, alarm_of
+from gateway.line.sight import Sight
 from gateway.line.suppression import Suppression
 from gateway.model import (
     CheckChange,
@@ -86,7 +87,7 @@ class Line:
         self._unnoted: list[tuple[Sequence[Finding], str]] = []
         self._head_start = False
         """A halt was ordered this very moment: nothing is sealed, stored or sent until the station had its turn."""
-        self._contradictions = Contradictions(run.counters)
+        self._contradictions, self._sight = Contradictions(run.counters), Sight(holds)
         self._timed_ns = 0
         """The overdue hold for which a timer is set; loop time."""
         self._behind: list[Scan] = []
@@ -121,6 +122,8 @@ class Line:
         self.latest[device] = scan
         if scan.held is not None:
             self._watch(scan, device)
+        elif self.holds.standing:
+            self._sight.silent(device, scan.mono_ns)
         if device in self.run.watched:
             self.run.count(scan)
         self.commit()
@@ -151,6 +154,7 @@ class Line:
         position = scan.tagset.index.get("state")
         state = scan.values[position] if position is not None else None
         self.holds.watch(device, bool(scan.held), state, self.run.producing, scan.mono_ns)
+        self._sight.seen(device)
         counter = self._contradictions.see(scan)
         if counter:
             self.holds.contradicted(device, counter)
@@ -285,7 +289,7 @@ class Line:
 
     def lost(self, device: str, reason: str) -> None:
         self.links.lost(device, reason)
-        self.holds.unseen(device)
+        self._sight.lost(device)
         self.commit()
 
     # -- the one timer ---------------------------------------------------------------------------

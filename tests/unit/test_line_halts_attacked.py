@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import msgspec
 import pytest
 from line_kit import LINE, TECHNICIAN, Kit, KitDevice
 
 from gateway.halts import HaltState
-from gateway.model import Severity, Verdict
+from gateway.model import Reading, Severity, Verdict
 
 pytestmark = pytest.mark.looptime(start=1000)
 
@@ -181,6 +182,33 @@ async def test_a_machine_that_cannot_be_seen_is_not_shown_as_seen(tmp_path: Path
 
         kit.filler.link = True
         await asyncio.sleep(8)
+        assert kit.holds.standing[HOT].trouble == ""
+        assert kit.holds.standing[HOT].state is HaltState.CONFIRMED
+
+
+async def test_a_held_machine_that_says_nothing_of_itself_any_more_is_an_alarm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The link is up, but the tag that confirms has gone bad: nobody knows whether it stands, and that is said."""
+    poll, quiet = KitDevice.poll, False
+
+    async def says_nothing(device: KitDevice) -> Reading:
+        reading = await poll(device)
+        return msgspec.structs.replace(reading, held=None) if quiet else reading
+
+    monkeypatch.setattr(KitDevice, "poll", says_nothing)
+    async with Kit(tmp_path) as kit:
+        await heat(kit)
+        quiet = True
+        await asyncio.sleep(9)
+        assert kit.holds.standing[HOT].trouble == ""
+        await asyncio.sleep(2)
+        assert "does not say any more" in kit.holds.standing[HOT].trouble
+        assert kit.line.alarms.standing["unseen:filler"].priority == "high"
+        assert len(kit.records("alarm.raised")) == 2, "told once"
+
+        quiet = False
+        await asyncio.sleep(1)
         assert kit.holds.standing[HOT].trouble == ""
         assert kit.holds.standing[HOT].state is HaltState.CONFIRMED
 
