@@ -125,7 +125,7 @@ async def test_a_request_that_was_sent_at_once_and_refused_is_told(line: tuple[W
         registers.refuse = {6: 4}
         assert isinstance(device, Prompt)
         device.halt_now()
-        with pytest.raises(DeviceError, match=r"write of holding register 4 .*04"):
+        with pytest.raises(DeviceError, match=r"write of holding register 4: exception 04"):
             await device.halt(ORDER)
 
 
