@@ -30,7 +30,7 @@ def viscosity(
     plot: Annotated[Path | None, typer.Option(help="where the picture goes; beside the CSV without it")] = None,
 ) -> None:
     """Fit Andrade (Arrhenius is the same curve) and VFT to viscosities over temperature; print the better one."""
-    from gateway.derive.models import ZERO_CEL, fit
+    from gateway.derive.models import WORST_PERCENT, ZERO_CEL, fit
     from gateway.derive.points import picture, read_points
     from gateway.errors import LinegateError
 
@@ -49,6 +49,8 @@ def viscosity(
     target = plot or points.with_suffix(".svg")
     target.write_text(picture(fits, data), encoding="utf-8")
     best = min(fits, key=lambda each: each.spread_percent)
+    if best.worst_percent > WORST_PERCENT:
+        raise LinegateError(f"{_off_the_curve(best, data)} The picture shows it: {target}")
     if not best.model.low_k <= at + ZERO_CEL <= best.model.high_k:
         low, high = best.model.low_k - ZERO_CEL, best.model.high_k - ZERO_CEL
         raise LinegateError(
@@ -57,6 +59,17 @@ def viscosity(
         )
     print(_snippet(best, points.name, at))
     print(f"picture: {target}")
+
+
+def _off_the_curve(best: Fit, data: list[tuple[float, float]]) -> str:
+    from gateway.derive.models import WORST_PERCENT, ZERO_CEL, odd
+
+    kelvin, eta = odd("andrade", data)
+    return (
+        f"these points lie on no curve: the better model, {best.model.kind}, misses one by {best.worst_percent:.0f} % "
+        f"(more than {WORST_PERCENT:g} %). Look at {eta:g} mPa.s at {kelvin - ZERO_CEL:.4g} Cel first: without it the "
+        "others agree best. Correct it or measure it again."
+    )
 
 
 def _table(fits: list[Fit]) -> None:
@@ -85,7 +98,7 @@ def _snippet(best: Fit, source: str, at: float) -> str:
 
     model = best.model
     t0 = f", t0: {model.t0:.3f}" if model.kind == "vft" else ""
-    limits = f"from: {model.low_k - ZERO_CEL:.4g}, to: {model.high_k - ZERO_CEL:.4g}"
+    limits = f"from: {model.low_k - ZERO_CEL:.6g}, to: {model.high_k - ZERO_CEL:.6g}"
     return (
         "derived:\n  oil:\n    tags:\n"
         f"      viscosity_{at:.4g}:\n        kind: viscosity\n"

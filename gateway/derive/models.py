@@ -23,6 +23,11 @@ ZERO_CEL: Final = 273.15
 LEAST: Final = {"andrade": 3, "arrhenius": 3, "vft": 4}
 """Points a fit needs: one more than it has parameters."""
 
+SPAN_K: Final = 5.0
+"""Between the coldest and the hottest point, at least: a slope over less is that of the thermometer's noise."""
+WORST_PERCENT: Final = 25.0
+"""The largest residual of points that lie on a curve: instruments repeat within a few percent."""
+
 
 class OutOfRangeError(ValueError):
     """A temperature the model was not fitted for."""
@@ -89,11 +94,25 @@ def fit(kind: ModelKind, points: Sequence[tuple[float, float]]) -> Fit:
                 f"a viscosity of {eta:g} at {kelvin - ZERO_CEL:g} Cel cannot be: both are finite and above zero"
             )
     data = [(kelvin, log(eta)) for kelvin, eta in sorted(points)]
+    if data[-1][0] - data[0][0] < SPAN_K:
+        raise ValueError(f"all points lie within {data[-1][0] - data[0][0]:.3g} K; measure over {SPAN_K:g} K or more")
     t0 = _best_t0(data) if kind == "vft" else 0.0
     a, b = _line([(1 / (kelvin - t0), level) for kelvin, level in data])
     if b <= 0:
         raise ValueError("these viscosities rise with the temperature; those of oil fall: are two columns swapped?")
     return _judged(Model(kind, a, b, data[0][0], data[-1][0], t0), data)
+
+
+def odd(kind: ModelKind, points: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """The point without which the others lie on a curve best."""
+
+    def left(at: int) -> float:
+        try:
+            return fit(kind, [*points[:at], *points[at + 1 :]]).spread_percent
+        except ValueError:
+            return inf
+
+    return points[min(range(len(points)), key=left)]
 
 
 def _judged(model: Model, data: Sequence[tuple[float, float]]) -> Fit:

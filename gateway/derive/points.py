@@ -13,6 +13,9 @@ from gateway.derive import dimensions
 from gateway.derive.models import ZERO_CEL, Fit, curve
 
 _HEAD = re.compile(r"^\s*(temperature|temp|t|viscosity|eta)[\s_]*(.*?)\s*$", re.IGNORECASE)
+_SPELT = {"°C": "Cel", "degC": "Cel", "C": "Cel", "°F": "[degF]", "degF": "[degF]", "F": "[degF]"}
+_SPELT |= {"mPas": "mPa.s", "mPa·s": "mPa.s", "mPa*s": "mPa.s", "Pas": "Pa.s", "Pa·s": "Pa.s", "Pa*s": "Pa.s"}
+"""As laboratories write them -> UCUM."""
 _SIZE = (760, 420, 70, 20, 20, 50)
 """Width, height; left, right, top, bottom margin."""
 
@@ -29,7 +32,13 @@ def read_points(text: str, name: str) -> list[tuple[float, float]]:
     plain = "\n".join(line for _, line in lines)
     rows = list(csv.reader(io.StringIO(plain), delimiter=_delimiter(plain)))
     heads = [_head(cell) for cell in rows[0]] if rows else []
-    columns: dict[str, tuple[int, str]] = {head[0]: (at, head[1]) for at, head in enumerate(heads) if head is not None}
+    columns: dict[str, tuple[int, str]] = {}
+    for at, head in enumerate(heads):
+        if head is not None and head[0] in columns:
+            where = f"{name}:{lines[0][0]}:{at + 1}"
+            raise ValueError(f"{where}: a second column of the {head[0]}: which one counts? Leave one out")
+        if head is not None:
+            columns[head[0]] = (at, head[1])
     for wanted in ("temperature", "viscosity"):
         if wanted not in columns:
             where = f"{name}:{lines[0][0] if lines else 1}:1"
@@ -46,6 +55,11 @@ def read_points(text: str, name: str) -> list[tuple[float, float]]:
 
 def _measures(unit: str, column: str, where: str) -> None:
     """ValueError: the unit in the head is none of what the column holds."""
+    wanted = "Cel, K or [degF]" if column == "temperature" else "mPa.s, cP or Pa.s"
+    try:
+        dimensions.to_si(unit)
+    except ValueError:
+        raise ValueError(f"{where}: {unit} is no unit of {column}; write {wanted}") from None
     if column == "temperature" and not dimensions.alike(unit, "K"):
         raise ValueError(f"{where}: {unit} is no unit of temperature; write Cel, K or [degF]")
     if column == "viscosity" and dimensions.alike(unit, "mm2/s"):
@@ -67,7 +81,8 @@ def _head(cell: str) -> tuple[str, str] | None:
     unit = match[2]
     if (unit[:1], unit[-1:]) in (("[", "]"), ("(", ")")) and unit != "[degF]":
         unit = unit[1:-1].strip()
-    return ("temperature" if thermal else "viscosity", unit or ("Cel" if thermal else "mPa.s"))
+    unit = unit or ("Cel" if thermal else "mPa.s")
+    return ("temperature" if thermal else "viscosity", _SPELT.get(unit, unit))
 
 
 def _cell(row: Sequence[str], column: tuple[int, str], name: str, line: int) -> float:

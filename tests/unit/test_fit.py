@@ -61,12 +61,40 @@ def test_it_refuses_to_extrapolate(tmp_path: Path) -> None:
         ("t,eta\n40,1\n50,2\n60,3\n", "rise with the temperature"),
         ("t,eta\n40,5\n50,4\n", "needs 3 points"),
         ("", r"points\.csv:1:1: no column 'temperature'"),
+        ("t,eta\n40,5\n40,4\n50,3\n50,2\n", "needs 3 points at different temperatures"),
+        ("t [K],eta\n-40,5\n50,4\n60,3\n", "-313.15 Cel cannot be"),
+        ("t,eta,eta [cP]\n40,5,5\n", r"points\.csv:1:3: a second column of the viscosity"),
+        ("t [grad],eta\n40,5\n", r"points\.csv:1:1: grad is no unit of temperature; write Cel"),
+        ("t,eta [SSU]\n40,5\n", r"points\.csv:1:2: SSU is no unit of viscosity; write mPa\.s"),
+        ("t,eta\n40,500\n41,480\n42,450\n43,430\n", "all points lie within 3 K"),
+        ("t,eta\n40,1e308\n50,1e300\n60,nan\n", "finite and above zero"),
     ],
 )
 def test_what_is_wrong_with_the_points_is_told_at_its_place(tmp_path: Path, text: str, wrong: str) -> None:
     """File, line and column."""
     with pytest.raises(LinegateError, match=wrong):
         run(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [("60,690", "60,6.9"), ("60,690", "60,6900"), ("70,322", "70,32.2"), ("40,5200", "40,520")],
+)
+def test_a_slip_of_the_decimal_point_gives_no_model(tmp_path: Path, wrong: str, right: str) -> None:
+    """Points that lie on no curve: the one to look at is named, and the picture is there to see it."""
+    cel, eta = right.split(",")
+    with pytest.raises(LinegateError, match=rf"lie on no curve: .* Look at {eta} mPa\.s at {cel} Cel first") as said:
+        run(tmp_path, POINTS.replace(wrong, right))
+    assert str(tmp_path / "points.svg") in str(said.value)
+    assert (tmp_path / "points.svg").exists()
+
+
+def test_units_as_laboratories_write_them_are_read() -> None:
+    """Degrees with their sign, a dot in the middle."""
+    assert read_points("Temperature (°C),Viscosity (mPa·s)\n60,690\n", "x") == [
+        (pytest.approx(333.15), pytest.approx(690))
+    ]
+    assert read_points("temp [°F],eta [Pas]\n140,0.69\n", "x") == [(pytest.approx(333.15), pytest.approx(690))]
 
 
 def test_units_in_the_head_and_other_separators_are_read() -> None:
