@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
-from line_kit import LINE, TECHNICIAN, Kit, KitDevice
+from line_kit import LINE, TECHNICIAN, Kit, KitDevice, order
 
+from gateway.commands.commands import COMMANDS
+from gateway.errors import Refused
 from gateway.halts import HaltState
-from gateway.model import Reading, Severity, Verdict
+from gateway.model import Principal, Reading, Severity, Verdict
 
 pytestmark = pytest.mark.looptime(start=1000)
 
@@ -262,3 +266,40 @@ async def test_a_machine_that_runs_and_rests_contradicts_nothing(tmp_path: Path)
             await asyncio.sleep(5)
 
         assert "counts-standing:filler" not in kit.line.alarms.standing
+
+
+# -- every door -----------------------------------------------------------------------------------------
+
+WORDS: dict[str, Any] = {
+    "batch": "B1", "order": order("B2"), "step": "clearance", "name": "oil_used", "value": "1.0", "unit": "g",
+    "roll": "R1", "labels": "100", "code": "1A4FF0100000022000000250", "disposition": "released", "reason": "try it",
+    "tray": "T1", "gate": "clock", "instrument": "scale", "rule": "weight", "device": "filler", "alarm": "hot",
+    "occurrence": 1, "seconds": 60.0, "halt": HOT, "version": 99, "person": "eve", "roles": ["qa"],
+    "password": "long enough 1", "passed": True, "values": ["1.0"], "what": "pump", "text": "more", "from_ns": "0", "to_ns": "1",
+}  # fmt: skip
+"""Something for every argument there is."""
+
+
+async def test_no_command_moves_a_machine_that_is_held(tmp_path: Path) -> None:
+    """Every command, by every role and door, in a batch with the filler latched: it hears nothing but our heartbeat."""
+    everybody = frozenset().union(*(command.roles for command in COMMANDS.values()))
+    async with Kit(tmp_path) as kit:
+        await kit.begin()
+        await heat(kit)
+        kit.filler.writes.clear()
+        answers = Counter[str]()
+        changing = {name: each for name, each in COMMANDS.items() if each.changes and name != "batch.report"}
+        for name, command in changing.items():
+            known = {key: word for key, word in WORDS.items() if key in command.arguments.model_fields}
+            for door in ("http", "mqtt"):
+                try:
+                    await kit.ask(name, Principal("eve", everybody, door, "Eve Everybody"), **known)
+                    answers["done"] += 1
+                except Refused as refusal:
+                    answers[refusal.code] += 1
+                await asyncio.sleep(0.3)
+
+        assert answers["done"] > 5, answers
+        assert set(kit.filler.writes) <= {"beat", "show"}
+        assert kit.filler.held
+        assert kit.holds.standing[HOT].state is HaltState.CONFIRMED
