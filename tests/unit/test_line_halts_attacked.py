@@ -275,7 +275,7 @@ WORDS: dict[str, Any] = {
     "roll": "R1", "labels": "100", "code": "1A4FF0100000022000000250", "disposition": "released", "reason": "try it",
     "tray": "T1", "gate": "clock", "instrument": "scale", "rule": "weight", "device": "filler", "alarm": "hot",
     "occurrence": 1, "seconds": 60.0, "halt": HOT, "version": 99, "person": "eve", "roles": ["qa"],
-    "password": "long enough 1", "passed": True, "values": ["1.0"], "what": "pump", "text": "more", "from_ns": "0", "to_ns": "1",
+    "password": "long enough 1", "passed": True, "values": ["1.0"], "what": "pump", "text": "more",
 }  # fmt: skip
 """Something for every argument there is."""
 
