@@ -30,8 +30,8 @@ class Mark:
     index: int = -1
     """Of the newest record."""
     arrivals: int = 0
-    scans: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """device -> (scans that had come, newest of their times)."""
+    scans: dict[str, tuple[int, dict[str, int]]] = field(default_factory=dict)
+    """device -> (scans that had come, newest number of each process)."""
 
     @property
     def mono_ns(self) -> int:
@@ -81,14 +81,21 @@ class Observer(Mes):
         return Mark(s, time_ns, max(self.records, default=-1), len(self.arrivals), scans)
 
     def since(self, mark: Mark, device: str) -> list[Scan]:
-        """Scans of a device that came since then and are newer than those there were: history does not count."""
-        length, newest_ns = mark.scans.get(device, (0, 0))
-        return [scan for scan in self.by_device.get(device, [])[length:] if int(scan["time"]) > newest_ns]
+        """Scans of a device that came since then and are newer than those there were: history does not count.
+
+        By their numbers: the clock that stamps them may be stepped.
+        """
+        length, newest = mark.scans.get(device, (0, {}))
+        later = self.by_device.get(device, [])[length:]
+        return [scan for scan in later if int(scan["seq"]) > newest.get(str(scan["boot"]), -1)]
 
     def event_records(self, mark: Mark) -> list[dict[str, Json]]:
         """Records later than the mark, by index."""
         return [record for index, record in sorted(dict(self.records).items()) if index > mark.index]
 
 
-def _newest(scans: list[Scan]) -> int:
-    return max((int(scan["time"]) for scan in scans[-50:]), default=0)
+def _newest(scans: list[Scan]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for scan in scans[-50:]:
+        found[str(scan["boot"])] = max(int(scan["seq"]), found.get(str(scan["boot"]), -1))
+    return found

@@ -232,6 +232,11 @@ class Hands:
             raise LinegateError(f"the line has no recipe {words.name!r} of its own to change")
         write_recipe(folder, words.name, derived.from_, merged(derived.change, words.change))
 
+    def clock(self, words: verbs.Clock) -> None:
+        if self._floor.clock is None:
+            raise LinegateError("the gateway has no clock of its own; write `own_clock: true` in the line's file")
+        self._floor.clock.step(words.step)
+
 
 def _maybe(code: str, act: Callable[[], object]) -> None:
     """Do it; with a code it must be refused so."""

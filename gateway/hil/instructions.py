@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from gateway.hil.target import Target
 from gateway.hil.verbs import Do
+from gateway.units import duration_text
 
 _FAULTS: Final = {
     "cut": "Pull the cable of {device}{where}.",
@@ -55,6 +56,10 @@ _OTHERS: Final[Mapping[str, Callable[[Any], str]]] = {
     "pause": lambda w: f"Pause the {w.part} (kill -STOP).",
     "go_on": lambda w: f"Let the {w.part} go on (kill -CONT).",
     "second_gateway": lambda _: "Start a second gateway on the same state folder and wait until it ends.",
+    "clock": lambda w: (
+        f"Stop the time service of the gateway's computer and set its clock {'back' if w.step < 0 else 'forward'} by "
+        f"{duration_text(abs(w.step))}."
+    ),
     "recipe": lambda w: f"{'Put back' if w.restore else 'Change'} the file of recipe {w.name}.",
 }
 

@@ -5,6 +5,7 @@ simulators: {speed: 40, rate: 20, oil_cel: 62}
 change:                                # merged into the configuration; null takes something away
   rules:
     oil-hot: {kind: limit, input: reservoir/temperature, limits: {unit: Cel, high: 75}, halt: filler, deadline: 2s}
+own_clock: true                        # the gateway's wall clock can be stepped
 recipes:                               # the same for recipes, under a new name
   quiet: {from: vape-1g-demo, change: {plans: {five_every: {every: 8h}}}}
 """
@@ -20,6 +21,7 @@ from pydantic import Field, ValidationError
 
 from gateway.config import yaml as config_yaml
 from gateway.config.explain import explain, hint
+from gateway.config.yaml import Document
 from gateway.demo.stage import ROOT
 from gateway.errors import ConfigError, LinegateError, Problem
 from gateway.hil.matching import Word
@@ -55,6 +57,8 @@ class LineFile(Word):
 
     config: Path | None = None
     simulators: Plant = Plant()
+    own_clock: bool = False
+    """The gateway has a wall clock of its own, which the verb `clock` steps."""
     change: dict[str, Json] = Field(default_factory=dict)
     recipes: dict[str, Derived] = Field(default_factory=dict)
 
@@ -106,10 +110,13 @@ def write_recipe(folder: Path, name: str, of: str, change: Mapping[str, Json]) -
 
 def strangers(loaded: Loaded) -> Iterator[Problem]:
     """Devices and tags that a scenario names and its line has not, with their places in the scenario's file."""
-    line = _document(load(loaded.line))
+    file = load(loaded.line)
+    line = _document(file)
     known = line.get("devices", {})
     tagged = {**known, **line.get("derived", {})}
     document = config_yaml.read(loaded.path)
+    if not file.own_clock:
+        yield from _clockless(loaded, document)
     for where, value in document.scalars(("steps",)):
         if where[-1] == "device" and where[-2] in ("fault", "heal", "key") and value not in known:
             yield document.problem(where, f"the line has no device {value!r}{hint(value, known)}")
@@ -118,6 +125,14 @@ def strangers(loaded: Loaded) -> Iterator[Problem]:
             yield document.problem(
                 where, f"{value!r} is no tag of the line: no device {device!r}{hint(device, tagged)}"
             )
+
+
+def _clockless(loaded: Loaded, document: Document) -> Iterator[Problem]:
+    """Steps of a clock that is this computer's own."""
+    for number, step in enumerate(loaded.scenario.steps):
+        if any(do.verb == "clock" for do in step.do):
+            text = "the line's gateway has this computer's clock; write `own_clock: true` in the line's file"
+            yield document.problem(("steps", number, "do"), text)
 
 
 def _document(line: LineFile) -> dict[str, Any]:

@@ -125,12 +125,20 @@ def _heartbeat(look: Glance, sight: Sight) -> Seen:
 
 def _rhythm(look: Glance, sight: Sight) -> Seen:
     scans = look.eyes.observer.since(look.mark, sight.name)
-    times = sorted(int(scan["time"]) for scan in scans)
+    times = [int(scan["time"]) for scan in sorted(scans, key=lambda scan: int(scan["seq"]))]
     if len(times) < _FEWEST:
         return Seen(ok=False, said=f"only {len(times)} polls came")
     pauses_s = sorted((b - a) / 1e9 for a, b in itertools.pairwise(times))
     slow_s = pauses_s[int(0.95 * len(pauses_s))]
     return document(look, sight, round(slow_s, 3))
+
+
+def _pause(look: Glance, sight: Sight) -> Seen:
+    """By this computer's own clock, from the step's beginning on: a wall clock that was stepped has no part in it."""
+    came_s = [look.mark.s, *(scan["came_s"] for scan in look.eyes.observer.since(look.mark, sight.name))]
+    if len(came_s) <= _FEWEST:
+        return Seen(ok=False, said=f"only {len(came_s) - 1} polls came")
+    return document(look, sight, round(max(b - a for a, b in itertools.pairwise(came_s)), 3))
 
 
 _FEWEST: Final = 20
@@ -159,6 +167,7 @@ _PLACES: Final[Mapping[str, Callable[[Glance, Sight], Seen]]] = {
     "writes": _writes,
     "heartbeat": _heartbeat,
     "rhythm": _rhythm,
+    "pause": _pause,
     "status": _status,
     "ended": _ended,
     "consumer": proofs.consumer,

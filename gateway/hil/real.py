@@ -39,6 +39,7 @@ from gateway.world import World
 
 _HEARD_WITHIN_S: Final = 5.0
 _QUIET_S: Final = 0.3
+CLOCK_RIGHT: Final = "Set the clock of the gateway's computer right again: start its time service."
 
 
 class RealEyes:
@@ -104,6 +105,8 @@ class Real:
         self._world = World()
         self._asked: dict[tuple[str, str], verbs.Fault] = {}
         """Faults that a person made and nobody took back."""
+        self._stepped = False
+        """A person set the gateway's clock wrong."""
         self._eyes = RealEyes(self)
         self.batch = ""
 
@@ -157,14 +160,19 @@ class Real:
         for device, name in list(self._asked):
             self._ask(f"The scenario is over. {instruction(_heal(device, name), self.target)}")
             self._asked.pop((device, name), None)
+        if self._stepped:
+            self._ask(f"The scenario is over. {CLOCK_RIGHT}")
+            self._stepped = False
 
     def left(self) -> str:
         """What people broke and nobody mended yet, as instructions."""
-        return " ".join(instruction(_heal(device, name), self.target) for device, name in self._asked)
+        told = [instruction(_heal(device, name), self.target) for device, name in self._asked]
+        return " ".join([*told, CLOCK_RIGHT] if self._stepped else told)
 
     # -- by hand ---------------------------------------------------------------------------------
 
     def _by_hand(self, do: Do, step: Step) -> float:
+        self._stepped = self._stepped or do.verb == "clock"
         at_s = self._ask(step.tell or instruction(do, self.target), self._detector(do))
         if do.verb == "fault":
             self._asked[do.words.device, do.words.name] = do.words
@@ -188,6 +196,9 @@ class Real:
             name in ("cut", "silent") for device, name in self._asked if device == words.device
         ):
             return lambda: self._connected(words.device)
+        if do.verb == "clock":
+            steps = len(self.observer.kinds("clock.stepped"))
+            return lambda: len(self.observer.kinds("clock.stepped")) > steps
         if do.verb == "key" and words.until and self.target.named(words.device).state:
             return lambda: bool(self._eyes.machine(words.device) == words.until)
         return None

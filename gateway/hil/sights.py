@@ -47,6 +47,11 @@ class Sight(Word):
     rhythm: str | None = Field(
         None, description="95th percentile of the pauses between polls of this device since the step began, seconds."
     )
+    pause: str | None = Field(
+        None,
+        description="The longest pause between scans of this device as they came since the step began, seconds; "
+        "of 20 at least.",
+    )
     status: str | None = Field(
         None, description="A place in the gateway's own status, by HTTP: `checks`, `batch.state`."
     )

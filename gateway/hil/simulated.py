@@ -18,6 +18,7 @@ from gateway.demo.robots import Technician
 from gateway.demo.stage import Stage, order, wait_until
 from gateway.demo.start import open_gates
 from gateway.errors import LinegateError
+from gateway.hil.clock import OwnClock, forget
 from gateway.hil.crew import Crew
 from gateway.hil.eyes import Mark, Observer
 from gateway.hil.hands import Hands
@@ -103,6 +104,8 @@ class Simulated:
         self.began: dict[str, Any] = {}
         """The plant's truth when the batch began."""
         self.ended: dict[str, Any] = {}
+        self.clock: OwnClock | None = None
+        """The gateway's, where the line gives it one."""
         self._observer: Observer | None = None
         self._technician: Technician | None = None
         self._batches = 0
@@ -123,6 +126,9 @@ class Simulated:
         stage = self.stage
         stage.prepare(self._changed)
         write_recipes(self.line, stage.folder / "recipes")
+        if self.line.own_clock:
+            self.clock = OwnClock(stage.folder)
+            stage.gateway_environment = self.clock.environment
         stage.start_broker()
         self.start_simulators()
         self._observer = Observer(stage.ports["mqtt"], stage.path)
@@ -156,6 +162,8 @@ class Simulated:
         if self._observer:
             self._observer.close()
         self.stage.stop()
+        for pid in self.stage.gateways if self.clock else ():
+            forget(pid)
 
     def log_in(self) -> None:
         """Sessions end with the gateway."""
@@ -190,6 +198,8 @@ class Simulated:
     def tidy(self) -> None:
         """Nothing broken, nothing latched, no batch open, machines stopped."""
         self._send_technician_home()
+        if self.clock:
+            self.clock.set_right()
         for device in self.eyes.truth()["devices"]:
             self.sim("heal", device=device)
         self.sim("remove")

@@ -5,13 +5,13 @@ On a simulated line `hands.py` does it; on a real one `people.py` asks a person,
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from gateway.hil.matching import Word
 from gateway.model import Json
-from gateway.units import Duration
+from gateway.units import Duration, duration_s
 
 Part = Literal["gateway", "broker", "mes", "simulators"]
 
@@ -224,6 +224,21 @@ class SecondGateway(Word):
     console: Literal["own", "same"] = "own"
 
 
+def _signed_s(text: object) -> float:
+    """`1h`, `-2h` -> seconds."""
+    if type(text) is float:  # already seconds
+        return text
+    said = str(text).strip()
+    unsigned_s = duration_s(said[1:] if said[:1] in ("+", "-") else said)
+    return -unsigned_s if said.startswith("-") else unsigned_s
+
+
+class Clock(Word):
+    """The gateway's wall clock is set forward or back by `step` (`1h`, `-2h`); after the scenario it is right again."""
+
+    step: Annotated[float, BeforeValidator(_signed_s)]
+
+
 class Recipe(Word):
     """The file of a recipe is changed while the line runs; `restore` puts it back."""
 
@@ -264,6 +279,7 @@ class Do(Word):
     go_on: GoOn | None = None
     second_gateway: SecondGateway | None = None
     recipe: Recipe | None = None
+    clock: Clock | None = None
     wait: Duration | None = Field(None, description="Nothing is done for so long.")
 
     @model_validator(mode="before")
