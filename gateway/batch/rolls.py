@@ -77,21 +77,24 @@ def is_same(one: str, other: str) -> bool:
     return one.strip().casefold() == other.strip().casefold()
 
 
-def refuse_elsewhere(roll: str, issued: Decimal, others: Iterable[tuple[str, Tally]]) -> None:
+def refuse_elsewhere(roll: str, issued: Decimal, others: Iterable[tuple[str, Tally, bool]]) -> None:
     """A roll that was on another batch has no more labels than came back of it.  Refused: roll_known.
 
-    `others`: the other batches, by number, with what was counted of them.
+    `others`: the other batches, by number, with what was counted of them, and whether they take counts still.  Of one
+    that takes none, and where nobody counted, no more can be left than was not applied.
     """
-    had = [(one, number, tally) for number, tally in others for one in tally.rolls if is_same(one.id, roll)]
+    had = [(one, *other) for other in others for one in other[1].rolls if is_same(one.id, roll)]
     if not had:
         return
-    last, number, tally = max(had, key=lambda each: each[0].time_ns)
+    last, number, tally, counts = max(had, key=lambda each: each[0].time_ns)
     back = total([entry for entry in in_force(tally.entries) if entry.roll == last.id], "labels_returned")
-    if back is None:
+    if back is None and counts:
         raise Refused("roll_known", f"roll {last.id} was loaded for batch {number}; count its rest there first")
+    if back is None:
+        back = last.issued - last.applied(tally.labels.total) - last.damaged(tally.labels_damaged.total)
     if issued > back:
-        text = f"of roll {last.id} batch {number} returned {back} labels; it cannot bring {issued} now"
-        raise Refused("roll_known", text, returned=str(back))
+        text = f"of roll {last.id} batch {number} left {back} labels; it cannot bring {issued} now"
+        raise Refused("roll_known", text, left=str(back))
 
 
 def check_entry(rolls: Sequence[Roll], entry: CountEntry) -> None:

@@ -15,6 +15,7 @@ from gateway.batch import gates, lifecycle, rolls
 from gateway.batch.counts import CountEntry
 from gateway.batch.gates import Facts, Field, Gate, Seen
 from gateway.batch.lifecycle import Batch, BatchState
+from gateway.batch.state import OPEN
 from gateway.config.model import Settings
 from gateway.errors import Refused
 from gateway.journal import Journal
@@ -163,8 +164,8 @@ class Gates:
     def load_roll(self, number: str, roll: str, lot: str, labels: Decimal, who: Principal) -> Json:
         """A roll of labels goes onto the applicator."""
         batch, recipe = self._run.batch(number), self._run.recipe_of(number)
-        others = [(one.number, one.tally) for one in self._run.batches.values() if one.number != number]
-        rolls.refuse_elsewhere(roll, labels, others)
+        others = [one for one in self._run.batches.values() if one.number != number and one.spent]
+        rolls.refuse_elsewhere(roll, labels, [(one.number, one.tally, one.state in OPEN) for one in others])
         changed, drafts = lifecycle.load_roll(batch, recipe, roll, lot, labels, who, self._world.time_ns())
         self._run.put(changed, drafts)
         self._rolls.reconciled(number)

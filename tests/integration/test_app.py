@@ -86,7 +86,8 @@ def gates_open(gateway: Process, plant: Stage) -> None:
         3, True, True,
     )  # fmt: skip
     refused(gateway, "gates_blocked", "batch", "start", "B-1", who="olga")
-    code, _, err = gateway.cli("instruments", "check", "balance", "--value", "19.9", who="tom")
+    refused(gateway, "read_by_gateway", "instruments", "check", "balance", "--value", "20.0", who="tom")
+    code, _, err = gateway.cli("instruments", "check", "balance", who="tom")  # nothing lies on it
     assert (code, "refused (check_failed)" in err) == (3, True)
     plant.sim("place", grams=20.0)
     gateway.until("the weight lies still", lambda: _good(gateway, "balance/net", 19.99))

@@ -291,6 +291,21 @@ async def test_a_roll_is_not_counted_on_two_batches(tmp_path: Path) -> None:
         await kit.ask("label.roll", OPERATOR, labels="40", **roll)
 
 
+async def test_a_roll_of_a_batch_that_was_given_up_is_not_lost(tmp_path: Path) -> None:
+    """Nobody counts there any more: before it began all of its labels are left, later those that were not applied."""
+    async with kit_of(tmp_path) as kit:
+        await _begun(kit, 100)
+        await _make(kit, 2)
+        await asyncio.sleep(0.3)
+        await kit.ask("batch.abort", SUPERVISOR, batch="B1", reason="a spill")
+        await kit.ask("batch.order", MES, order=line_order("B2"))
+        await refused("roll_known", kit.ask("label.roll", OPERATOR, batch="B2", roll="R1", labels="99"))
+        await kit.ask("label.roll", OPERATOR, batch="B2", roll="R1", labels="98")
+        await kit.ask("batch.abort", SUPERVISOR, batch="B2", reason="not today")
+        await kit.ask("batch.order", MES, order=line_order("B3"))
+        await kit.ask("label.roll", OPERATOR, batch="B3", roll="R1", labels="98")
+
+
 async def _begun(kit: Kit, labels: int) -> None:
     await signed(kit, roll=labels)
     await checked(kit)
