@@ -74,6 +74,8 @@ def _rule(settings: Settings, rule: RawRule, recipes: Sequence[Recipe]) -> tuple
     if rule.needs("recipe") and len(by_recipe) == 1 and told:
         lines.insert(1, f"    With recipe {listed([each for each, _ in told], 'or')}:")
     if not told:
+        given = rule.data.get("halt", ())
+        halted = dict.fromkeys([given] if isinstance(given, str) else [str(each) for each in given])
         lines.append("    There is no recipe to explain it with: put one into gateway.recipes.")
     return "\n".join(lines), tuple(halted)
 

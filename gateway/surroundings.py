@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from gateway.config.model import SPECIMEN_BATCH, Settings, resolve_rule
 from gateway.config.patterns import looked_at
@@ -12,6 +12,7 @@ from gateway.plans import Plan
 from gateway.recipe import Recipe
 from gateway.rules.base import RuleConfig
 from gateway.rules.explained import listed
+from gateway.rules.match import MatchConfig
 from gateway.rules.sampling import SamplingConfig
 from gateway.rules.spc.rule import SpcConfig
 from gateway.rules.spc.told import longest, numbers
@@ -62,20 +63,55 @@ def all_alarms(settings: Settings) -> str:
 
 
 def watched(settings: Settings, name: str, config: RuleConfig, recipe: Recipe | None) -> str:
-    """Which other rules speak when the input dies, where this one is silent; nothing where it speaks itself."""
+    """Which other rules speak when the input dies, where this one is silent; nothing where it speaks itself.
+
+    A rule that watches a whole device (`stale`) is content with any good value of it: of one dead tag it says nothing.
+    """
     if config.kind == "stale" or getattr(config, "bad_input", None) not in _SILENT or not config.inputs():
         return ""
-    devices = _devices(settings, config)
-    others = {
-        other: seen & devices
-        for other, each in _others(settings, name, recipe)
-        if _speaks(each) and (seen := _devices(settings, each)) & devices
-    }
-    blind = sorted(devices - {device for seen in others.values() for device in seen})
-    said = f"Watched by {listed(list(others), 'and')}." if others else ""
-    if blind:
-        said += f" Of {listed(blind, 'and')} only a lost link is told."
-    return said.strip()
+    wanted = _measured(settings, config) & _unsaid(settings, config)
+    speaking = {other: each for other, each in _others(settings, name, recipe) if _speaks(each)}
+    single = {other: _measured(settings, each) & wanted for other, each in speaking.items() if not _is_whole(each)}
+    whole = {other: _devices(settings, each) for other, each in speaking.items() if _is_whole(each)}
+    told = set().union(*single.values())
+    return " ".join(_watching(wanted, [other for other, tags in single.items() if tags], whole, told))
+
+
+def _watching(wanted: set[str], single: Sequence[str], whole: Mapping[str, set[str]], told: set[str]) -> Iterator[str]:
+    """Who speaks of single tags, who of whole devices, and of what nobody does."""
+    if single:
+        yield f"Watched by {listed(single, 'and')}."
+    devices = {tag.partition("/")[0] for tag in wanted}
+    for other, seen in whole.items():
+        if seen & devices:
+            yield f"Watched by {other}, if all of {listed(sorted(seen & devices), 'and')} is dead."
+    covered = set().union(*whole.values())
+    alone = sorted(tag for tag in wanted - told if tag.partition("/")[0] in covered)
+    if alone:
+        yield f"If only {listed(alone, 'or')} is dead, no other rule says so."
+    lost = sorted({tag.partition("/")[0] for tag in wanted - told} - covered)
+    if lost:
+        yield f"Of {listed(lost, 'and')} only a lost link is told."
+
+
+def _measured(settings: Settings, config: RuleConfig) -> set[str]:
+    """The tags of real devices that it looks at, itself or through derived ones."""
+    seen = {tag for tags in looked_at(config, settings.tagsets) for tag in tags}
+    names = {name for tag in seen for name in settings.behind(tag) if "/" in name}
+    return {name for name in names if name.partition("/")[0] in settings.devices}
+
+
+def _unsaid(settings: Settings, config: RuleConfig) -> set[str]:
+    """Of its tags, those whose death it does not tell itself: a weight that is missing makes a missed check."""
+    if isinstance(config, MatchConfig):
+        return {config.on}
+    if isinstance(config, SamplingConfig):
+        return {name for name in (config.count, config.running, config.tray) if name is not None}
+    return _measured(settings, config)
+
+
+def _is_whole(config: RuleConfig) -> bool:
+    return config.kind == "stale" and all("/" not in name for name in config.inputs())
 
 
 def _others(settings: Settings, name: str, recipe: Recipe | None) -> Iterator[tuple[str, RuleConfig]]:

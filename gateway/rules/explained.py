@@ -220,7 +220,8 @@ def _spc(config: SpcConfig, context: RuleContext) -> Said:
         source = f"the checks of {config.of}" + (f", {config.characteristic}" if config.characteristic else "")
         dies = f"a check of {config.of} that has no judged sample makes no point: {config.of} itself says so."
     else:
-        source = f"{config.input}, {config.n} value(s) {duration_text(config.every_s)} apart to a point"
+        several = "a value to a point, each" if config.n == 1 else f"{config.n} values to a point, each"
+        source = f"{config.input}, {several} {duration_text(config.every_s)} after the last"
         dies = "a bad or uncertain value makes no point and nothing is said: another rule has to watch the input."
     if config.process is not None:
         limits = f"centre {config.process.center:g}, sigma {config.process.sigma:g}, given"

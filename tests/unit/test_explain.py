@@ -43,6 +43,9 @@ def test_the_demonstration_line_to_the_letter() -> None:
     assert now.splitlines() == GOLDEN.read_text(encoding="utf-8").rstrip().splitlines()
 
 
+OWN = "{kind: stale, input: oven/power, after: 9s}"
+
+
 @pytest.mark.parametrize(
     ("rule", "expected"),
     [
@@ -85,7 +88,7 @@ def test_the_demonstration_line_to_the_letter() -> None:
         ),
         (
             "{kind: spc, input: oven/power, every: 10s, n: 1, chart: i-mr, process: {center: 50, sigma: 2}}",
-            "10s apart to a point: centre 50, sigma 2, given. A signal is a warning (low): a point beyond 3 sigma",
+            "a value to a point, each 10s after the last: centre 50, sigma 2, given. A signal is a warning (low): a",
         ),
         (
             "{kind: spc, input: oven/power, every: 10s, n: 1, chart: i-mr, process: {center: 50, sigma: 2}}",
@@ -129,7 +132,15 @@ def test_the_demonstration_line_to_the_letter() -> None:
         ),
         (
             "{kind: limit, input: oven/power, limits: {unit: '%', low: 5}, bad_input: ignore}",
-            "and what stood goes on standing. Watched by other.",
+            "Watched by other, if all of oven is dead. If only oven/power is dead, no other rule says so.",
+        ),
+        (
+            "{kind: limit, input: '*/power', limits: {unit: '%', low: 5}, bad_input: ignore}\n  own: " + OWN,
+            "and what stood goes on standing. Watched by own. Watched by other, if all of oven is dead. own (",
+        ),
+        (
+            "{kind: spc, input: oven/power, every: 10s, n: 4, chart: xbar-r, process: {center: 50, sigma: 2}}",
+            "Chart xbar-r of oven/power, 4 values to a point, each 10s after the last: centre 50",
         ),
         (
             "{kind: limit, input: press/force, limits: {unit: V, low: 5}, bad_input: ignore}",
@@ -145,6 +156,15 @@ def test_a_rule_in_a_sentence(tmp_path: Path, rule: str, expected: str) -> None:
     """Limits with their units, delays, what it means, how long it takes, what a dead input does."""
     other = "other: {kind: stale, input: oven, after: 60s}"
     assert expected in said(tmp_path, f"rules:\n  it: {rule}\n  {other}\n")
+
+
+def test_a_rule_that_waits_for_its_recipe_still_stands_by_the_device_it_halts(tmp_path: Path) -> None:
+    """Unexplained it is, but never among those that halt nothing."""
+    rules = "rules:\n  it: {kind: limit, input: oven/power, limits: recipe.windows.power, halt: press}\n"
+    text = said(tmp_path, rules)
+
+    assert "Halts press it (limit) There is no recipe to explain it with" in text
+    assert "Halts nothing" not in text
 
 
 def test_rules_stand_by_the_device_they_halt(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def longest(config: SpcConfig) -> int:
 def numbers(config: SpcConfig, n: int, unit: str) -> str:
     """The control limits of a subgroup of n, where they are known before the chart was lived with; else nothing."""
     if config.share is not None:
-        return f"share of {n} units {_span(lim.of_share(config.share, n), '')}"
+        return f"share of {n} unit{'s' * (n > 1)} {_span(lim.of_share(config.share, n), '')}"
     if config.process is None:
         return ""
     return "; ".join(_numbers(config, Process(config.process.center, config.process.sigma), n, unit))
