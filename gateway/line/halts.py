@@ -377,4 +377,5 @@ def _read(halt_id: str, document: Json) -> Halt | None:
 
 def _failure(halt: Halt) -> Verdict:
     text = f"HALT FAILED: {halt.device} is not held after {halt.tries} tries: {halt.trouble}. Stop it by hand now."
-    return Verdict(f"halt-failed:{halt.device}", Severity.ALARM, halt.device, text, priority=Priority.CRITICAL)
+    # of the severity of a halt: nobody shelves it, and no design hides it
+    return Verdict(f"halt-failed:{halt.device}", Severity.HALT, halt.device, text, priority=Priority.CRITICAL)

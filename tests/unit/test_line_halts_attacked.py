@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from line_kit import LINE, TECHNICIAN, Kit, KitDevice, order
+from line_kit import LINE, OPERATOR, TECHNICIAN, Kit, KitDevice, order
 
 from gateway.commands.commands import COMMANDS
 from gateway.errors import Refused
@@ -19,6 +19,7 @@ from gateway.model import Principal, Reading, Severity, Verdict
 pytestmark = pytest.mark.looptime(start=1000)
 
 HOT = "filler:hot"
+FITTER = Principal("mia", frozenset({"maintenance"}), "http", "Mia Fitter")
 SIX = LINE + "".join(
     f"  hot{at}: {{kind: limit, input: oven/temperature, limits: {{unit: Cel, high: 9{at}}}, halt: filler}}\n"
     for at in range(5)
@@ -172,6 +173,27 @@ async def test_a_failed_halt_is_failed_after_a_restart_too(tmp_path: Path) -> No
         await asyncio.sleep(2)
         assert kit.holds.standing[HOT].state is HaltState.CONFIRMED
         assert len(kit.filler.beats) > beats
+
+
+async def test_nobody_puts_a_failed_halt_aside(tmp_path: Path) -> None:
+    """HALT FAILED is shown until the machine stands: it is not shelved, and not taken out of service."""
+    async with Kit(tmp_path) as kit:
+        kit.filler.obeys = False
+        await heat(kit, seconds=3)
+        alarm = {"alarm": "halt-failed:filler", "reason": "too loud"}
+        for who, command, more in (
+            (OPERATOR, "alarm.shelve", {"seconds": 600.0}),
+            (FITTER, "alarm.remove", {}),
+        ):
+            with pytest.raises(Refused) as refused:
+                await kit.ask(command, who, **alarm, **more)
+            assert refused.value.code == "it_halts"
+
+        kit.filler.obeys = True
+        await asyncio.sleep(2)
+        assert kit.line.alarms.standing["halt-failed:filler"].state == "rtn_unack"
+        await kit.ask("alarm.acknowledge", alarm="halt-failed:filler", occurrence=1)
+        assert "halt-failed:filler" not in kit.line.alarms.standing
 
 
 async def test_a_machine_that_cannot_be_seen_is_not_shown_as_seen(tmp_path: Path) -> None:
