@@ -27,6 +27,7 @@ from gateway.line.rules import Rules
 from gateway.model import CheckState, Draft, Json, Principal, Sample, Scan
 from gateway.recipe import Recipe
 from gateway.rules.engine import Engine
+from gateway.rules.work import REQUEST
 from gateway.store.evidence import Evidence
 from gateway.world import World
 
@@ -223,20 +224,24 @@ class Run:
     def complete(self, number: str, who: Principal) -> Json:
         """Counting and judging end; everything is reconciled."""
         batch = self.batch(number)
-        changed, drafts = lifecycle.complete(
-            batch, self.recipe_of(number), who.name, self._counts.counters, self._world.time_ns()
-        )
+        counters, now_ns = self._counts.counters, self._world.time_ns()
+        lifecycle.complete(batch, self.recipe_of(number), who.name, counters, now_ns)  # refused before anything is said
         self._give_up_open_checks(number, "completed")
+        changed, drafts = lifecycle.complete(self.batch(number), self.recipe_of(number), who.name, counters, now_ns)
         self.put(changed, drafts)
         self._compile(ended=number)
         return dict(drafts[-1].body)
 
     def _give_up_open_checks(self, number: str, end: str) -> None:
-        """A check that is open when the batch ends was not done: that stands in the record."""
+        """A check that is open when the batch ends was not done: so says the record, and what it was of is held."""
         for check in self.engine.checks():
             if check.state in (CheckState.DUE, CheckState.TAKEN):
-                body = {**body_of(check), "state": CheckState.MISSED.value, "text": f"open when the batch was {end}"}
+                text = f"open when the batch was {end}"
+                suspects = list(self.engine.suspects(check)) if check.why != REQUEST else []
+                body = {**body_of(check), "state": CheckState.MISSED.value, "text": text, "suspects": suspects}
                 self._journal.note("check.missed", body, batch=number)
+                if suspects:
+                    self.suspect(suspects, f"check {check.id} ({check.plan}) was missed: {text}")
         self._journal.board.set("checks", {})
 
     def close(  # the batch, the word on it, why, what was found, by whom
@@ -259,9 +264,11 @@ class Run:
 
     def abort(self, number: str, reason: str, who: Principal) -> Json:
         batch = self.batch(number)
-        changed, drafts = lifecycle.abort(batch, who.name, reason, self._world.time_ns())
+        now_ns = self._world.time_ns()
+        lifecycle.abort(batch, who.name, reason, now_ns)  # refused before anything is said
         if batch.state is BatchState.RUNNING:
             self._give_up_open_checks(number, "aborted")
+        changed, drafts = lifecycle.abort(self.batch(number), who.name, reason, now_ns)
         self.put(changed, drafts)
         self._compile(ended=number)
         return {"batch": number, "state": changed.state.value}

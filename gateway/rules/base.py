@@ -113,6 +113,10 @@ class Checking(Protocol):
         """Those still open: due, taken in part, or missed and not yet done."""
         ...
 
+    def suspects(self) -> Sequence[str]:
+        """Trays that no good check of this rule vouches for."""
+        ...
+
 
 @runtime_checkable
 class Following(Protocol):

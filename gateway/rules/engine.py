@@ -8,11 +8,14 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
-from typing import Any
+from typing import Any, Final
 
 from gateway.errors import Refused
 from gateway.model import Check, CheckChange, Entry, Finding, Json, Scan, TagSet, Tick, Verdict
 from gateway.rules.base import NEVER_NS, NOTHING, Checking, Closure, Following, Group, Grouping, Judge, Resting, Sparing
+
+PART: Final = 100
+"""Findings; about so many: what follows from them takes a millisecond or two."""
 
 
 class Engine:
@@ -63,6 +66,24 @@ class Engine:
         else:
             found = self._ticked(now_ns, wall_ns)
         return self._followed(found, now_ns) if found and self._followers else found
+
+    def tick_in_parts(self, now_ns: int, wall_ns: int) -> Iterator[Sequence[Finding]]:
+        """As the judgement of a Tick, in parts of few findings: ten thousand inputs may be found dead by one tick.
+
+        What is not asked for any more is found by the next tick.
+        """
+        if self._busy:
+            self._spare(now_ns)
+        found: Sequence[Finding] = NOTHING
+        for tick in self._ticks:
+            new = tick(now_ns, wall_ns)
+            if new:
+                found = (*found, *new)
+                if len(found) >= PART:
+                    yield self._followed(found, now_ns)
+                    found = NOTHING
+        if found:
+            yield self._followed(found, now_ns)
 
     def rests_until(self, now_ns: int) -> int:
         """No tick after `now_ns`, the last tick's time, and before this one does anything unless something else comes.
@@ -147,6 +168,11 @@ class Engine:
         for name, state in states.items():
             if name in self._judges and state is not None:
                 self._judges[name].load(state)
+
+    def suspects(self, check: Check) -> Sequence[str]:
+        """Trays under suspicion if this open check is not done."""
+        judge = self._judges.get(check.rule)
+        return judge.suspects() if isinstance(judge, Checking) else ()
 
     def checks(self) -> list[Check]:
         """Open checks of all rules that ask for them."""

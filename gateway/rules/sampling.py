@@ -208,6 +208,9 @@ class SamplingJudge:
     def checks(self) -> Sequence[Check]:
         return self._checks.open()
 
+    def suspects(self) -> Sequence[str]:
+        return self._production.suspects()
+
     def dump(self) -> Json:
         return {
             "batch": self._batch,

@@ -48,7 +48,7 @@ async def test_a_batch_from_order_to_disposition(tmp_path: Path) -> None:
 
 
 async def test_open_checks_are_given_up_at_the_end(tmp_path: Path) -> None:
-    """A check that is due when the batch is completed was not done: missed, in the record, and off the board."""
+    """A check that is due when the batch is completed was not done: missed, its trays held, and off the board."""
     async with Kit(tmp_path) as kit:
         await kit.begin()
         kit.make(10)
@@ -60,6 +60,9 @@ async def test_open_checks_are_given_up_at_the_end(tmp_path: Path) -> None:
         assert (missed["id"], missed["state"], missed["text"]) == (
             "weight#1", "missed", "open when the batch was completed",
         )  # fmt: skip
+        assert missed["suspects"] == ["T1"]
+        assert [record["body"]["tray"] for record in kit.records("tray.held")] == ["T1"]
+        assert kit.board.get("batch")["held"] == ["T1"]
         assert kit.board.get("checks") == {}
 
 
