@@ -10,6 +10,7 @@ from line_kit import LINE as LINE_YAML
 from line_kit import OPERATOR, QA, SUPERVISOR, TECHNICIAN, Kit
 from line_kit import RECIPE as RECIPE_YAML
 
+from gateway.alarms import is_active
 from gateway.errors import Refused
 
 pytestmark = pytest.mark.looptime(start=1000)
@@ -148,3 +149,61 @@ async def test_the_scales_spread_is_kept_over_batches_and_restarts(tmp_path: Pat
             with pytest.raises(Refused) as refused:
                 await kit.ask("check.take", rule="weight")
             assert refused.value.code == "scale_unfit"
+
+
+@pytest.mark.parametrize("grams", ["1.002", "0.900"])
+async def test_a_weight_whose_verdict_was_never_stored_is_weighed_again(tmp_path: Path, grams: str) -> None:
+    """Kill -9 between the sample and its commit: the take still waits, the cartridge still lies there, one verdict."""
+    async with Kit(tmp_path) as first:
+        await first.begin()
+        await made(first, 10)
+        await first.ask("check.take", rule="weight")
+        await asyncio.sleep(1.2)
+        first.evidence.hold = True
+        await first.weigh(grams)
+        assert not first.records("check.taken")
+        kit = await first.again()
+        await asyncio.sleep(1)
+
+        (judged,) = kit.records("check.judged")
+        assert [sample["value"] for sample in judged["body"]["samples"]] == [grams]
+        assert judged["body"]["state"] == ("failed" if grams < "1" else "passed")
+        assert len(kit.records("check.taken")) == 1
+        assert bool(kit.holds.standing) is (grams < "1")
+
+
+async def test_a_check_that_fell_due_while_the_gateway_was_down_and_was_missed_is_a_deviation(tmp_path: Path) -> None:
+    """The tenth unit was made meanwhile and nobody weighed it: a record, an alarm, and the tray on hold."""
+    async with Kit(tmp_path) as first:
+        await first.begin()
+        await made(first, 4)
+        await asyncio.sleep(1.2)
+        first.make(6)
+        kit = await first.again()
+        await asyncio.sleep(6)
+
+        (missed,) = kit.records("check.missed")
+        assert missed["body"]["suspects"] == ["T1"]
+        assert is_active(kit.line.alarms.standing["weight"])
+        assert [record["body"]["tray"] for record in kit.records("tray.held")] == ["T1"]
+
+
+async def test_re_weighing_is_limited_over_a_restart_and_for_another_person(tmp_path: Path) -> None:
+    """One is allowed: the other person is refused, in the next process, too."""
+    async with deep(tmp_path) as first:
+        await first.begin()
+        await made(first, 10)
+        await first.ask("check.take", rule="weight")
+        await first.weigh("1.0498")
+        await first.ask("check.reweigh", rule="weight", reason="shield stood open")
+        await asyncio.sleep(1.2)
+        kit = await first.again()
+        await kit.weigh("1.0499")
+        await asyncio.sleep(0.5)
+
+        (judged,) = kit.records("check.judged")
+        assert judged["body"]["state"] == "indeterminate"
+        with pytest.raises(Refused) as refused:
+            await kit.ask("check.reweigh", OPERATOR, rule="weight", reason="once more")
+        assert refused.value.code == "no_such_check"
+        assert [record["body"]["tray"] for record in kit.records("tray.held")] == ["T1"]
