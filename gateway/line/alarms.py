@@ -396,7 +396,7 @@ class Alarms:
 
     def show(self) -> None:
         """Before a commit: the picture of all there are, once for many that changed (a lost device is a flood)."""
-        if self.dependents.links:
+        if self.dependents.growing:
             now_s = asyncio.get_running_loop().time()
             for link in self.dependents.due(now_s):
                 self._tell_dependents(link, self.dependents.tell(link, now_s))

@@ -51,10 +51,6 @@ class Group:
         self.joined: dict[str, dict[str, None]] = {}
         """Machine -> the rules that are content with that latch."""
 
-    @property
-    def growing(self) -> bool:
-        return len(self.seen) > self.told
-
     def add(self, verdict: Verdict) -> None:
         if verdict.rule not in self.blind and verdict.rule in self.seen:
             self.turns += 1
@@ -83,6 +79,8 @@ class Dependents:
         self._groups: dict[str, Group] = {}
         self._of: dict[str, Group] = {}
         """Rule -> where it is."""
+        self._growing: set[str] = set()
+        """Links of which more is to be told than was."""
         self._joined: set[str] = set()
         """Those whose every machine is held by another one's latch."""
 
@@ -94,6 +92,11 @@ class Dependents:
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._of)
+
+    @property
+    def growing(self) -> bool:
+        """Is there more to be told of any link than was?"""
+        return bool(self._growing)
 
     @property
     def links(self) -> list[str]:
@@ -111,6 +114,8 @@ class Dependents:
             self._of[verdict.rule].forget(verdict.rule)
         self._of[verdict.rule] = group
         group.add(verdict)
+        if len(group.seen) > group.told:
+            self._growing.add(link)
 
     def forget(self, rule: str) -> Verdict | None:
         """It sees again, or has something to show; its last word, if it was here."""
@@ -125,6 +130,7 @@ class Dependents:
     def end(self, link: str) -> tuple[Group, list[Verdict]]:
         """The link explains nothing any more: what it was, and what is blind all the same."""
         group = self._groups.pop(link)
+        self._growing.discard(link)
         left = list(group.blind.values())
         for verdict in left:
             self._of.pop(verdict.rule, None)
@@ -170,13 +176,14 @@ class Dependents:
 
     def due(self, now_s: float) -> list[str]:
         """Links of which more is to be told than was."""
-        return [link for link, each in self._groups.items() if each.growing and now_s - each.told_s >= TELL_S]
+        return [link for link in sorted(self._growing) if now_s - self._groups[link].told_s >= TELL_S]
 
     def tell(self, link: str, now_s: float) -> dict[str, Json]:
         """For the record."""
         group = self._groups[link]
         new = len(group.seen) - group.told
         group.told, group.told_s = len(group.seen), now_s
+        self._growing.discard(link)
         summary = self.summary(group)
         group.picture = {"count": summary["count"], "rules": summary["rules"], "names": sorted(group.seen)[:NAMES]}
         return {**summary, "new": new, "over": False}

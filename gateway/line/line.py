@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final, Protocol
 
@@ -43,9 +43,9 @@ from gateway.model import (
     Priority,
     Scan,
     Severity,
-    Tick,
     Verdict,
 )
+from gateway.rules.engine import Engine
 from gateway.world import World
 
 log = structlog.get_logger()
@@ -54,7 +54,6 @@ TICK_S: Final = 0.1
 TICK_NS: Final = 100_000_000
 TIMER_S: Final = 0.001
 """A timer may ring a millisecond early."""
-TICK: Final = Tick()
 KEEP_RULES_TICKS: Final = 10
 """Running time and counters of rules are kept once a second: a kill -9 costs no more of them."""
 HEAD_START_S: Final = 0.002
@@ -305,15 +304,24 @@ class Line:
         """A tenth of a second went by."""
         self.progress += 1
         wall_ns = self._world.time_ns()
-        findings = self.run.engine.judge(TICK, mono_ns, wall_ns)
-        if findings:
-            self._act(findings, wall_ns, mono_ns)
+        self._judge_tick(self.run.engine, self.run.engine.tick_in_parts(mono_ns, wall_ns), wall_ns, mono_ns)
         self._fail_overdue(mono_ns)
         self.links.tick()
         self.alarms.review()
         self.clock.tick(mono_ns, wall_ns)
         if self.progress % KEEP_RULES_TICKS == 0:
             self._keep_rules()
+        self.commit()
+
+    def _judge_tick(self, engine: Engine, parts: Iterator[Sequence[Finding]], wall_ns: int, mono_ns: int) -> None:
+        """The next part; the one after it once the loop has gone round.  Of an engine that was replaced: no more."""
+        findings = next(parts, None) if engine is self.run.engine else None
+        if findings is not None:
+            self._act(findings, wall_ns, mono_ns)
+            asyncio.get_running_loop().call_soon(self._go_on, engine, parts, wall_ns, mono_ns)
+
+    def _go_on(self, engine: Engine, parts: Iterator[Sequence[Finding]], wall_ns: int, mono_ns: int) -> None:
+        self._judge_tick(engine, parts, wall_ns, mono_ns)
         self.commit()
 
     def _fail_overdue(self, mono_ns: int) -> None:

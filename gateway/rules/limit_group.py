@@ -44,6 +44,8 @@ class LimitGroup:
         self._turned = True
         """A judge turned quiet or from quiet: the ranges are to be drawn anew.  Not now: a halt may be on its way."""
         self._stirred = True
+        self._rests_ns = 0
+        """No tick before this does anything, unless a judge sees something new: a device that is away costs none."""
 
     def scan(self, scan: Scan, now_ns: int) -> Sequence[Finding]:
         values = scan.values
@@ -69,7 +71,8 @@ class LimitGroup:
     def _look(self, scan: Scan, now_ns: int) -> Sequence[Finding]:
         """At least one rule has something to see; the others are passed over as before."""
         values, faults = scan.values, scan.faults
-        found: Sequence[Finding] = NOTHING
+        found: list[Finding] = []
+        self._rests_ns = 0
         for _, position, low, high, judge in self._suspects(scan):
             try:
                 if position not in faults and low <= values[position] <= high:  # type: ignore[operator]
@@ -79,10 +82,9 @@ class LimitGroup:
             was_quiet = judge.quiet
             new = judge.see(scan, now_ns)
             self._turned = self._turned or judge.quiet is not was_quiet
-            if new:
-                found = (*found, *new)
+            found += new
         self.seen_ns = now_ns
-        return found
+        return found or NOTHING
 
     def _suspects(self, scan: Scan) -> Sequence[Watched]:
         """Those to look at one by one, in their order: not the buckets that are well."""
@@ -103,12 +105,13 @@ class LimitGroup:
             self._draw()
         if self._all_quiet and self.seen_ns is not None and now_ns - self.seen_ns < self._patience_ns:
             return NOTHING
-        found: Sequence[Finding] = NOTHING
+        if now_ns < self._rests_ns:
+            return NOTHING
+        found: list[Finding] = []
         for judge in self.members:
-            new = judge.tick(now_ns, wall_ns)
-            if new:
-                found = (*found, *new)
-        return found
+            found += judge.tick(now_ns, wall_ns)
+        self._rests_ns = 0 if found else min(judge.rests_until(now_ns) for judge in self.members)
+        return found or NOTHING
 
     def spare(self, ns: int, now_ns: int) -> None:
         """The members are spared each for itself."""
@@ -126,6 +129,7 @@ class LimitGroup:
     def loosen(self) -> None:
         """A judge turned from quiet outside of a scan."""
         self._turned = True
+        self._rests_ns = 0
 
     def stir(self) -> None:
         """A judge has become dirty."""
