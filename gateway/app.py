@@ -143,6 +143,7 @@ class Gateway:
                 on_command=self._command,
                 on_acknowledged=partial(self.line.consumers.acknowledged, name),
                 checkpoint=self.evidence.checkpoint,
+                steady_ns=self.world.steady_ns,
             )
             forwarder = Forwarder(name, config, self.evidence, self.telemetry, ports, self.world)
             forwarder.on_late_ack = self.line.consumers.late

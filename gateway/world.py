@@ -25,6 +25,8 @@ class World:
     def __init__(self, seed: int | None = None) -> None:
         self.boot_id = secrets.token_hex(8)
         self.rng = random.Random(seed)  # noqa: S311  # jitter and sampling, never secrets
+        self.steady_ns = time.time_ns() - time.monotonic_ns()
+        """Wall minus monotonic clock when the process began, ns: a clock that was stepped since has another."""
 
     def time_ns(self) -> int:
         """Wall clock, Unix nanoseconds."""

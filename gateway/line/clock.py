@@ -116,7 +116,7 @@ class WallClock:
         step = self._watch.step(mono_ns, wall_ns)
         if step is None:
             return
-        self._note(step, self._batch())
+        self._note(step, self._batch(), text=f"stepped by {lasted(step.ns)}")
         text = f"the wall clock was stepped by {lasted(step.ns)}; records keep their order by index, times do not"
         self._alarms.tell(ALARM, text, Priority.MEDIUM)
         log.warning("the wall clock was stepped", step_s=step.ns / 1e9, times=step.times)

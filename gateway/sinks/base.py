@@ -27,6 +27,8 @@ class SinkPorts(msgspec.Struct, frozen=True):
     on_acknowledged: Callable[[Watermark], None]
     checkpoint: Callable[[], str]
     """The newest signed checkpoint (C2SP note), empty before the first."""
+    steady_ns: int = 0
+    """Wall minus monotonic clock when the process began, ns; 0: not known."""
 
 
 class Sink(Protocol):

@@ -108,7 +108,7 @@ class InfluxSink:
     def __init__(self, ports: SinkPorts, post: Post, thread: ThreadPoolExecutor) -> None:
         from gateway.sinks.influx_lines import Lines  # noqa: PLC0415  # only where it is used
 
-        self._lines = Lines(ports.identity)
+        self._lines = Lines(ports.identity, ports.steady_ns)
         self._post = post
         self._thread = thread
 

@@ -6,6 +6,9 @@ Bad quality is never a number: the value is left out, `<tag>_quality` says `bad:
 a value), and the integer `quality` says the worst of the scan, 0 good, 1 uncertain, 2 bad: a line that is down is
 drawn as 2 and no value at all.  NaN and infinities are no numbers to InfluxDB and are written as bad.
 
+A point whose clock was stepped since the gateway began says so: `clock_stepped`, seconds; its time less that is the
+time by a clock that nobody stepped.  Points before and after a step back share their times: this tells them apart.
+
 Records become points too: what a person wants to see on a time axis in `events`, weighings in `weighing`.  Two records
 may share an instant and InfluxDB keeps one point for each series and time: their index modulo 1000 is added as
 nanoseconds.  The ledger keeps the exact time.
@@ -24,9 +27,13 @@ from gateway.model import Identity, Json, Quality, Record, Scan, TagSet, Value
 
 EVENTS: Final = "events"
 WEIGHINGS: Final = "weighing"
-SHOWN: Final = ("alarm.", "halt.", "check.judged", "check.missed", "batch.started", "batch.completed", "batch.closed")
+_BATCH: Final = ("batch.started", "batch.completed", "batch.closed")
+SHOWN: Final = ("alarm.", "halt.", "check.judged", "check.missed", "clock.stepped", *_BATCH)
 """Kinds that go to `events`."""
-RESERVED: Final = frozenset({"time", "quality", "gateway", "path"})
+STEPPED: Final = "clock_stepped"
+STEP_NS: Final = 1_000_000_000
+"""A clock that is this far from where it would be was stepped (BARS R11)."""
+RESERVED: Final = frozenset({"time", "quality", "gateway", "path", STEPPED})
 """Names of ours, and `time`, which InfluxDB refuses as a field: a device's tag of this name gets a `_` behind it."""
 
 _MEASUREMENT = str.maketrans({",": r"\,", " ": r"\ ", "\n": r"\ ", "\r": None, "\t": r"\ "})
@@ -68,9 +75,11 @@ def field(value: Value) -> str | None:
 class Lines:
     """Encodes for one gateway; what belongs to a device is prepared once."""
 
-    def __init__(self, identity: Identity) -> None:
+    def __init__(self, identity: Identity, steady_ns: int = 0) -> None:
+        """`steady_ns`: wall minus monotonic clock when this process began, 0 where that is not known."""
         pairs = (("gateway", identity.gateway_id), ("path", identity.path))
         self._tags = "".join(f",{name}={key(value)}" for name, value in pairs if value)
+        self._boots, self._steady_ns = ("", identity.boot_id), steady_ns
         self._heads: dict[TagSet, tuple[str, tuple[str, ...]]] = {}
 
     def _head(self, tagset: TagSet) -> tuple[str, tuple[str, ...]]:
@@ -99,7 +108,16 @@ class Lines:
                 if fresh:
                     fields.append(f"{name}_quality={text(f'{quality.name.lower()}: {reason}')}")
         fields.append(f"quality={int(worst)}i")
+        if (stepped_ns := self._stepped(scan)) is not None:
+            fields.append(f"{STEPPED}={stepped_ns / 1e9:.3f}")
         return f"{head}{','.join(fields)} {scan.time_ns}"
+
+    def _stepped(self, scan: Scan) -> int | None:
+        """How far the clock that stamped it was stepped since this process began; None: not at all, or not known."""
+        if not self._steady_ns or scan.boot not in self._boots:
+            return None
+        by_ns = scan.time_ns - scan.mono_ns - self._steady_ns
+        return by_ns if abs(by_ns) > STEP_NS else None
 
     def record(self, record: Record) -> str | None:
         """One line, or None for a kind that has no place on a time axis."""
@@ -112,7 +130,7 @@ class Lines:
         body = document["body"]
         subject = str(body.get("subject") or body.get("device") or body.get("rule") or "")
         fields = {
-            "title": f"{record.kind.replace('.', ' ')}: {_name(body)}",
+            "title": f"{record.kind.replace('.', ' ')}: {_name(body)}".removesuffix(": "),
             "text": str(body.get("text") or body.get("state") or ""),
             "tags": ",".join(part for part in (*record.kind.split("."), subject) if part),
             "subject": subject,

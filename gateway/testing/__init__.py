@@ -32,7 +32,7 @@ class VirtualWorld(World):
         super().__init__(seed)
         self.boot_id = f"{seed:016x}"
         self.rng = random.Random(seed)  # noqa: S311  # a test's dice
-        self.offset_ns = start_ns
+        self.offset_ns = self.steady_ns = start_ns
 
     def time_ns(self) -> int:
         try:

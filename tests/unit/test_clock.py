@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from line_kit import HOUSE, LINE, MES, OPERATOR, RECIPE, SUPERVISOR, Kit, order
 
@@ -13,6 +14,7 @@ from gateway.batch.complete import findings
 from gateway.config.reading import Settings, load
 from gateway.console.sessions import AGE_S, IDLE_S, Sessions
 from gateway.errors import Refused
+from gateway.sinks.influx_lines import Lines
 from gateway.testing import VirtualWorld
 
 pytestmark = pytest.mark.looptime(start=1000)
@@ -159,6 +161,23 @@ async def test_sessions_end_in_their_time_whatever_the_clock_says(step_s: float)
 
 async def _asked(sessions: Sessions, token: str) -> Any:
     return sessions.person(token)
+
+
+@pytest.mark.parametrize("step_s", STEPS_S)
+async def test_points_of_a_clock_that_was_stepped_say_so(tmp_path: Path, step_s: float) -> None:
+    """In InfluxDB: none before, each after with how far, none of another process; and the step itself is an event."""
+    async with Kit(tmp_path) as kit:
+        lines = Lines(kit.desk.identity, kit.world.steady_ns)
+        await asyncio.sleep(1)
+        assert [line for scan in kit.telemetry.kept if "clock_stepped" in (line := lines.scan(scan))] == []
+        before = len(kit.telemetry.kept)
+        kit.world.offset_ns += round(step_s * S_NS)
+        await asyncio.sleep(1)
+        after = kit.telemetry.kept[before:]
+        assert {f",clock_stepped={step_s:.3f} " in lines.scan(scan) for scan in after} == {True}
+        assert "clock_stepped" not in lines.scan(msgspec.structs.replace(after[0], boot="another's"))
+        record = next(each for each in await kit.evidence.read(-1, 100) if each.kind == "clock.stepped")
+        assert ",kind=clock.stepped " in (lines.record(record) or "")
 
 
 @pytest.mark.parametrize("step_s", STEPS_S)
