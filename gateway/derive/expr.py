@@ -9,6 +9,7 @@ Inputs of any unit; the result in `unit`, which has to fit.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from keyword import iskeyword
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -31,9 +32,11 @@ class ExprConfig(DerivedConfig):
     @model_validator(mode="after")
     def _reads(self) -> ExprConfig:
         for name in self.inputs:
-            if not name.isidentifier():
-                raise ValueError(f"{name!r} cannot stand in an expression: write letters, digits and _")
-        Expression(self.expr, self.inputs)
+            if not name.isidentifier() or iskeyword(name):
+                raise ValueError(f"{name!r} cannot stand in an expression: write letters, digits and _, and no keyword")
+        idle = self.inputs.keys() - Expression(self.expr, self.inputs).used()
+        if idle:  # it would count for nothing, and block the value when it is bad
+            raise ValueError(f"{self.expr!r} does not use {', '.join(sorted(idle))}: leave it out of `inputs`")
         if self.truth and self.unit != "1":
             raise ValueError(f"true or false has no unit, not {self.unit}")
         return self

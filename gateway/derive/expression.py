@@ -84,6 +84,10 @@ class Expression:
         except (ValueError, ArithmeticError) as error:
             raise ExpressionError(f"{self.text!r}: {error}") from None
 
+    def used(self) -> set[str]:
+        """The inputs it looks at."""
+        return {each.id for each in ast.walk(self._node) if isinstance(each, ast.Name)} & set(self._known)
+
     def is_step(self, units: Mapping[str, str]) -> bool:
         """Is the result a difference of temperatures?"""
         return sort(self._node, units) == "step"

@@ -186,7 +186,7 @@ def test_no_text_does_anything_but_compute_or_be_refused(text: str) -> None:
 
 def expr(text: str, unit: str = "K", **more: Any) -> Deriver:
     inputs = {"t": "oil/t", "sp": "oil/sp"}
-    return device(ExprConfig.model_validate({"expr": text, "inputs": inputs, "unit": unit, **more}))
+    return device(ExprConfig.model_validate({"expr": text, "inputs": inputs, "unit": unit} | more))
 
 
 def test_a_difference_is_taken_across_units() -> None:
@@ -217,9 +217,12 @@ def test_an_old_input_is_too_old() -> None:
 
 def test_a_truth_is_a_bool_tag() -> None:
     """`truth: true` where the result is one, and only there."""
-    assert value(expr("t < q(55, 'Cel')", "1", truth=True), scan(OIL, 0, 54.0, 1.0)) == (True, None)
+    assert value(expr("t < q(55, 'Cel')", "1", truth=True, inputs={"t": "oil/t"}), scan(OIL, 0, 54.0, 1.0)) == (
+        True,
+        None,
+    )
     with pytest.raises(ValueError, match="add `truth: true`"):
-        expr("t < q(55, 'Cel')", "1")
+        expr("t < q(55, 'Cel')", "1", inputs={"t": "oil/t"})
     with pytest.raises(ValueError, match="leave `truth` out"):
         expr("t - sp", "1", truth=True)
     with pytest.raises(ValueError, match="which is not g"):

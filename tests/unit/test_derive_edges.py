@@ -10,6 +10,7 @@ from msgspec import structs
 from rules_kit import S
 from test_derive import MODEL, OIL, VISC, compensated, device, expr, hot, scan, value
 
+from gateway.derive.expr import ExprConfig
 from gateway.derive.expression import Expression, ExpressionError
 from gateway.derive.rate import RateConfig
 from gateway.derive.unchanged import UnchangedConfig
@@ -88,6 +89,22 @@ def test_a_slip_of_a_key_in_an_expression_is_told_with_what_was_meant(text: str,
         expr(text)
 
 
+def test_an_input_that_counts_for_nothing_is_refused() -> None:
+    """When bad it would block the value, and nobody would see why; a keyword could never be written."""
+    with pytest.raises(ValueError, match=r"does not use u: leave it out of `inputs`"):
+        ExprConfig.model_validate({"expr": "t - sp", "inputs": {"t": "oil/t", "sp": "oil/sp", "u": "visc/t"}})
+    with pytest.raises(ValueError, match="'if' cannot stand in an expression"):
+        ExprConfig.model_validate({"expr": "t", "inputs": {"t": "oil/t", "if": "oil/sp"}})
+
+
+def test_an_expression_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand scans parse nothing."""
+    deriver = expr("t - sp")
+    monkeypatch.setattr("gateway.derive.expression._parsed", None)
+    monkeypatch.setattr("ast.parse", None)
+    assert value(deriver, *[scan(OIL, 1 + at, 62.0, 140.0) for at in range(1000)])[0] == pytest.approx(2.0)
+
+
 # -- points and steps -----------------------------------------------------------------------------------
 
 
@@ -125,7 +142,9 @@ def test_a_difference_has_no_unit_with_a_zero_of_its_own() -> None:
     with pytest.raises(ValueError, match=r"that is in K, not \[degF\]"):
         expr("abs(t - sp) * 2", "[degF]")
     assert value(expr("(t + sp) / 2", "Cel"), scan(OIL, 0, 62.0, 140.0))[0] == pytest.approx(61.0)
-    assert value(expr("t - q(5, 'K')", "Cel"), scan(OIL, 0, 62.0, 140.0))[0] == pytest.approx(57.0)
+    assert value(expr("t - q(5, 'K')", "Cel", inputs={"t": "oil/t"}), scan(OIL, 0, 62.0, 140.0))[0] == pytest.approx(
+        57.0
+    )
 
 
 def test_a_number_beside_a_difference_is_advised_in_kelvin() -> None:
