@@ -44,7 +44,7 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 _GRAVE: Final = frozenset(
-    "check halt verification step count batch tray alarm gate setpoint label material".split()  # noqa: SIM905  # as a set: a line each
+    "check halt verification step count batch tray alarm gate setpoint label material instrument".split()  # noqa: SIM905  # as a set: a line each
 )
 
 
@@ -199,6 +199,11 @@ def _gates(log: Log) -> Iterator[Finding]:
     for record in log.of("instrument.checked"):
         if not record["body"]["passed"]:
             yield Finding("instrument.failed", record["body"]["text"], _at(record))
+    told = {str(record["body"]["text"]) for record in log.of("instrument.checked")}
+    for record in log.of("alarm.raised"):  # seen and put right or not: it was used while nobody vouched for it
+        body = record["body"]
+        if body["alarm"].startswith("instrument:") and not any(text in body["text"] for text in told):
+            yield Finding("instrument.lapsed", body["text"], _at(record))
 
 
 def _materials(log: Log) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ from line_kit import HOUSE, MES, OPERATOR, QA, SUPERVISOR, TECHNICIAN, Kit
 from line_kit import order as line_order
 
 from gateway.batch import lifecycle
+from gateway.batch.complete import findings
 from gateway.batch.gates import Facts, Gate, gates
 from gateway.batch.order import Coa, accept
 from gateway.batch.state import Batch, BatchState
@@ -200,6 +201,9 @@ async def test_an_instrument_that_is_due_in_mid_batch_is_an_alarm(tmp_path: Path
         alarm = kit.line.alarms.standing["instrument:balance"]
         assert f"the calibration of balance (B1) ended on {today}" in alarm.text
         assert kit.records("alarm.raised")[-1]["batch"] == "B1"
+        assert [one.kind for one in findings(kit.records()) if one.kind.startswith("instrument")] == [
+            "instrument.lapsed",
+        ]  # fmt: skip
         (tmp_path / "instruments.yaml").write_text(REGISTER.replace("every: 24h", "every: 240h"))
         await asyncio.sleep(2.1)
         await checked(kit)
@@ -215,6 +219,8 @@ async def test_a_daily_check_that_fails_in_mid_batch_is_told_and_found(tmp_path:
         await asyncio.sleep(2)
         assert kit.line.alarms.standing["instrument:balance"].state == "unack"
         assert kit.records("instrument.checked")[-1]["batch"] == "B1"
+        found = [one.kind for one in findings(kit.records()) if one.kind.startswith("instrument")]
+        assert found == ["instrument.failed"]
         await checked(kit)
         assert kit.line.alarms.standing["instrument:balance"].state == "rtn_unack"
 
