@@ -136,11 +136,13 @@ def _rhythm(look: Glance, sight: Sight) -> Seen:
 def _pause(look: Glance, sight: Sight) -> Seen:
     """By this computer's own clock, from the step's beginning on: a wall clock that was stepped has no part in it."""
     came_s = [look.mark.s, *(scan["came_s"] for scan in look.eyes.observer.since(look.mark, sight.name))]
-    if len(came_s) <= _FEWEST:
+    if len(came_s) <= _FEW:
         return Seen(ok=False, said=f"only {len(came_s) - 1} polls came")
     return document(look, sight, round(max(b - a for a, b in itertools.pairwise(came_s)), 3))
 
 
+_FEW: Final = 10
+"""What stalls, stalls within so many polls."""
 _FEWEST: Final = 20
 """Pauses below which a 95th percentile means nothing."""
 

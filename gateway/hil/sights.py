@@ -50,7 +50,7 @@ class Sight(Word):
     pause: str | None = Field(
         None,
         description="The longest pause between scans of this device as they came since the step began, seconds; "
-        "of 20 at least.",
+        "of 10 at least.",
     )
     status: str | None = Field(
         None, description="A place in the gateway's own status, by HTTP: `checks`, `batch.state`."

@@ -17,6 +17,8 @@ from gateway.hil.clock import OwnClock
 from gateway.hil.eyes import Mark, Observer
 from gateway.hil.instructions import instruction
 from gateway.hil.look import Look
+from gateway.hil.real import CLOCK_RIGHT, Real
+from gateway.hil.relays import Relays
 from gateway.hil.sights import Sight
 from gateway.hil.target import Door, Target
 from gateway.hil.verbs import Do
@@ -54,6 +56,32 @@ def test_a_person_is_told_which_way() -> None:
     target = Target(gateway=Door(mqtt="mqtt://h:1883", path="p"))
     said = [instruction(Do.model_validate({"clock": {"step": step}}), target) for step in ("1h", "-90min")]
     assert [text.split("set its clock ")[1] for text in said] == ["forward by 1h.", "back by 90min."]
+
+
+class Somebody:
+    """Does what is told, at once."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def done(self, text: str, *_: object) -> float:
+        self.told.append(text)
+        return 1.0
+
+
+def test_a_person_who_set_the_clock_wrong_sets_it_right_again(tmp_path: Path) -> None:
+    """Once, when the scenario is over; and whoever breaks it off is told what is left to do."""
+    target = Target(gateway=Door(mqtt="mqtt://h:1883", path="p"))
+    prompt: Any = Somebody()
+    observer: Any = FakeObserver(FakeClock())
+    observer.kinds = lambda kind: [each for each in observer.records.values() if each["kind"] == kind]
+    floor = Real(target, prompt, observer, Relays(target))
+    step = written(tmp_path, "scenario: a\nsteps:\n  - do: {clock: {step: -2h}}\n").scenario.steps[0]
+    floor.do(step.do[0], step, {})
+    assert (prompt.told, floor.left()) == ([instruction(step.do[0], target)], CLOCK_RIGHT)
+    floor.tidy()
+    floor.tidy()
+    assert [text.endswith(CLOCK_RIGHT) for text in prompt.told] == [False, True]
 
 
 def test_a_clock_of_its_own_steps_for_its_process_alone(tmp_path: Path) -> None:
