@@ -166,5 +166,5 @@ def about(sample: Sample) -> str:
 
 def suspected(text: str, suspects: tuple[str, ...]) -> str:
     if not suspects:
-        return text
+        return f"{text}. Suspect is all since the last good check; the rule counts no units and knows no trays"
     return f"{text}. Suspect since the last good check: {', '.join(suspects)}"

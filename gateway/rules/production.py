@@ -62,7 +62,8 @@ class Production:
         """Since the last reading; over a restart by the wall clock."""
         if self._counted_ns is not None:
             return now_ns - self._counted_ns
-        return max(0, wall_ns - self._counted_wall_ns) if self._counted_wall_ns is not None else 0
+        gone_ns = wall_ns - (self._counted_wall_ns or 0)
+        return gone_ns if gone_ns > 0 else wall_ns  # a clock that was set back: it may have been any time
 
     def pass_time(self, now_ns: int, wall_ns: int, most_ns: int) -> None:
         """Up to now.  Time the gateway was down for counts by the wall clock, but no more than `most_ns` of it."""
@@ -113,7 +114,7 @@ class Production:
             self._trays = self._unproven()
             return
         sampled = [place for place, (tray, _) in enumerate(self._trays) if tray in trays]
-        self._trays = self._trays[sampled[0] if sampled else -1 :]
+        self._trays = self._trays[sampled[0] :] if sampled else self._trays
 
     def _unproven(self) -> list[tuple[str, int]]:
         """Trays from the one that the first unproven unit lies in; without a counter, all since the last proof."""

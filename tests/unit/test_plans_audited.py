@@ -320,6 +320,36 @@ def test_a_sample_from_an_older_tray_vouches_for_no_newer_one() -> None:
     assert verdict.suspects == ("T1", "T3")
 
 
+def test_a_tray_the_machine_never_named_vouches_for_none() -> None:
+    """Typed wrong at the take: what was in the machine stays unproven."""
+    bench = Line(fill=rule({"every": "15min", "n": 1, "characteristics": [WEIGHT], "grace": "1h"}, count=None))
+    bench.run(901)
+    bench.made = 150
+    bench.run(1)
+    bench.weigh("1.000", tray="TT2")
+    bench.forget()
+    (verdict, *_) = bench.weigh("0.900")
+    assert verdict.suspects == ("T1", "T2")
+
+
+def test_where_no_tray_can_be_named_it_is_said_that_all_is_suspect() -> None:
+    """A balance alone: no counter, no tray; nobody may read an empty list as nothing."""
+    bench = Line(fill=rule({"every": "15min", "n": 1, "characteristics": [WEIGHT]}, **NO_MACHINE, halt=()))
+    bench.run(901)
+    (verdict, *_) = bench.weigh("0.900")
+    assert "Suspect is all since the last good check" in verdict.text
+
+
+def test_a_clock_that_was_set_back_over_a_restart_hides_no_units() -> None:
+    """The counter was reset and made a hundred; by the wall clock no time went by at all."""
+    bench = line()
+    bench.run(20, per_s=1)
+    bench.restart(down_s=-600)
+    bench.counter = 80
+    bench.filler()
+    assert [each.check.due_units for each in bench.changes("due")] == [100]
+
+
 def test_a_count_of_leaks_vouches_for_what_was_made_when_it_was_asked_for() -> None:
     """Entered fifty seconds later: what was made meanwhile was never looked at."""
     bench = line({"every": "1min", "n": 5, "characteristics": [LEAKS], "grace": "1h"})
