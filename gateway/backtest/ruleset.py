@@ -128,7 +128,11 @@ def ruleset(settings: Settings, tags: Tags, wish: Wish, notes: Notes, found_ther
     plans = {name: each for name, each in kept.items() if isinstance(each, SamplingConfig)}
     made = Ruleset(settings.path.name, settings, engine, deriver, kept, left_out, recipe, context)
     fresh = {name: state for name, state in engine.dump().items() if name in plans}
-    brought = {"entries": there.entries(plans), "started_ns": there.started_ns, "ended_ns": there.ended_ns}
+    brought = {
+        "entries": there.entries(plans, settings.periods_s),
+        "started_ns": there.started_ns,
+        "ended_ns": there.ended_ns,
+    }
     return msgspec.structs.replace(made, fresh=fresh, busy=there.busy, **brought)
 
 

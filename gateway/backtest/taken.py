@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from gateway.backtest.stored import opened
-from gateway.backtest.terms import Busy, Notes, Wish
+from gateway.backtest.terms import S_NS, Busy, Notes, Wish
 from gateway.errors import LinegateError
 from gateway.model import Entry, Json, Value
 from gateway.rules.sampling import SamplingConfig
@@ -54,6 +54,8 @@ class Brought(msgspec.Struct, frozen=True):
     entry: Entry
     """Without a rule: an event of `device`, told to every plan that looks at it."""
     device: str = ""
+    unsettled: bool = False
+    """Armed in vain: the scan at this time said that the pan did not settle for as long as its rule waits."""
     but: str = ""
     """Not this rule: it was recalibrated, and goes on in verification."""
 
@@ -75,9 +77,13 @@ class Evidence(msgspec.Struct, frozen=True):
         """Those it holds samples for."""
         return frozenset(each.entry.rule for each in self.brought if each.entry.kind in ("take", "value"))
 
-    def entries(self, rules: Mapping[str, SamplingConfig]) -> list[tuple[int, Entry]]:
-        """In the order of time, for these sampling rules."""
-        found = [(each.time_ns, entry) for each in self.brought for entry in _told(each, rules)]
+    def entries(self, rules: Mapping[str, SamplingConfig], periods_s: Mapping[str, float]) -> list[tuple[int, Entry]]:
+        """In the order of time, for these sampling rules; `periods_s`: device -> time between its scans."""
+        found = [
+            (each.time_ns - (_waited_ns(rules[entry.rule], periods_s) if each.unsettled else 0), entry)
+            for each in self.brought
+            for entry in _told(each, rules)
+        ]
         return sorted(found, key=lambda pair: pair[0])
 
 
@@ -89,6 +95,12 @@ def _told(each: Brought, rules: Mapping[str, SamplingConfig]) -> Iterator[Entry]
     for name, config in rules.items():
         if _looks(each, config) and name != each.but:
             yield msgspec.structs.replace(each.entry, rule=name)
+
+
+def _waited_ns(config: SamplingConfig, periods_s: Mapping[str, float]) -> int:
+    """From just before the first unsteady scan to the one that said so."""
+    period_s = periods_s.get((config.weight or "").partition("/")[0], 0.0)
+    return round((config.settle_s + period_s / 2) * S_NS)
 
 
 def _looks(each: Brought, config: SamplingConfig) -> bool:
@@ -155,6 +167,8 @@ def _brought(records: Iterable[tuple[str, int, Any]], started_ns: int) -> Iterat
                 yield _sample(body)
             case "weighing.recorded" if is_tare(body["reason"]):
                 yield _take("take", body["rule"], body, TARE)
+            case "weighing.recorded" if body["check"] is not None:
+                yield msgspec.structs.replace(_take("take", body["rule"], body), unsettled=True)
             case "scale.repeatability":
                 entry = Entry("scale", "", "", value=body["repeatability"], unit=body["unit"])
                 yield Brought(max(time_ns, started_ns), entry, body["device"])

@@ -283,3 +283,30 @@ async def test_a_tare_is_no_gap(tmp_path: Path, told: bool) -> None:
     missed = {each.rule for each in heard if isinstance(each, Verdict) and each.severity}
     assert missed == (set() if told else {"away", "high"})
     assert bool(result.flow.gaps.get("balance")) is not told
+
+
+@pytest.mark.looptime(start=1000)
+async def test_a_weight_that_never_settled_is_indeterminate_again(tmp_path: Path) -> None:
+    """Tried and in doubt, not missed: as it was said then."""
+    async with Kit(tmp_path, recipe=line_kit.RECIPE.replace("grace: 5s", "grace: 9s")) as kit:
+        await kit.begin()
+        kit.make(10)
+        await asyncio.sleep(0.5)
+        await kit.ask("check.take", rule="weight")
+        kit.balance.settled = False
+        await kit.weigh("1.002")
+        await asyncio.sleep(12)
+        kit.balance.settled = True  # and one on request: without any sample there is nothing to replay
+        await kit.ask("check.take", rule="weight")
+        await kit.weigh("0.000")
+        await kit.weigh("1.001")
+        await asyncio.sleep(1)
+        records, settings = kit.records(), kit.settings
+        keep(tmp_path, kit.telemetry.kept, records, list(kit.disk.payloads))
+    then = [(each["body"]["id"], each["body"]["state"]) for each in records if each["kind"] == "check.judged"]
+
+    result, heard = replayed(settings, tmp_path)
+
+    assert then[0] == ("weight#1", "indeterminate")
+    assert [(each[0], each[2]) for each in judged(heard)] == then
+    assert not any("fit no check" in text for text in result.notes.texts)
