@@ -155,8 +155,7 @@ def entered(batch: Batch, recipe: Recipe, entry: CountEntry, person: Principal, 
     """
     same_recipe(batch, recipe)
     in_state(batch, OPEN, f"entering {entry.quantity}")
-    entry = counts.same_roll(entry, batch.entries)
-    rolls.check_entry(batch.tally.rolls, entry)
+    entry = rolls.check_entry(batch.tally.rolls, counts.same_roll(entry, batch.entries))
     role = counts.check(entry, batch.entries, person)
     made = msgspec.structs.replace(
         entry,

@@ -64,6 +64,8 @@ def check(rolls: Sequence[Roll], roll: str, lot: str, issued: Decimal, materials
         raise Refused("roll_known", f"roll {roll} was loaded already; give a roll that comes back a name of its own")
     if not issued.is_finite() or not 0 < issued < LARGEST or issued != issued.to_integral_value():
         raise Refused("bad_value", f"{str(issued)[:40]} is not a count of labels")
+    if len(lot) > LONGEST or not lot.isprintable():
+        raise Refused("bad_roll", f"a lot is named by {LONGEST} printable characters at most")
     lots = [one.lot for one in materials if one.kind == "label"]
     if not lot and len(lots) == 1:
         return lots[0]
@@ -97,15 +99,17 @@ def refuse_elsewhere(roll: str, issued: Decimal, others: Iterable[tuple[str, Tal
         raise Refused("roll_known", text, left=str(back))
 
 
-def check_entry(rolls: Sequence[Roll], entry: CountEntry) -> None:
-    """Refused: no_such_roll, wrong_quantity."""
+def check_entry(rolls: Sequence[Roll], entry: CountEntry) -> CountEntry:
+    """The entry, with its roll's name as it was loaded.  Refused: no_such_roll, wrong_quantity."""
     if not entry.roll:
-        return
+        return entry
     if not entry.quantity.startswith("labels_"):
         raise Refused("wrong_quantity", f"{entry.quantity} is not counted by roll")
-    if not any(one.id == entry.roll for one in rolls):
+    name = next((one.id for one in rolls if is_same(one.id, entry.roll)), None)
+    if name is None:
         known = ", ".join(one.id for one in rolls) or "none"
         raise Refused("no_such_roll", f"no roll {entry.roll!r} was loaded; known: {known}")
+    return msgspec.structs.replace(entry, roll=name)
 
 
 def investigated(disposition: str, found: Sequence[Equation], reasons: Mapping[str, str]) -> None:

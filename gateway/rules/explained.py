@@ -129,6 +129,7 @@ def _match(config: MatchConfig, context: RuleContext) -> Said:
     if config.uids is not None:
         own = "has one of its own, none twice" if config.uids.per == "unit" else "carries the package's"
         issued = f", of {config.uids.first} to {config.uids.last}" if config.uids.first is not None else ""
+        issued = f", {config.uids.package}" if config.uids.package is not None else issued
         what += f" Its UID in {config.uids.tag} is of a METRC tag's form; each label {own}{issued}."
     if config.trend is not None:
         beyond = _beyond(config.trend.window.low, config.trend.window.high, config.trend.window.unit)

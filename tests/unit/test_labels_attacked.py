@@ -215,6 +215,21 @@ def test_a_roll_is_the_same_however_it_is_typed(roll: str) -> None:
     assert caught.value.code == "roll_known"
 
 
+def test_a_count_finds_its_roll_however_it_is_typed() -> None:
+    """And stands under the name that the roll was loaded with."""
+    batch = entered(labelled(loaded(running(), "R1", 100), 90), "returned", "10", " r1")
+    assert (batch.entries[-1].roll, equation(batch, "labels of roll R1").ok) == ("R1", True)
+
+
+def test_a_lot_is_something_to_print() -> None:
+    """Where the order brings no lots of labels, too."""
+    batch, _ = lifecycle.planned(order(materials=()), BARE, "h", T0)
+    for lot in ("\x00", "x" * 65):
+        with pytest.raises(Refused) as caught:
+            lifecycle.load_roll(batch, BARE, "R1", lot, Decimal(5), ANA, T0)
+        assert caught.value.code == "bad_roll"
+
+
 def test_a_correction_stays_with_its_roll() -> None:
     """Corrected without the roll's name it is still that roll's; moved to another one, the record says so."""
     batch = labelled(loaded(labelled(loaded(running(), "R1", 100), 90), "R2", 100), 180)
