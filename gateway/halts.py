@@ -172,13 +172,14 @@ def failed(halt: Halt) -> Halt:
 
 def reasserted(halt: Halt, why: str) -> Halt:
     """The machine left Held while latched, or the gateway restarted: ask again.  What failed is so until it stands."""
+    failed_before = halt.state is HaltState.FAILED
     return msgspec.structs.replace(
         halt,
-        state=HaltState.FAILED if halt.state is HaltState.FAILED else HaltState.REQUESTED,
+        state=HaltState.FAILED if failed_before else HaltState.REQUESTED,
         version=halt.version + 1,
         confirmed_ns=None,
         commanded_ns=None,
-        tries=0,
+        tries=halt.tries if failed_before else 0,
         proof="",
         trouble=why,
     )

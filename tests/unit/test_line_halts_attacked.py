@@ -163,9 +163,13 @@ async def test_a_failed_halt_is_failed_after_a_restart_too(tmp_path: Path) -> No
         first.filler.obeys = False
         await heat(first, seconds=3)
         beats, failures = len(first.filler.beats), len(first.records("halt.failed"))
+        await first.ask("alarm.acknowledge", alarm="halt-failed:filler", occurrence=1)
         kit = await first.again()
         await asyncio.sleep(5)
 
+        alarm = kit.line.alarms.standing["halt-failed:filler"]
+        assert (alarm.state, alarm.occurrence) == ("acked", 1)
+        assert "after 0 tries" not in alarm.text
         assert len(kit.filler.beats) == beats
         assert kit.holds.standing[HOT].state is HaltState.FAILED
         assert len(kit.records("halt.failed")) == failures, "told once"
