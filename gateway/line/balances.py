@@ -98,15 +98,15 @@ class Balances:
     def _kept_busy(self, device: str) -> Iterator[None]:
         """Rules over it, and over what is derived from it, do not take its silence for a loss."""
         silent = self._settings.fed_by(device)
-        engine, began_ns = self._run.engine, _now_ns()
+        began_ns = _now_ns()
         for name in silent:
-            engine.begin_busy(name, began_ns)
+            self._run.engine.begin_busy(name, began_ns)
         try:
             yield
         finally:
             self._took_ns[device] = _now_ns() - began_ns
             for name in silent:
-                engine.end_busy(name, _now_ns())
+                self._run.engine.end_busy(name, _now_ns())
 
     def _note(self, what: str, device: str, before: str | None, person: str, done: asyncio.Future[Reading]) -> None:
         """What became of it, whoever still waits for the answer; one that was never begun is no record."""

@@ -141,7 +141,9 @@ class Run:
         batch = self.current
         producing = batch if batch is not None and batch.state is BatchState.RUNNING else None
         recipe = self._recipes[producing.recipe_hash] if producing else None
+        older = self.rules.engine
         fresh, gone = self.rules.compile(producing, recipe, states)
+        self.rules.engine.take_over(older)
         for rule in fresh:
             self._journal.keep("rule", rule, None)
         recipe_name = producing.recipe if producing else None

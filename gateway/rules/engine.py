@@ -138,6 +138,11 @@ class Engine:
         self._spare(now_ns)
         self._busy.pop(device, None)
 
+    def take_over(self, older: Engine) -> None:
+        """What is busy while the rules change stays so."""
+        for device in older._busy:
+            self.begin_busy(device, older._spared_ns)
+
     def _spare(self, now_ns: int) -> None:
         ns, self._spared_ns = now_ns - self._spared_ns, now_ns
         for waiting in self._busy.values():

@@ -195,3 +195,19 @@ async def test_a_tare_is_no_silence(tmp_path: Path, rests: bool) -> None:
         kit.balance.link = False  # what is lost after it is lost
         await asyncio.sleep(3)
         assert "away" in verdicts(kit)
+
+
+async def test_a_batch_that_begins_during_a_tare_changes_nothing_of_that(tmp_path: Path) -> None:
+    """All rules are made anew for it, and none of them takes the tare for a loss."""
+    async with Kit(tmp_path, line=SLOW) as kit:
+        kit.balance["net"], kit.balance.settles_in_s = Decimal("0.100"), 8.0
+        await asyncio.sleep(1)
+        asked = asyncio.create_task(kit.ask("balance.tare", device="balance"))
+        await asyncio.sleep(1)
+        await kit.begin()
+        for _ in range(13):
+            await asyncio.sleep(0.5)
+            assert not verdicts(kit)
+        await asked
+        await asyncio.sleep(1)
+        assert not verdicts(kit)
