@@ -173,9 +173,10 @@ class OpcUaDevice:
     async def _asked(self, reading: Reading) -> Reading:
         """Where no tag says whether the machine stands, it is asked itself: once a period while a halt stands."""
         now = asyncio.get_running_loop().time()
-        silent = self._confirms is None and self._holding
-        if not silent or self._controller is None or now - self._asked_at < self._config.period_s:
+        if self._confirms is not None or not self._holding or self._controller is None:
             return reading
+        if self._config.subscribes and now - self._asked_at < self._config.period_s:
+            return reading  # news may come many times a period; a poll comes once
         async with _budget(self._config.timeout_s, self._link.where):
             seen = await self._controller.look()
         self._asked_at = now
