@@ -31,6 +31,8 @@ class Suppression:
         self._settling: dict[str, float] = {}
         """Device whose link is back -> loop time until which its first values may take."""
         self._seen: frozenset[str] = frozenset()
+        self._measuring: dict[str, list[str]] = {}
+        """Device -> the real ones it is computed from; a line's devices do not change."""
 
     def explains(self, link: str) -> bool:
         """Does this lost link suppress now?  Also while its first values may still take their time."""
@@ -46,6 +48,8 @@ class Suppression:
         if config is None:
             return ()
         dead = (tuple(self._lost(subject, config)) or self._blind.told(rule, subject, config)) if blind else ()
+        if not config.suppressed_by and config.suppressed_unless is None:
+            return dead  # ten thousand rules ask, when a hundred devices are gone
         return tuple(dict.fromkeys([*dead, *self._by_design(config)]))
 
     def _by_design(self, config: RuleConfig) -> Iterator[str]:
@@ -62,8 +66,14 @@ class Suppression:
     def _devices(self, subject: str, config: RuleConfig) -> list[str]:
         """The real devices it looks at: of a derived tag, those it is computed from."""
         at = subject.partition("/")[0]
-        seen = [at] if at in self._rules.tagsets else [name.partition("/")[0] for name in config.inputs()]
-        return sorted({real for device in seen for real in self._rules.measuring(device)})
+        if at not in self._rules.tagsets:
+            return sorted({real for name in config.inputs() for real in self._measured_by(name.partition("/")[0])})
+        return self._measured_by(at)
+
+    def _measured_by(self, device: str) -> list[str]:
+        if device not in self._measuring:
+            self._measuring[device] = sorted(self._rules.measuring(device))
+        return self._measuring[device]
 
     def _is_away(self, device: str) -> bool:
         return self.holds(LINK + device) or self._settling.get(device, 0.0) > asyncio.get_running_loop().time()
