@@ -19,6 +19,8 @@ from gateway.window import Exact, Frozen
 
 TIMES: Final = 2000
 LEAST_OF_D: Final = Decimal("0.41")
+DIGITS: Final = 12
+"""Before or after the point: no weight has more."""
 FEWEST: Final = 10
 """Weighings for a repeatability (USP <41>)."""
 
@@ -89,8 +91,8 @@ class Scale(Frozen):
 
 def repeatability(weighings: Sequence[Decimal]) -> Decimal:
     """The standard deviation of repeated weighings of one weight.  ValueError: fewer than ten."""
-    if any(each <= 0 for each in weighings):
-        raise ValueError("repeatability is that of a weight that lay on it each time; there is one of 0 or below")
+    if any(each <= 0 or not -DIGITS < each.adjusted() < DIGITS for each in weighings):
+        raise ValueError("repeatability is that of a weight that lay on it each time; there is one that is none")
     if len(weighings) < FEWEST:
         raise ValueError(f"repeatability takes at least {FEWEST} weighings (USP <41>), not {len(weighings)}")
     return deviation(weighings)

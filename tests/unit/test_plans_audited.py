@@ -423,9 +423,9 @@ def test_a_daily_check_may_find_it_too_unsure() -> None:
     assert code_of(bench, "take") == "scale_unfit"
 
 
-@pytest.mark.parametrize("wrong", ["0", "-1.0000"])
+@pytest.mark.parametrize("wrong", ["0", "-1.0000", "1e999999999", "1e-999999999"])
 def test_weighings_of_nothing_are_no_repeatability(wrong: str) -> None:
-    """One of the ten found an empty pan."""
+    """One of the ten found an empty pan, or is a number that no computer squares."""
     with pytest.raises(ValueError, match="a weight that lay on it"):
         repeatability([*(Decimal("1.0001") for _ in range(9)), Decimal(wrong)])
 
