@@ -6,6 +6,7 @@ The gateway as it is, with its stores and a real broker, in this process: what i
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import time
 from collections import Counter
@@ -145,9 +146,12 @@ async def _running(path: Path, machines: dict[str, Machine]) -> AsyncIterator[Ga
     lives = [*gateway.stations.values(), *gateway.forwarders]
     tasks = [asyncio.create_task(life.run()) for life in lives]
     tasks.append(asyncio.create_task(gateway.line.tick_for_ever()))
+    gc.collect()
+    gc.freeze()  # as `linegate run` does: a full collection is no part of what is measured
     try:
         yield gateway
     finally:
+        gc.unfreeze()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
