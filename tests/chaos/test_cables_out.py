@@ -71,7 +71,7 @@ def _nan(kit: Kit, name: str) -> None:
 def _silent(kit: Kit, name: str) -> None:
     """Nothing comes any more, not even that it is bad: the station itself is stuck."""
     station: Any = kit.stations[name]
-    station._line = _Void()
+    station._stamp._line = _Void()
 
 
 class _Void:
@@ -114,10 +114,10 @@ async def _reactions(kit: Kit, names: tuple[str, ...], way: str) -> dict[str, fl
 
 
 def _told(kit: Kit) -> set[str]:
-    """Alarms that stand; under the alarm of a lost link those that it suppresses count as told, too."""
+    """Alarms that stand; what a lost link's alarm, or that of the same dead input, suppresses is told by that."""
     alarms = kit.line.alarms
-    links = {f"link:{name}" for name in kit.settings.devices if alarms.holds(f"link:{name}")}
-    explained = {name for name, alarm in alarms.hidden.items() if alarm.suppressors and set(alarm.suppressors) <= links}
+    telling = {f"link:{name}" for name in kit.settings.devices if alarms.holds(f"link:{name}")} | alarms.standing.keys()
+    explained = {each.rule for each in alarms.hidden.values() if each.suppressors and set(each.suppressors) <= telling}
     return alarms.standing.keys() | explained | set(alarms.dependents)
 
 
