@@ -59,6 +59,9 @@ class Group:
 
     def forget(self, rule: str) -> None:
         self.turns += self.blind.pop(rule, None) is not None
+
+    def leave(self, rule: str) -> None:
+        """It needs no other's latch any more."""
         for rules in self.joined.values():
             rules.pop(rule, None)
 
@@ -81,8 +84,8 @@ class Dependents:
         """Rule -> where it is."""
         self._growing: set[str] = set()
         """Links of which more is to be told than was."""
-        self._joined: set[str] = set()
-        """Those whose every machine is held by another one's latch."""
+        self._joined: dict[str, Group] = {}
+        """Those whose every machine is held by other ones' latches, and where."""
 
     def __contains__(self, rule: object) -> bool:
         return rule in self._of
@@ -119,8 +122,9 @@ class Dependents:
 
     def forget(self, rule: str) -> Verdict | None:
         """It sees again, or has something to show; its last word, if it was here."""
-        self._joined.discard(rule)
-        group = self._of.pop(rule, None)
+        joined, group = self._joined.pop(rule, None), self._of.pop(rule, None)
+        if joined is not None:
+            joined.leave(rule)
         if group is None:
             return None
         verdict = group.blind[rule]
@@ -134,7 +138,7 @@ class Dependents:
         left = list(group.blind.values())
         for verdict in left:
             self._of.pop(verdict.rule, None)
-            self._joined.discard(verdict.rule)
+            self._joined.pop(verdict.rule, None)
         return group, left
 
     def verdict(self, rule: str) -> Verdict:
@@ -148,20 +152,20 @@ class Dependents:
     # -- halts
 
     def join(self, link: str, verdict: Verdict, latched: Callable[[str], bool]) -> tuple[str, ...]:
-        """The machines it has to hold itself: those that no rule holds yet because of this link.
+        """The machines it has to hold itself: none where others hold all of them because of this link.
 
         `latched`: does the latch of this id stand?
         """
-        group, own = self._group(link), []
+        group, rule = self._group(link), verdict.rule
+        first = {machine: group.holding.get(machine, rule) for machine in verdict.halts}
+        mine = [machine for machine, name in first.items() if name == rule or not latched(f"{machine}:{name}")]
+        group.holding |= dict.fromkeys(mine, rule)
+        if mine:
+            return verdict.halts
         for machine in verdict.halts:
-            first = group.holding.get(machine)
-            if first is None or first == verdict.rule or not latched(f"{machine}:{first}"):
-                group.holding[machine] = verdict.rule
-                own.append(machine)
-            else:
-                group.joined.setdefault(machine, {})[verdict.rule] = None
-        (self._joined.discard if own else self._joined.add)(verdict.rule)
-        return tuple(own)
+            group.joined.setdefault(machine, {})[rule] = None
+        self._joined[rule] = group
+        return ()
 
     def has_joined(self, rule: str) -> bool:
         """Does it hold nothing itself, because what it would hold is held?"""

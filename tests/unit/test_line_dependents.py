@@ -163,12 +163,17 @@ async def test_a_latch_is_not_released_while_one_that_joined_it_needs_it(tmp_pat
 
 
 async def test_each_machine_is_held(tmp_path: Path) -> None:
-    """A rule that holds two of them holds itself the one that no other rule holds yet."""
+    """A rule that holds two of them, of which no other rule holds one, holds both itself, and needs nobody for it."""
     async with kit(tmp_path, HALTS + ONE) as one:
         await pull(one)
         assert (one.machines["press"].held, one.machines["other"].held) == (True, True)
         assert {halt.device for halt in one.holds.standing.values()} == {"press", "other"}
-        assert len(one.holds.standing) <= 3
+        own = {"press:near", "other:near"}
+        assert own < set(one.holds.standing)
+        one.machines["bank"]["t0"] = None
+        await plug(one)
+        assert own < set(one.holds.standing)
+        assert "near" in one.line.alarms.standing
 
 
 async def test_what_joined_a_halt_cannot_be_put_aside(tmp_path: Path) -> None:
