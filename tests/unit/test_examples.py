@@ -32,8 +32,9 @@ def test_an_example_is_a_whole_file(path: Path) -> None:
     assert errors(path) == []
 
 
-def test_rules_go_into_the_demonstration_line(tmp_path: Path) -> None:
+def test_rules_go_into_the_demonstration_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each first line says where they belong; put there, all of them beside the line's own, they check."""
+    monkeypatch.setenv("LINEGATE_DRAWS", "c0ffee-and-a-half-moon")
     line = yaml.safe_load((CONFIG / "line.yaml").read_text())
     line["devices"]["tester"] = TESTER
     for path in RULES:
