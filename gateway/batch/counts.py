@@ -79,13 +79,16 @@ class Meter(msgspec.Struct, frozen=True):
     """First seen after the start: what came before is not known."""
 
     def read(self, value: int | None) -> Meter:
-        """The meter after a raw reading.  A fall means a restart of the machine: it began again at 0."""
+        """The meter after a raw reading.  A fall means a restart of the machine: it began again at 0.
+
+        Below 0 (a register read with a sign) nothing was made, and nothing is unmade.
+        """
         if value is None or value == self.last:
             return self
         if self.last is None:
             return Meter(value, self.total, self.resets, late=True)
         if value < self.last:
-            return Meter(value, self.total + value, self.resets + 1, self.late)
+            return Meter(value, self.total + max(0, value), self.resets + 1, self.late)
         return Meter(value, self.total + value - self.last, self.resets, self.late)
 
     @property

@@ -162,3 +162,11 @@ def test_a_meter_never_counts_backwards(readings: list[int]) -> None:
         falls += reading < last
         meter, last = after, reading
     assert meter.resets == falls
+
+
+def test_a_register_read_with_a_sign_unmakes_nothing() -> None:
+    """Past half its range it falls below 0 and counts on: one unit is not known, and none is taken back."""
+    meter = Meter(32_766)
+    for reading in (32_767, -32_768, -32_767, -32_766):
+        meter = meter.read(reading)
+    assert (meter.total, meter.resets) == (3, 1)
