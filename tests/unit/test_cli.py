@@ -336,12 +336,12 @@ def test_what_stands_is_a_table(linegate: Cli, monkeypatch: pytest.MonkeyPatch) 
              "text": "95 Cel is above 90 Cel"}  # fmt: skip
     halt = {"halt": "filler:hot", "version": 3, "state": "confirmed", "judged": "1800000000000000000",
             "confirmed": None, "needs": "condition gone", "text": "too hot"}  # fmt: skip
-    monkeypatch.setattr(Client, "status", lambda _: {"alarms": {"hot": alarm}, "halts": {"filler:hot": halt}})
+    monkeypatch.setattr(Client, "status", lambda *_: {"alarms": {"hot": alarm}, "halts": {"filler:hot": halt}})
     assert linegate("alarms") == 0
     assert all(word in linegate.out for word in ("hot", "unack", "08:00:00.000Z", "95 Cel is above 90 Cel"))
     assert linegate("halts") == 0
     assert all(word in linegate.out for word in ("filler:hot", "3", "confirmed", "condition gone", "too hot"))
 
-    monkeypatch.setattr(Client, "status", lambda _: {})
+    monkeypatch.setattr(Client, "status", lambda *_: {})
     assert linegate("alarms") == 0
     assert linegate("halts") == 0
