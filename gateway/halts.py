@@ -16,7 +16,8 @@ from typing import Final
 import msgspec
 
 from gateway.errors import Refused
-from gateway.model import HaltOrder, HaltProof, Json, Lane, Verdict
+from gateway.model import HaltOrder, HaltProof, Json, Lane
+from gateway.verdicts import Verdict
 
 CONFIRM_WITHIN_NS: Final = 1_850_000_000
 """Not confirmed this long after the request: HALT FAILED, at the top lane (DESIGN 3).

@@ -13,7 +13,8 @@ from typing import Final
 from gateway.alarms import Alarm, is_acknowledged
 from gateway.drivers.base import Pattern, Sign
 from gateway.halts import Halt, HaltState
-from gateway.model import CheckState, Priority, Severity
+from gateway.model import Priority, Severity
+from gateway.verdicts import CheckState
 
 LOUD: Final = frozenset({Priority.HIGH, Priority.CRITICAL})
 """Priorities for which the horn sounds."""

@@ -14,10 +14,11 @@ import structlog
 
 from gateway.line.line import Line
 from gateway.line.releases import NO_RECORD
-from gateway.model import Priority, Severity, Verdict
+from gateway.model import Priority, Severity
 from gateway.store.commits import NOT_RECORDING
 from gateway.store.evidence import Evidence
 from gateway.store.writer import Turn
+from gateway.verdicts import Verdict
 
 log = structlog.get_logger()
 

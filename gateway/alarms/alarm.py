@@ -14,7 +14,8 @@ from typing import Final
 import msgspec
 
 from gateway.alarms.table import ACTIVE, HIDDEN, LATCHED, AlarmEvent, AlarmState, entry, following
-from gateway.model import Json, Priority, Severity, Verdict
+from gateway.model import Json, Priority, Severity
+from gateway.verdicts import Verdict
 
 _S, _E = AlarmState, AlarmEvent
 

@@ -13,8 +13,9 @@ from typing import Final
 from gateway.backtest.ruleset import Ruleset
 from gateway.derive.deriver import Derived
 from gateway.errors import Refused
-from gateway.model import CheckChange, Finding, Scan, Tick
+from gateway.model import Scan, Tick
 from gateway.rules.sampling import SamplingConfig
+from gateway.verdicts import CheckChange, Finding
 
 GRID_NS: Final = 100_000_000
 _TICK: Final = Tick()

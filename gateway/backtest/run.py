@@ -22,7 +22,8 @@ from gateway.backtest.taken import Evidence, evidence
 from gateway.backtest.terms import S_NS, Notes, Source, Wish, stamp
 from gateway.config.model import Settings
 from gateway.errors import LinegateError
-from gateway.model import Finding, Scan
+from gateway.model import Scan
+from gateway.verdicts import Finding
 
 TELL_EACH: Final = 2048
 """Scans between two words of progress."""

@@ -8,7 +8,8 @@ from typing import Final
 import msgspec
 
 from gateway.backtest.terms import stamp
-from gateway.model import CheckChange, Finding, Json, Noted, Severity, Verdict
+from gateway.model import Json, Severity
+from gateway.verdicts import CheckChange, Finding, Noted, Verdict
 
 WORDS: Final = {Severity.WARNING: "warned", Severity.ALARM: "alarmed", Severity.HALT: "halted"}
 

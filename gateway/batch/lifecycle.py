@@ -26,9 +26,10 @@ from gateway.batch.reconcile import Tally
 from gateway.batch.signing import open_gate, sign, withdrawn
 from gateway.batch.state import OPEN, OVER, Batch, BatchState, Change, Signature, from_json, missing_signatures, to_json
 from gateway.errors import Refused
-from gateway.model import Draft, Json, Principal, Sample
+from gateway.model import Draft, Json, Principal
 from gateway.recipe import Recipe
 from gateway.units import linear
+from gateway.verdicts import Sample
 
 __all__ = [
     "OVER",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gateway.backtest.compare import Difference
     from gateway.backtest.run import Result, Watch
     from gateway.backtest.terms import Wish
-    from gateway.model import Finding
+    from gateway.verdicts import Finding
 
     Write = Callable[[dict[str, Any]], None]
 

@@ -15,7 +15,8 @@ from gateway.alarms.stats import Meter
 from gateway.errors import Refused
 from gateway.journal import Journal
 from gateway.line.dependents import Dependents, is_joining
-from gateway.model import Json, Lane, Priority, Severity, Verdict
+from gateway.model import Json, Lane, Priority, Severity
+from gateway.verdicts import Verdict
 from gateway.world import World
 
 log = structlog.get_logger()

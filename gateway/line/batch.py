@@ -24,11 +24,12 @@ from gateway.errors import Refused
 from gateway.journal import Journal, body_of
 from gateway.line.counts import Counts
 from gateway.line.rules import Rules
-from gateway.model import CheckState, Draft, Json, Principal, Sample, Scan
+from gateway.model import Draft, Json, Principal, Scan
 from gateway.recipe import Recipe
 from gateway.rules.engine import Engine
 from gateway.rules.work import REQUEST
 from gateway.store.evidence import Evidence
+from gateway.verdicts import CheckState, Sample
 from gateway.world import World
 
 log = structlog.get_logger()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from gateway.journal import Journal, body_of
 from gateway.line.batch import Run
-from gateway.model import Check, CheckChange, Weighing
 from gateway.rules.work import VERIFICATION
+from gateway.verdicts import Check, CheckChange, Weighing
 
 
 class CheckBook:

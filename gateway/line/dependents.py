@@ -12,7 +12,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Final, Protocol
 
-from gateway.model import Json, Severity, Verdict
+from gateway.model import Json, Severity
+from gateway.verdicts import Verdict
 
 NAMES: Final = 10
 """Named in the picture of the alarm; the record names every rule, where its pattern does not."""

@@ -25,9 +25,10 @@ from gateway.line.clock import WallClock
 from gateway.line.instruments import Instruments
 from gateway.line.labels import Labels
 from gateway.line.rolls import Rolls
-from gateway.model import Json, Principal, Priority, Quality, Scan, Severity, Verdict
+from gateway.model import Json, Principal, Priority, Quality, Scan, Severity
 from gateway.people import People
 from gateway.recipe import Recipe
+from gateway.verdicts import Verdict
 from gateway.world import World
 
 LOOK_NS: Final = 1_000_000_000

@@ -17,7 +17,8 @@ from gateway.errors import Refused
 from gateway.halts import Halt, HaltState, Needs, Released
 from gateway.journal import Journal
 from gateway.line import homes
-from gateway.model import HaltOrder, HaltProof, Json, Priority, Severity, Verdict
+from gateway.model import HaltOrder, HaltProof, Json, Priority, Severity
+from gateway.verdicts import Verdict
 from gateway.world import World
 
 log = structlog.get_logger()

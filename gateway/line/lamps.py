@@ -11,8 +11,9 @@ from gateway.lamps import signs
 from gateway.line.alarms import Alarms
 from gateway.line.batch import Run
 from gateway.line.halts import Holds
-from gateway.model import CheckState, Priority, Quality, Scan
+from gateway.model import Priority, Quality, Scan
 from gateway.station.away import AWAY
+from gateway.verdicts import CheckState
 
 TOPICS: Final = frozenset({"alarms", "halts", "checks", "batch"})
 """Of the board: what the signs are made of."""

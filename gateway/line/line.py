@@ -33,19 +33,9 @@ from gateway.line.links import Links
 from gateway.line.releases import NO_RECORD, Releases, alarm_of
 from gateway.line.sight import Sight
 from gateway.line.suppression import Suppression
-from gateway.model import (
-    CheckChange,
-    Entry,
-    Finding,
-    HaltProof,
-    Json,
-    Noted,
-    Priority,
-    Scan,
-    Severity,
-    Verdict,
-)
+from gateway.model import Entry, HaltProof, Json, Priority, Scan, Severity
 from gateway.rules.engine import Engine
+from gateway.verdicts import CheckChange, Finding, Noted, Verdict
 from gateway.world import World
 
 log = structlog.get_logger()

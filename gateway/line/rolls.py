@@ -13,7 +13,8 @@ from gateway.batch.reconcile import Equation
 from gateway.journal import Journal
 from gateway.line.alarms import Alarms
 from gateway.line.batch import Run
-from gateway.model import Json, Priority, Severity, Verdict
+from gateway.model import Json, Priority, Severity
+from gateway.verdicts import Verdict
 
 NAME: Final = "roll"
 NOBODY: Final = "labels"

@@ -17,7 +17,8 @@ from gateway.errors import Refused
 from gateway.journal import Journal
 from gateway.line.alarms import Alarms
 from gateway.line.batch import Run
-from gateway.model import Json, Priority, Scan, Severity, TagSet, Verdict
+from gateway.model import Json, Priority, Scan, Severity, TagSet
+from gateway.verdicts import Verdict
 from gateway.world import World
 
 PERSON: Final = "person"

@@ -8,7 +8,8 @@ import structlog
 
 from gateway.halts import Halt, HaltState
 from gateway.line.halts import Holds
-from gateway.model import Priority, Severity, Verdict
+from gateway.model import Priority, Severity
+from gateway.verdicts import Verdict
 
 log = structlog.get_logger()
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from gateway.model import Asked, Check, CheckChange, CheckState, Finding, Json
+from gateway.model import Json
 from gateway.rules.inputs import S_NS, seconds
 from gateway.rules.outcomes import Outcomes, Terms
 from gateway.rules.production import Production
 from gateway.rules.standard import Standard
 from gateway.rules.triggers import EVENT, Due
 from gateway.rules.work import REQUEST, VERIFICATION, Work, load_work, plan_text
+from gateway.verdicts import Asked, Check, CheckChange, CheckState, Finding
 
 
 class At(NamedTuple):

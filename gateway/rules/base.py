@@ -13,9 +13,10 @@ from typing import Annotated, Any, ClassVar, Final, Protocol, runtime_checkable
 import msgspec
 from pydantic import BeforeValidator, Field
 
-from gateway.model import Check, CheckChange, Entry, Finding, Json, Scan, TagSet, Verdict
+from gateway.model import Entry, Json, Scan, TagSet
 from gateway.recipe import Frozen
 from gateway.units import Duration
+from gateway.verdicts import Check, CheckChange, Finding, Verdict
 
 NOTHING: tuple[Finding, ...] = ()
 

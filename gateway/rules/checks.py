@@ -17,7 +17,7 @@ from typing import Protocol
 import msgspec
 
 from gateway.errors import Refused
-from gateway.model import Check, CheckChange, Entry, Finding, Json, Sample, Scan, Verdict, Weighing
+from gateway.model import Entry, Json, Scan
 from gateway.rules.agenda import Agenda, At
 from gateway.rules.base import NOTHING
 from gateway.rules.outcomes import Outcomes, Terms, about
@@ -28,6 +28,7 @@ from gateway.rules.takes import TARE, Made, Take, again, characteristic, entered
 from gateway.rules.tares import Net, Tares
 from gateway.rules.triggers import Due
 from gateway.rules.work import Work
+from gateway.verdicts import Check, CheckChange, Finding, Sample, Verdict, Weighing
 
 
 class Taking(Protocol):

@@ -14,11 +14,12 @@ from typing import Final, Literal
 from pydantic import Field, model_validator
 
 from gateway.errors import Refused
-from gateway.model import Entry, Finding, Json, Priority, Quality, Scan, Severity, TagSet, Verdict
+from gateway.model import Entry, Json, Priority, Quality, Scan, Severity, TagSet
 from gateway.rules.base import NEVER_NS, NOTHING, Closure, RuleConfig, RuleContext
 from gateway.rules.inputs import S_NS, locate, seconds, sentence
 from gateway.rules.limit import LEAST_BAD_FOR_S, MISSED_PERIODS
 from gateway.units import Duration
+from gateway.verdicts import Finding, Verdict
 
 _SEVERITIES: Final = {"warn": Severity.WARNING, "alarm": Severity.ALARM, "halt": Severity.HALT}
 

@@ -11,8 +11,9 @@ from operator import itemgetter
 from typing import Any, Final
 
 from gateway.errors import Refused
-from gateway.model import Check, CheckChange, Entry, Finding, Json, Scan, TagSet, Tick, Verdict
+from gateway.model import Entry, Json, Scan, TagSet, Tick
 from gateway.rules.base import NEVER_NS, NOTHING, Checking, Closure, Following, Group, Grouping, Judge, Resting, Sparing
+from gateway.verdicts import Check, CheckChange, Finding, Verdict
 
 PART: Final = 100
 """Findings; about so many: what follows from them takes a millisecond or two."""

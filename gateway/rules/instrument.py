@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from gateway.errors import Refused
-from gateway.model import Finding, Sample, Scan, TagSet
+from gateway.model import Scan, TagSet
 from gateway.rules.base import NOTHING
 from gateway.rules.inputs import unusable
 from gateway.rules.pan import decimal
 from gateway.rules.takes import Take
+from gateway.verdicts import Finding, Sample
 
 
 class Reader(Protocol):

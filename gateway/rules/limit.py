@@ -21,13 +21,14 @@ import msgspec
 from pydantic import Field, model_validator
 
 from gateway.errors import Refused
-from gateway.model import Entry, Finding, Json, Priority, Scan, Severity, TagSet, TagSpec, Value, Verdict
+from gateway.model import Entry, Json, Priority, Scan, Severity, TagSet, TagSpec, Value
 from gateway.recipe import Exact, Window
 from gateway.rules.base import NEVER_NS, NOTHING, Closure, RuleConfig, RuleContext
 from gateway.rules.inputs import S_NS, Number, beyond, bounds, difference, locate, measure, seconds, sentence, unusable
 from gateway.rules.ladder import CALM, Ladder, Level, calm_range, levels
 from gateway.rules.limit_group import LimitGroup
 from gateway.units import Duration
+from gateway.verdicts import Finding, Verdict
 
 MISSED_PERIODS: Final = 3
 LEAST_BAD_FOR_S: Final = 0.5

@@ -7,9 +7,10 @@ from math import isfinite
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.model import Finding, Scan, Value
+from gateway.model import Scan, Value
 from gateway.rules.base import NOTHING
 from gateway.rules.inputs import Number
+from gateway.verdicts import Finding
 
 if TYPE_CHECKING:
     from gateway.rules.limit import LimitJudge

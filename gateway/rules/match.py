@@ -20,12 +20,13 @@ from typing import Final, Literal
 from pydantic import Field, model_validator
 
 from gateway.errors import Refused
-from gateway.model import Entry, Finding, Json, Priority, Scan, Severity, TagSet, Value, Verdict
+from gateway.model import Entry, Json, Priority, Scan, Severity, TagSet, Value
 from gateway.rules.base import NEVER_NS, NOTHING, Closure, RuleConfig, RuleContext
 from gateway.rules.inputs import Bounds, beyond, is_good, locate, measure, sentence, unusable
 from gateway.rules.label_trend import Trend, TrendConfig
 from gateway.rules.label_uids import UidConfig, Uids
 from gateway.rules.match_fields import Expected, Mismatch, Place, equal, field_at, flag, text_at, wanted
+from gateway.verdicts import Finding, Verdict
 
 __all__ = ["Expected", "MatchConfig", "MatchJudge"]
 

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 
 import msgspec
 
-from gateway.model import CheckChange, CheckState, Finding, Json, Priority, Sample, Severity, Verdict
+from gateway.model import Json, Priority, Severity
 from gateway.plans import Plan
 from gateway.rules.inputs import sentence
 from gateway.rules.production import Production
 from gateway.rules.standard import Judgement
 from gateway.rules.work import REQUEST, VERIFICATION, Work, dump_verdict, load_verdict
+from gateway.verdicts import CheckChange, CheckState, Finding, Sample, Verdict
 
 
 class Terms(msgspec.Struct, frozen=True):

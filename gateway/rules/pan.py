@@ -15,10 +15,11 @@ from typing import Final, Protocol
 import msgspec
 
 from gateway.errors import Refused
-from gateway.model import Finding, Json, Sample, Scan, TagSet, Value, Weighing
+from gateway.model import Json, Scan, TagSet, Value
 from gateway.rules.base import NOTHING
 from gateway.rules.inputs import unusable
 from gateway.rules.takes import Take
+from gateway.verdicts import Finding, Sample, Weighing
 
 EMPTY_BELOW: Final = Decimal("0.2")
 """Of the target: less than this is an empty pan."""

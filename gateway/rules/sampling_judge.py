@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from gateway.ledger.canonical import canonical
-from gateway.model import Check, Entry, Finding, Json, Sample, Scan, Severity, TagSet, TagSpec, Value, Verdict
+from gateway.model import Entry, Json, Scan, Severity, TagSet, TagSpec, Value
 from gateway.plans import Plan
 from gateway.rules.agenda import At
 from gateway.rules.base import NOTHING, Closure, RuleContext
@@ -22,6 +22,7 @@ from gateway.rules.scale import Scale
 from gateway.rules.standard import NONE, standard
 from gateway.rules.takes import Take
 from gateway.rules.triggers import Triggers
+from gateway.verdicts import Check, Finding, Sample, Verdict
 
 if TYPE_CHECKING:
     from gateway.rules.sampling import SamplingConfig

@@ -14,10 +14,11 @@ from typing import Final, Literal
 from pydantic import Field
 
 from gateway.errors import Refused
-from gateway.model import Entry, Finding, Json, Priority, Quality, Scan, Severity, TagSet, Verdict
+from gateway.model import Entry, Json, Priority, Quality, Scan, Severity, TagSet
 from gateway.rules.base import NEVER_NS, NOTHING, Closure, RuleConfig, RuleContext
 from gateway.rules.inputs import S_NS, locate, seconds, sentence
 from gateway.units import Duration
+from gateway.verdicts import Finding, Verdict
 
 SILENT: Final = "nothing came"
 

@@ -14,9 +14,10 @@ from typing import Final
 import msgspec
 
 from gateway.errors import Refused
-from gateway.model import LimitSet, TagSpec, Value
+from gateway.model import TagSpec, Value
 from gateway.plans import SMALL, Characteristic, Tare
 from gateway.rules.inputs import beyond, convert, measure
+from gateway.verdicts import LimitSet
 
 FINE: Final = "pass"
 FAIL: Final = "fail"

@@ -8,9 +8,10 @@ from decimal import Decimal
 import msgspec
 
 from gateway.errors import Refused
-from gateway.model import Entry, Sample
+from gateway.model import Entry
 from gateway.rules.standard import INDETERMINATE, Standard
 from gateway.rules.work import VERIFICATION, Work
+from gateway.verdicts import Sample
 
 TARE = "tare"
 

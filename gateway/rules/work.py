@@ -8,10 +8,11 @@ from typing import Final
 
 import msgspec
 
-from gateway.model import Asked, Check, CheckState, Json, Priority, Sample, Severity, Value, Verdict
+from gateway.model import Json, Priority, Severity, Value
 from gateway.plans import Plan
 from gateway.rules.standard import INDETERMINATE, Standard
 from gateway.units import duration_text
+from gateway.verdicts import Asked, Check, CheckState, Sample, Verdict
 
 VERIFICATION: Final = "verification"
 REQUEST: Final = "request"

@@ -9,8 +9,9 @@ from typing import Any
 from gateway.backtest.run import Result, play
 from gateway.backtest.terms import Wish
 from gateway.config.reading import load
-from gateway.model import Fault, Finding, Quality, Scan, TagSet, Value, Verdict
+from gateway.model import Fault, Quality, Scan, TagSet, Value
 from gateway.store.telemetry_file import TelemetryFile
+from gateway.verdicts import Finding, Verdict
 
 S = 1_000_000_000
 START = 1_764_576_000 * S

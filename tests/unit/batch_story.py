@@ -18,8 +18,9 @@ from gateway.batch.complete import findings
 from gateway.batch.counts import CountEntry, Counters
 from gateway.batch.order import Coa, Material, Order
 from gateway.batch.state import Batch
-from gateway.model import Check, CheckState, Draft, Principal, Sample
+from gateway.model import Draft, Principal
 from gateway.recipe import Characteristic, Label, Plan, Recipe, Step, Window, Yield
+from gateway.verdicts import Check, CheckState, Sample
 
 S = 1_000_000_000
 T0 = int(datetime(2026, 3, 14, 9, 0, 0, tzinfo=UTC).timestamp()) * S

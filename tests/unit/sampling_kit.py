@@ -8,9 +8,10 @@ from typing import Any
 
 from rules_kit import BALANCE, CONTEXT, FILLER, TESTER, WALL, S, bad, grams, scan, uncertain
 
-from gateway.model import Check, CheckChange, Entry, Finding, Tick, Verdict, Weighing
+from gateway.model import Entry, Tick
 from gateway.rules.engine import Engine
 from gateway.rules.sampling import SamplingConfig
+from gateway.verdicts import Check, CheckChange, Finding, Verdict, Weighing
 
 EXECUTE, HELD = 6, 11
 WEIGHT = {

@@ -15,7 +15,8 @@ from gateway import alarms
 from gateway.alarms import HIDDEN, Alarm, AlarmEvent, AlarmState, Shelf, Withdrawal
 from gateway.alarms.table import RETURNS, following
 from gateway.errors import Refused
-from gateway.model import Json, Priority, Severity, Verdict
+from gateway.model import Json, Priority, Severity
+from gateway.verdicts import Verdict
 
 S, E = AlarmState, AlarmEvent
 BAD = Verdict("oil", Severity.ALARM, "reservoir/temperature", "too cold.", 57.3, 58.0, "Cel", Priority.HIGH)

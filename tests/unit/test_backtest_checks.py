@@ -16,8 +16,9 @@ from gateway.backtest.run import Result, play
 from gateway.backtest.terms import Wish
 from gateway.config.model import Settings
 from gateway.config.reading import load
-from gateway.model import CheckChange, Finding, Sample, Scan, Verdict, Weighing
+from gateway.model import Scan
 from gateway.store.telemetry_file import TelemetryFile
+from gateway.verdicts import CheckChange, Finding, Sample, Verdict, Weighing
 
 RULES = """\
   chart: {kind: spc, of: weight, characteristic: weight, chart: i-mr, process: {center: 1, sigma: 0.01}, runs: we1}

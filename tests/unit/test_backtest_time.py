@@ -20,10 +20,11 @@ from gateway.backtest.ruleset import ruleset
 from gateway.backtest.run import play
 from gateway.backtest.terms import Notes, Wish
 from gateway.config.reading import Settings, load
-from gateway.model import Entry, Fault, Finding, Json, Quality, Scan, TagSet, Value, Verdict
+from gateway.model import Entry, Fault, Json, Quality, Scan, TagSet, Value
 from gateway.rules.base import Closure
 from gateway.rules.engine import Engine
 from gateway.store.telemetry_file import TelemetryFile
+from gateway.verdicts import Finding, Verdict
 
 EVERY_KIND = """\
 derived:

@@ -17,7 +17,8 @@ from gateway.batch.complete import Finding
 from gateway.batch.counts import QUANTITIES, CountEntry, Counters
 from gateway.batch.lifecycle import Batch, BatchState
 from gateway.errors import Refused
-from gateway.model import Principal, Sample
+from gateway.model import Principal
+from gateway.verdicts import Sample
 
 RECIPE = recipe()
 ZERO = Counters(units=1000, rejects=10, labels=500)

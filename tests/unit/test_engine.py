@@ -10,12 +10,13 @@ from rules_kit import BALANCE, CONTEXT, FILLER, LABELLER, RESERVOIR, TAGSETS, WA
 
 from gateway.config.kinds import House
 from gateway.errors import Refused
-from gateway.model import Entry, Finding, Json, Scan, Severity, TagSet, TagSpec, Tick, Verdict
+from gateway.model import Entry, Json, Scan, Severity, TagSet, TagSpec, Tick
 from gateway.rules.base import NOTHING, Closure, Judge
 from gateway.rules.engine import Engine
 from gateway.rules.kinds import BUILT_IN
 from gateway.rules.limit import LimitConfig
 from gateway.rules.stale import StaleConfig
+from gateway.verdicts import Finding, Verdict
 
 
 class Probe:

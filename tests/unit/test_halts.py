@@ -10,7 +10,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from gateway import halts
 from gateway.errors import Refused
 from gateway.halts import Halt, HaltState, Needs
-from gateway.model import HaltProof, Severity, Verdict
+from gateway.model import HaltProof, Severity
+from gateway.verdicts import Verdict
 
 VERDICT = Verdict("fill", Severity.HALT, "check 3", "0.912 g is below 0.95 g", halts=("filler",), suspects=("T003",))
 

@@ -19,8 +19,9 @@ from gateway.errors import StoreError
 from gateway.journal import Journal, body_of
 from gateway.ledger.canonical import canonical
 from gateway.ledger.mend import mended
-from gateway.model import Draft, Lane, Sample
+from gateway.model import Draft, Lane
 from gateway.store.evidence import Evidence
+from gateway.verdicts import Sample
 
 
 @pytest.fixture

@@ -12,10 +12,11 @@ from rules_kit import CONTEXT, LABELLER, S, bad, scan
 
 from gateway.batch.order import parse
 from gateway.errors import Refused
-from gateway.model import Severity, Verdict
+from gateway.model import Severity
 from gateway.rules.engine import Engine
 from gateway.rules.match import MatchConfig
 from gateway.uids import Seen, serial, wrong
+from gateway.verdicts import Verdict
 
 STEM = "1A4FF01000000220000"
 UNIT = {"tag": "labeller/batch", "per": "unit", "first": f"{STEM}00001", "last": f"{STEM}00100"}

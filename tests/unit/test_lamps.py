@@ -10,7 +10,8 @@ from gateway.alarms import Alarm, AlarmState
 from gateway.drivers.base import Sign
 from gateway.halts import Halt, HaltState, Needs
 from gateway.lamps import signs
-from gateway.model import CheckState, Priority, Severity
+from gateway.model import Priority, Severity
+from gateway.verdicts import CheckState
 
 STANDING = [state for state in AlarmState if state is not AlarmState.NORMAL]
 

@@ -13,7 +13,8 @@ from line_kit import HOUSE, LINE, MES, OPERATOR, QA, RECIPE, TECHNICIAN, Kit
 from gateway.config.reading import load
 from gateway.errors import Refused
 from gateway.line.clock import ClockWatch
-from gateway.model import Principal, Priority, Severity, Verdict, Watermark
+from gateway.model import Principal, Priority, Severity, Watermark
+from gateway.verdicts import Verdict
 
 pytestmark = pytest.mark.looptime(start=1000)
 

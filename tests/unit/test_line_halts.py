@@ -13,7 +13,8 @@ from line_kit import EXECUTE, HELD, OPERATOR, STOPPED, TECHNICIAN, Kit
 from gateway import halts
 from gateway.errors import Refused, StoreError
 from gateway.halts import HaltState, Needs
-from gateway.model import Severity, Verdict
+from gateway.model import Severity
+from gateway.verdicts import Verdict
 
 pytestmark = pytest.mark.looptime(start=1000)
 

@@ -14,7 +14,8 @@ from line_kit import LINE, OPERATOR, TECHNICIAN, Kit, KitDevice, order
 from gateway.commands.commands import COMMANDS
 from gateway.errors import Refused
 from gateway.halts import HaltState
-from gateway.model import Principal, Reading, Severity, Verdict
+from gateway.model import Principal, Reading, Severity
+from gateway.verdicts import Verdict
 
 pytestmark = pytest.mark.looptime(start=1000)
 

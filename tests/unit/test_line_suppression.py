@@ -12,7 +12,8 @@ from line_kit import HOUSE, LINE, OPERATOR, QA, RECIPE, STOPPED, TECHNICIAN, Kit
 
 from gateway.config.reading import load
 from gateway.errors import Refused
-from gateway.model import Principal, Priority, Severity, Verdict
+from gateway.model import Principal, Priority, Severity
+from gateway.verdicts import Verdict
 
 pytestmark = pytest.mark.looptime(start=1000)
 

@@ -11,11 +11,12 @@ from rules_kit import FILLER, S, scan
 from sampling_kit import EVERY_100, EXECUTE, HELD, LEAKS, TORQUE, WEIGHT, Line, rule
 
 from gateway.errors import Refused
-from gateway.model import CheckState, TagSet, TagSpec
+from gateway.model import TagSet, TagSpec
 from gateway.plans import Plan
 from gateway.rules.base import RuleContext
 from gateway.rules.sampling import SamplingJudge
 from gateway.rules.scale import repeatability
+from gateway.verdicts import CheckState
 
 FIVE = {**EVERY_100, "n": 5, "reweigh": 2, "grace": "10min", "grace_units": 1000}
 DOUBT = {"scale": {"unit": "g", "d": "0.0001", "uncertainty": "0.01"}}

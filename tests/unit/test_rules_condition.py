@@ -8,9 +8,10 @@ import pytest
 from pydantic import ValidationError
 from rules_kit import CONTEXT, LABELLER, WALL, S, bad, scan
 
-from gateway.model import Finding, Severity, Tick, Value, Verdict
+from gateway.model import Severity, Tick, Value
 from gateway.rules.condition import ConditionConfig
 from gateway.rules.engine import Engine
+from gateway.verdicts import Finding, Verdict
 
 
 class Watch:

@@ -13,9 +13,10 @@ from pydantic import ValidationError
 from rules_kit import BALANCE, CONTEXT, RESERVOIR, S, bad, grams, scan, uncertain
 
 from gateway.errors import Refused
-from gateway.model import Entry, Finding, Priority, Severity, Tick, Value, Verdict
+from gateway.model import Entry, Priority, Severity, Tick, Value
 from gateway.rules.engine import Engine
 from gateway.rules.limit import LimitConfig
+from gateway.verdicts import Finding, Verdict
 
 OIL = {"unit": "Cel", "low": 58, "warn_low": 60, "warn_high": 64, "high": 66}
 

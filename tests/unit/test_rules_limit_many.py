@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rules_kit import S, bad, uncertain
 
-from gateway.model import NO_FAULTS, Fault, Finding, Scan, Severity, TagSet, TagSpec, Tick, Value, Verdict
+from gateway.model import NO_FAULTS, Fault, Scan, Severity, TagSet, TagSpec, Tick, Value
 from gateway.rules.base import RuleContext
 from gateway.rules.engine import Engine
 from gateway.rules.limit import LimitConfig
 from gateway.rules.limit_group import MANY
+from gateway.verdicts import Finding, Verdict
 
 TAGS = 2 * MANY
 ZONES = TagSet("oven", [TagSpec(f"zone{at}", "Cel") for at in range(TAGS)])

@@ -10,10 +10,11 @@ from pydantic import ValidationError
 from rules_kit import CONTEXT, LABELLER, S, bad, scan
 
 from gateway.drivers.reader.kind import ReaderConfig
-from gateway.model import Fault, Finding, Quality, Scan, Severity, TagSet, Value, Verdict
+from gateway.model import Fault, Quality, Scan, Severity, TagSet, Value
 from gateway.rules.base import RuleContext
 from gateway.rules.engine import Engine
 from gateway.rules.match import MatchConfig
+from gateway.verdicts import Finding, Verdict
 
 EXPECT = {
     "labeller/batch": "B-1",

@@ -23,7 +23,8 @@ from sampling_kit import (
 )
 
 from gateway.errors import Refused
-from gateway.model import CheckChange, CheckState, Severity, Tick, Verdict
+from gateway.model import Severity, Tick
+from gateway.verdicts import CheckChange, CheckState, Verdict
 
 
 def line(plan: dict[str, Any] = EVERY_100, **keys: Any) -> Line:

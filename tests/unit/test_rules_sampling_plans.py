@@ -15,9 +15,10 @@ from rules_kit import TESTER, scan
 from sampling_kit import EVERY_100, EXECUTE, HELD, LEAKS, WEIGHT, Line, rule
 
 from gateway.errors import Refused
-from gateway.model import CheckState, Severity, Tick, Verdict
+from gateway.model import Severity, Tick
 from gateway.rules.sampling import plan_hash
 from gateway.rules.triggers import draws
+from gateway.verdicts import CheckState, Verdict
 
 MEANT = {
     **WEIGHT,

@@ -10,8 +10,9 @@ from pydantic import ValidationError
 from sampling_kit import EVERY_15_MIN, EVERY_100, WEIGHT, Line, rule
 
 from gateway.errors import Refused
-from gateway.model import CheckState, Severity, Verdict
+from gateway.model import Severity
 from gateway.rules.scale import Scale, repeatability
+from gateway.verdicts import CheckState, Verdict
 
 SCALE = {"unit": "g", "d": "0.0001", "repeatability": "0.0001", "uncertainty": "0.001"}
 

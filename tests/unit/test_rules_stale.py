@@ -9,9 +9,10 @@ import pytest
 from rules_kit import BALANCE, CONTEXT, RESERVOIR, S, bad, grams, scan, uncertain
 
 from gateway.errors import Refused
-from gateway.model import Entry, Severity, TagSet, Tick, Value, Verdict
+from gateway.model import Entry, Severity, TagSet, Tick, Value
 from gateway.rules.engine import Engine
 from gateway.rules.stale import StaleConfig
+from gateway.verdicts import Verdict
 
 
 class Bench:

@@ -14,12 +14,13 @@ from pydantic import ValidationError
 from rules_kit import CONTEXT, RESERVOIR, WALL, S, bad, scan
 from sampling_kit import EVERY_15_MIN, EVERY_100, LEAKS, Line, rule
 
-from gateway.model import Entry, Finding, Noted, Severity, Verdict
+from gateway.model import Entry, Severity
 from gateway.rules.engine import Engine
 from gateway.rules.spc.chart import Chart, Phase
 from gateway.rules.spc.limits import Process
 from gateway.rules.spc.rule import SpcConfig
 from gateway.rules.spc.runs import named
+from gateway.verdicts import Finding, Noted, Verdict
 
 FIXED = {"process": {"center": 1.0, "sigma": 0.01}}
 

@@ -8,8 +8,9 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
+from gateway.drivers.modbus.acting import KINDS
 from gateway.drivers.modbus.bus import Manners, line_key, shared_line
-from gateway.drivers.modbus.device import KINDS, ModbusDevice, Wanted
+from gateway.drivers.modbus.device import ModbusDevice, Wanted
 from gateway.drivers.modbus.layout import Part
 from gateway.drivers.modbus.link import ModbusLink
 from gateway.drivers.transport import StreamUrl, open_stream

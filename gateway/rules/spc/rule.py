@@ -22,19 +22,7 @@ import msgspec
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from gateway.errors import Refused
-from gateway.model import (
-    Check,
-    CheckChange,
-    Entry,
-    Finding,
-    Json,
-    Noted,
-    Priority,
-    Scan,
-    Severity,
-    TagSet,
-    Verdict,
-)
+from gateway.model import Entry, Json, Priority, Scan, Severity, TagSet
 from gateway.plans import Plan
 from gateway.recipe import Frozen
 from gateway.rules.base import NEVER_NS, NOTHING, Closure, Names, RuleConfig, RuleContext
@@ -47,6 +35,7 @@ from gateway.rules.spc.limits import Process
 from gateway.rules.spc.runs import named
 from gateway.rules.standard import INDETERMINATE
 from gateway.units import Duration
+from gateway.verdicts import Check, CheckChange, Finding, Noted, Verdict
 
 
 def _known(names: tuple[str, ...]) -> tuple[str, ...]:
