@@ -20,6 +20,8 @@ log = structlog.get_logger()
 SCANS_PER_MESSAGE: Final = 25
 """Scans of one device in one message under load: 2,500 values of 100-tag scans, some 0.3 ms of encoding."""
 CHECKPOINT_S: Final = 1.0
+RECORDS_A_TURN: Final = 4
+"""Published in one go: some 0.3 ms."""
 
 
 class MqttSink:
@@ -58,6 +60,8 @@ class MqttSink:
                 await link.room()
             properties = publish_properties(user=cloud_event(record, ports.identity, ports.ledger_id))
             link.publish(handover, position, event_topic(self._path, record.kind), record.payload, properties)
+            if position % RECORDS_A_TURN == RECORDS_A_TURN - 1:
+                await asyncio.sleep(0)  # let polls and halts in between
         refused = await handover.settled()
         if refused:
             positions = sorted(refused)
