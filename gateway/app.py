@@ -23,6 +23,7 @@ from gateway.desk import Desk
 from gateway.errors import LinegateError, Refused, StoreError
 from gateway.forwarder import Forwarder
 from gateway.found import Found
+from gateway.helper import end_with_parent
 from gateway.journal import Journal
 from gateway.line.batch import Run
 from gateway.line.halts import Holds
@@ -59,7 +60,7 @@ class Workers(Executor):
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         if self._pool is None:
-            self._pool = ProcessPoolExecutor(1, get_context("spawn"))
+            self._pool = ProcessPoolExecutor(1, get_context("spawn"), end_with_parent)
         return self._pool.submit(fn, *args, **kwargs)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
