@@ -18,6 +18,8 @@ ROWS: Final = 100
 NOTE: Final = "A halt is a quality hold request to the machine's controller, not a safety function."
 PARTS: Final = ("gateway", "latest")
 """Beside the topics of the board."""
+TOPICS: Final = ("batch", "halts", "alarms", "alarms/hidden", "checks", "gates", "mes")
+"""Of those, what may be asked for before there is anything in them: the answer is null."""
 
 
 class Glance:
@@ -68,10 +70,6 @@ class Glance:
     def _newest(self) -> Iterator[tuple[str, Json]]:
         for scan in list(self._latest.values()):
             yield from _rows(scan)
-
-
-TOPICS: Final = ("batch", "halts", "alarms", "alarms/hidden", "checks", "gates", "mes")
-"""Those that may be asked for before there is anything in them: the answer is null."""
 
 
 def _rows(scan: Scan) -> Iterator[tuple[str, Json]]:

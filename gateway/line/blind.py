@@ -14,7 +14,7 @@ from gateway.line.rules import Rules
 from gateway.model import Priority, Severity
 from gateway.rules.base import RuleConfig
 
-_RANK: Final = {priority: rank for rank, priority in enumerate(Priority)}
+RANK: Final = {priority: rank for rank, priority in enumerate(Priority)}
 _SEVERITY: Final = {"warn": Severity.WARNING, "alarm": Severity.ALARM, "halt": Severity.HALT}
 _ANY: Final = (0, 0)
 
@@ -43,7 +43,7 @@ class Blind:
         alarm = self._standing.get(rule)
         if alarm is None or not alarm.blind or not is_active(alarm):
             return False
-        return alarm.severity >= weight[0] and _RANK[alarm.priority] >= weight[1]
+        return alarm.severity >= weight[0] and RANK[alarm.priority] >= weight[1]
 
     def telling(self) -> Iterator[str]:
         """The rules whose alarms tell of a dead input now."""
@@ -60,4 +60,4 @@ def _weight(config: RuleConfig) -> tuple[int, int]:
     word = getattr(config, "bad_input", None) or getattr(config, "severity", None)
     severity = _SEVERITY.get(str(word), Severity.ALARM)
     priority = getattr(config, "warn" if severity is Severity.WARNING and hasattr(config, "warn") else "alarm", None)
-    return severity, _RANK.get(priority, 0) if isinstance(priority, Priority) else 0
+    return severity, RANK.get(priority, 0) if isinstance(priority, Priority) else 0

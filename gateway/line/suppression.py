@@ -9,14 +9,13 @@ from typing import Final
 
 from gateway.alarms import Alarm
 from gateway.line.alarms import LINK
-from gateway.line.blind import Blind
+from gateway.line.blind import RANK, Blind
 from gateway.line.rules import Rules
 from gateway.model import Priority, Quality, Scan
 from gateway.rules.base import RuleConfig
 
 SETTLE_PERIODS: Final = 4
 LEAST_SETTLE_S: Final = 1.0
-_RANK: Final = {priority: rank for rank, priority in enumerate(Priority)}
 
 
 class Suppression:
@@ -112,7 +111,7 @@ class Suppression:
             tells = config.kind == "stale" or bad not in (None, "ignore")
             if tells and isinstance(alarm, Priority) and any(self._matches(device, name) for name in config.inputs()):
                 found.append(alarm)
-        return max(found, key=_RANK.__getitem__)
+        return max(found, key=RANK.__getitem__)
 
     def _matches(self, device: str, name: str) -> bool:
         at = name.partition("/")[0]

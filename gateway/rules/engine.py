@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from operator import itemgetter
 from typing import Any, Final
 
@@ -65,7 +66,7 @@ class Engine:
         elif isinstance(event, Entry):
             found = self._entered(event, now_ns, wall_ns)
         else:
-            found = self._ticked(now_ns, wall_ns)
+            return tuple(chain.from_iterable(self.tick_in_parts(now_ns, wall_ns)))
         return self._followed(found, now_ns) if found and self._followers else found
 
     def tick_in_parts(self, now_ns: int, wall_ns: int) -> Iterator[Sequence[Finding]]:
@@ -99,14 +100,6 @@ class Engine:
             if until <= now_ns:
                 break
         return until
-
-    def _ticked(self, now_ns: int, wall_ns: int) -> Sequence[Finding]:
-        found: Sequence[Finding] = NOTHING
-        for tick in self._ticks:
-            new = tick(now_ns, wall_ns)
-            if new:
-                found = (*found, *new)
-        return found
 
     def _followed(self, found: Sequence[Finding], now_ns: int) -> Sequence[Finding]:
         """What charts say of the checks that changed comes after them."""

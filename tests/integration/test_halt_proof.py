@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,17 @@ from tests.integration.test_halt_actions import ORDER, a_filler, config, moving
 UNITS = {"profile": None, "tags": {"mode": {"node": "f:Filler.Status.UnitModeCurrent"}}}
 """A device whose tags do not say how the machine is."""
 HOLD = {"dialect": "tags", "prefix": "f:Filler", "action": "hold"}
+
+
+@asynccontextmanager
+async def running(tmp_path: Path, fault: str) -> AsyncIterator[Filler]:
+    """A filler in Execute, with this fault."""
+    filler = a_filler(tmp_path)
+    async with moving(filler):
+        await filler.fault(fault, {})
+        filler.machine.found(State.EXECUTE)
+        await filler.publish()
+        yield filler
 
 
 async def put(filler: Filler, name: str, value: Any, status: int = 0) -> None:
@@ -38,11 +51,7 @@ async def held_is(device: Any, wanted: bool | None) -> bool:
 @pytest.mark.parametrize("mode", ["subscribe", "poll"])
 async def test_a_machine_without_a_state_tag_is_watched_while_it_is_halted(tmp_path: Path, mode: str) -> None:
     """No tag says how it is, so it is asked: somebody who starts it again while it is latched is seen."""
-    filler = a_filler(tmp_path)
-    async with moving(filler):
-        await filler.fault("unwatched", {})
-        filler.machine.found(State.EXECUTE)
-        await filler.publish()
+    async with running(tmp_path, "unwatched") as filler:
         async with config(filler, "tags", HOLD, mode=mode, period="50ms", **UNITS).connect("filler") as device:
             await device.poll()
             await device.halt(ORDER)
@@ -58,11 +67,7 @@ async def test_a_machine_without_a_state_tag_is_watched_while_it_is_halted(tmp_p
 @pytest.mark.parametrize("mode", ["subscribe", "poll"])
 async def test_an_uncertain_state_proves_nothing(tmp_path: Path, mode: str) -> None:
     """A server without its controller goes on showing Held as the last usable value: not held, and it says why."""
-    filler = a_filler(tmp_path)
-    async with moving(filler):
-        await filler.fault("lying", {})
-        filler.machine.found(State.EXECUTE)
-        await filler.publish()
+    async with running(tmp_path, "lying") as filler:
         made = config(filler, "tags", {"action": "hold"}, mode=mode, halt_budget="300ms", period="50ms")
         async with made.connect("filler") as device:
             await device.poll()
@@ -75,11 +80,7 @@ async def test_an_uncertain_state_proves_nothing(tmp_path: Path, mode: str) -> N
 
 async def test_a_command_of_the_panel_is_not_taken_back(tmp_path: Path) -> None:
     """The operator's Reset stands in CntrlCmd when our release comes: it is theirs."""
-    filler = a_filler(tmp_path)
-    async with moving(filler):
-        await filler.fault("unwatched", {})
-        filler.machine.found(State.EXECUTE)
-        await filler.publish()
+    async with running(tmp_path, "unwatched") as filler:
         async with config(filler, "tags", {"action": "hold"}).connect("filler") as device:
             await device.poll()
             await device.halt(ORDER)
@@ -94,11 +95,7 @@ async def test_a_command_of_the_panel_is_not_taken_back(tmp_path: Path) -> None:
 
 async def test_a_release_that_is_refused_is_no_release(tmp_path: Path) -> None:
     """The server refuses to take our request back: an error that says so, never a machine held by nobody knows what."""
-    filler = a_filler(tmp_path)
-    async with moving(filler):
-        await filler.fault("unwatched", {})
-        filler.machine.found(State.EXECUTE)
-        await filler.publish()
+    async with running(tmp_path, "unwatched") as filler:
         async with config(filler, "tags", {"action": "hold"}).connect("filler") as device:
             await device.poll()
             await device.halt(ORDER)

@@ -129,6 +129,23 @@ async def test_a_request_that_was_sent_at_once_and_refused_is_told(line: tuple[W
             await device.halt(ORDER)
 
 
+async def test_a_request_that_was_let_go_counts_for_nothing(line: tuple[Watched, TcpLine]) -> None:
+    """Sent at once, released before `halt` took it up: the next halt is written itself."""
+    registers, tcp = line
+    async with config(tcp).connect("press") as device:
+        await device.poll()
+        assert isinstance(device, Prompt)
+        device.halt_now()
+        await device.withdraw()
+        registers.put("holding", STATE, RUNS)
+        registers.seen.clear()
+        await device.poll()
+        proof = await device.halt(ORDER)
+
+    assert registers.seen == ["look", "write", "look"]
+    assert proof.wrote
+
+
 async def test_a_cable_pulled_after_the_request_went_out_is_told(line: tuple[Watched, TcpLine]) -> None:
     """Whether anybody waited for the answer or not."""
     _, tcp = line

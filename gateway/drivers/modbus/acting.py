@@ -137,6 +137,7 @@ class _Halts(ModbusDevice):
 
     async def withdraw(self) -> None:
         """See Haltable.  Beyond its budget a register that wears is written later: said once, and then owed."""
+        self._sent = None  # what no `halt` took up is no request any more
         release = self._release
         if release is not None and release.wear is not None and release.wear.spent:
             release.wear.owed = True
