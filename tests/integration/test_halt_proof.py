@@ -51,17 +51,19 @@ async def held_is(device: Any, wanted: bool | None) -> bool:
 @pytest.mark.parametrize("mode", ["subscribe", "poll"])
 async def test_a_machine_without_a_state_tag_is_watched_while_it_is_halted(tmp_path: Path, mode: str) -> None:
     """No tag says how it is, so it is asked: somebody who starts it again while it is latched is seen."""
-    async with running(tmp_path, "unwatched") as filler:
-        async with config(filler, "tags", HOLD, mode=mode, period="50ms", **UNITS).connect("filler") as device:
-            await device.poll()
-            await device.halt(ORDER)
-            assert await held_is(device, wanted=True)
-            filler.machine.command(Command.UNHOLD)
-            assert await held_is(device, wanted=False)
+    async with (
+        running(tmp_path, "unwatched") as filler,
+        config(filler, "tags", HOLD, mode=mode, period="50ms", **UNITS).connect("filler") as device,
+    ):
+        await device.poll()
+        await device.halt(ORDER)
+        assert await held_is(device, wanted=True)
+        filler.machine.command(Command.UNHOLD)
+        assert await held_is(device, wanted=False)
 
-            await device.halt(ORDER)
-            await device.withdraw()
-            assert (await device.poll()).held is None, "nobody asks it once it was let go"
+        await device.halt(ORDER)
+        await device.withdraw()
+        assert (await device.poll()).held is None, "nobody asks it once it was let go"
 
 
 @pytest.mark.parametrize("mode", ["subscribe", "poll"])
@@ -80,28 +82,32 @@ async def test_an_uncertain_state_proves_nothing(tmp_path: Path, mode: str) -> N
 
 async def test_a_command_of_the_panel_is_not_taken_back(tmp_path: Path) -> None:
     """The operator's Reset stands in CntrlCmd when our release comes: it is theirs."""
-    async with running(tmp_path, "unwatched") as filler:
-        async with config(filler, "tags", {"action": "hold"}).connect("filler") as device:
-            await device.poll()
-            await device.halt(ORDER)
-            await put(filler, "Filler.Command.CntrlCmd", int(Command.RESET))
-            await device.withdraw()
-            assert ("CntrlCmd", 0) not in commands(filler)
+    async with (
+        running(tmp_path, "unwatched") as filler,
+        config(filler, "tags", {"action": "hold"}).connect("filler") as device,
+    ):
+        await device.poll()
+        await device.halt(ORDER)
+        await put(filler, "Filler.Command.CntrlCmd", int(Command.RESET))
+        await device.withdraw()
+        assert ("CntrlCmd", 0) not in commands(filler)
 
-            await put(filler, "Filler.Command.CntrlCmd", int(Command.HOLD))
-            await device.withdraw()
-            assert commands(filler)[-1] == ("CntrlCmd", 0)
+        await put(filler, "Filler.Command.CntrlCmd", int(Command.HOLD))
+        await device.withdraw()
+        assert commands(filler)[-1] == ("CntrlCmd", 0)
 
 
 async def test_a_release_that_is_refused_is_no_release(tmp_path: Path) -> None:
     """The server refuses to take our request back: an error that says so, never a machine held by nobody knows what."""
-    async with running(tmp_path, "unwatched") as filler:
-        async with config(filler, "tags", {"action": "hold"}).connect("filler") as device:
-            await device.poll()
-            await device.halt(ORDER)
-            await filler.fault("refuses", {})
-            with pytest.raises(DeviceError, match="not taken back: CntrlCmd: Bad"):
-                await device.withdraw()
+    async with (
+        running(tmp_path, "unwatched") as filler,
+        config(filler, "tags", {"action": "hold"}).connect("filler") as device,
+    ):
+        await device.poll()
+        await device.halt(ORDER)
+        await filler.fault("refuses", {})
+        with pytest.raises(DeviceError, match="not taken back: CntrlCmd: Bad"):
+            await device.withdraw()
 
 
 async def test_one_node_by_two_names_proves_nothing(tmp_path: Path) -> None:
