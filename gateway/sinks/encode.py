@@ -116,8 +116,12 @@ class Packed:
 
 
 def _text(value: str) -> bytes:
-    """A broker hangs up on a NUL or a lone surrogate in a text (MQTT 5, 1.5.4): they are shown as what they are."""
-    encoded = value.replace("\0", "\ufffd").encode("utf-8", "replace")[:65535]
+    """A broker hangs up on NUL and lone surrogates, and may on controls and non-characters (MQTT 5, 1.5.4).
+
+    paho's consumers hang up on U+FEFF, too.  What does not print is sent as U+FFFD: the record's body has it whole.
+    """
+    shown = value if value.isprintable() else "".join(c if c.isprintable() or c == " " else "\ufffd" for c in value)
+    encoded = shown.encode()[:65535]
     return struct.pack(">H", len(encoded)) + encoded
 
 

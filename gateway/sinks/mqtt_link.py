@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
+import structlog
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.subscribeoptions import SubscribeOptions
@@ -25,6 +26,8 @@ from gateway.errors import SinkError
 from gateway.sinks.encode import Packed
 from gateway.sinks.mqtt_handover import Dial, Handover, Incoming
 from gateway.sinks.mqtt_paho import Paho
+
+log = structlog.get_logger()
 
 HOUSEKEEPING_S: Final = 1.0
 _LOCAL_TOO_LARGE: Final = 0x95
@@ -71,6 +74,7 @@ class Link:
         client.acknowledged = self._acknowledged
         client.on_subscribe = self._granted
         client.on_message = self._received
+        client.unreadable = self._unreadable
         client.on_socket_close = self._closing
         return client
 
@@ -219,6 +223,15 @@ class Link:
                 correlation=getattr(properties, "CorrelationData", None),
                 user=tuple(getattr(properties, "UserProperty", ())),
             )
+        )
+
+    def _unreadable(self, topic: str, why: str) -> None:
+        log.warning(
+            "a message cannot be read and was ignored",
+            address=self._dial.where,
+            topic=topic,
+            reason=why,
+            next="send it without this character in its properties",
         )
 
     # -- our side --------------------------------------------------------------------------------

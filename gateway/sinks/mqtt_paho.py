@@ -1,10 +1,11 @@
-"""Three shortcuts through paho 2's private side; a test holds them against the real thing.
+"""Three shortcuts and a mend through paho 2's private side; a test holds them against the real thing.
 
 paho spends some 90 us on a QoS 1 message: a lock and a condition for each, three recv() calls and a table of 27
 property names for each PUBACK.  We know what we send and what comes back, so:
 
     publish    we build the packet, many go out in one write         `_packet_queue`
     PUBACK     read ahead in one recv() and taken out of the buffer  `_sock_recv`, `_in_packet`
+    PUBLISH    one that paho cannot read is passed over              `_handle_publish`, `_send_puback`
 
 Everything else (CONNECT, TLS, SUBSCRIBE, what comes in, keepalive, DISCONNECT) is paho's own.
 """
@@ -19,6 +20,7 @@ from typing import Any, Final
 
 from paho.mqtt.client import Client
 from paho.mqtt.enums import MQTTErrorCode
+from paho.mqtt.exception import MalformedPacket
 
 from gateway.sinks.encode import Packed, varint
 
@@ -44,6 +46,8 @@ class Paho(Client):
         self._mid = FIRST_MID
         self.acknowledged: Callable[[int, int], None] = lambda _mid, _code: None
         """(packet identifier, reason code) of each PUBACK."""
+        self.unreadable: Callable[[str, str], None] = lambda _topic, _why: None
+        """(topic, why) of a message that paho cannot read."""
 
     def prompt(self) -> None:
         """Small packets go at once: Nagle would hold them back for the peer's delayed acknowledgement, 40 ms."""
@@ -120,3 +124,17 @@ class Paho(Client):
             raise BlockingIOError
         self._at += len(data)
         return data
+
+    def _handle_publish(self) -> MQTTErrorCode:
+        """U+FEFF is malformed to paho (not to MQTT 5, 1.5.4): it hangs up, and over a retained one for ever."""
+        try:
+            return super()._handle_publish()
+        except MalformedPacket as error:
+            packet = bytes(self._in_packet["packet"])
+            if len(packet) < 4:
+                raise
+            end = 2 + int.from_bytes(packet[:2])
+            self.unreadable(packet[2:end].decode("utf-8", "replace"), str(error))
+            if not self._in_packet["command"] & QOS_1:
+                return MQTTErrorCode.MQTT_ERR_SUCCESS
+            return self._send_puback(int.from_bytes(packet[end : end + 2]))

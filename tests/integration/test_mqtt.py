@@ -372,8 +372,7 @@ class Asker(Listener):
         properties = Properties(PacketTypes.PUBLISH)
         properties.ResponseTopic = more.get("topic", f"{PATH}/reply/mes")
         properties.CorrelationData = more.get("correlation", b"1")
-        if "principal" in more:
-            properties.UserProperty = [("principal", more["principal"])]
+        properties.UserProperty = [(name, more[name]) for name in ("principal", "note") if name in more]
         self.client.publish(f"{PATH}/cmd/{command}", payload, 1, retain=retain, properties=properties)
 
 
@@ -412,6 +411,27 @@ async def test_refused_requests(broker: Server, asker: Asker) -> None:
     replies = [json.loads(each.payload)["code"] for each in asker.messages if each.topic.endswith("reply/mes")]
     assert sorted(replies) == ["bad-json", "unknown-principal"]
     assert desk.commands == []
+
+
+@pytest.mark.parametrize("retain", [False, True])
+async def test_a_message_that_paho_cannot_read_ends_no_connection(
+    broker: Server, asker: Asker, capsys: pytest.CaptureFixture[str], *, retain: bool
+) -> None:
+    """Paho takes U+FEFF for malformed; kept by the broker, such a message would end every connection of ours anew."""
+    desk = Desk()
+    if retain:
+        asker.ask("batch.order", b"{}", retain=True, note="\ufeffB-1")
+    async with config(broker, mes_principal="mes").connect("mes", make_ports(desk=desk)) as sink:
+        for number in range(30):  # more than the broker lets be unacknowledged
+            asker.ask("batch.order", b"{}", correlation=b"%d" % number, note="\ufeffB-1")
+        asker.ask("batch.order", b'{"order":"O-1"}', correlation=b"good")
+        await until(lambda: "reply/mes" in asker.topics())
+        await sink.deliver(ledger(["check.judged"] * 30))
+
+    assert desk.commands == [("batch.order", {"order": "O-1"}, "mes")]
+    said = capsys.readouterr().out
+    assert "cannot be read" in said
+    assert "U+FEFF" in said
 
 
 async def test_no_principal_no_commands(broker: Server, asker: Asker) -> None:
