@@ -29,6 +29,7 @@ from gateway.line.clock import WallClock
 from gateway.line.consumers import Consumers
 from gateway.line.contradiction import Contradictions
 from gateway.line.halts import Holds
+from gateway.line.handling import Handling
 from gateway.line.links import Links
 from gateway.line.releases import NO_RECORD, Releases, alarm_of
 from gateway.line.sight import Sight
@@ -82,6 +83,7 @@ class Line:
         self._behind: list[Scan] = []
         journal.before.append(self._note_findings)
         self.alarms = Alarms(journal, world, lambda: run.running)
+        self._handling = Handling(self.alarms, world)
         self.clock = WallClock(self.alarms, journal, world, lambda: run.running)
         self.suppression = Suppression(run.rules, self.latest, self.alarms.standing)
         self.suppression.holds = self.alarms.holds
@@ -224,10 +226,10 @@ class Line:
         self._note_findings()
         self.alarms.drop(rules, f"batch {batch} ended; the rule judges no longer", batch)
 
-    def asked(self) -> Alarms:
+    def asked(self) -> Handling:
         """The alarms as they stand at this moment, for what a person wants of them."""
         self._note_findings()
-        return self.alarms
+        return self._handling
 
     # -- checks ----------------------------------------------------------------------------------
 

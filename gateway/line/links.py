@@ -15,7 +15,8 @@ from typing import Final
 import structlog
 
 from gateway.journal import Journal
-from gateway.line.alarms import LINK, Alarms
+from gateway.line.alarm_book import LINK
+from gateway.line.alarms import Alarms
 from gateway.line.suppression import Suppression
 from gateway.model import Json
 from gateway.world import World

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from typing import Final
 
 from gateway.alarms import Alarm
-from gateway.line.alarms import LINK
+from gateway.line.alarm_book import LINK
 from gateway.line.blind import RANK, Blind
 from gateway.line.rules import Rules
 from gateway.model import Priority, Quality, Scan

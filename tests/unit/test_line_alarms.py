@@ -124,7 +124,7 @@ async def test_alarms_of_the_gateway_itself_stand_until_their_owner_ends_them(tm
     """A restart is no proof that a latch file can be written again, or that the store's thread answers."""
     async with Kit(tmp_path) as first:
         first.line.alarms.stand("gateway:latches", "the latch file cannot be written")
-        first.line.alarms.acknowledge("gateway:latches", 1, "olga", "")
+        first.line.asked().acknowledge("gateway:latches", 1, "olga", "")
         first.line.alarms.tell("scan:person", "a wrong lot")
         await first.journal.durable()
         kit = await first.again()

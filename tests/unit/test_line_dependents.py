@@ -150,7 +150,7 @@ async def test_a_latch_is_not_released_while_one_that_joined_it_needs_it(tmp_pat
         one.machines["bank"].link = True
         await until(lambda: not one.line.alarms.holds("link:bank"))
         await asyncio.sleep(0.4)
-        one.line.alarms.acknowledge("within.bank.t0", 1, "tom", "")
+        one.line.asked().acknowledge("within.bank.t0", 1, "tom", "")
         asked = {"halt": "press:within.bank.t0", "version": 1, "reason": "it is back"}
         with pytest.raises(Refused, match="t9"):
             await one.ask("halt.release", TECHNICIAN, **asked)

@@ -103,7 +103,7 @@ async def test_its_alarm_stands_until_the_link_stays(tmp_path: Path) -> None:
         kit = plug.kit
         await plug.flaps(3)
         alarm = kit.line.alarms.standing["link:oven"]
-        kit.line.alarms.acknowledge("link:oven", alarm.occurrence, "olga", "")
+        kit.line.asked().acknowledge("link:oven", alarm.occurrence, "olga", "")
         await plug.flaps(20)
         assert kit.line.alarms.standing["link:oven"].state == "acked"
         assert "comes and goes" in kit.line.alarms.standing["link:oven"].text
