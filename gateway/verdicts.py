@@ -167,5 +167,13 @@ class Noted(msgspec.Struct, frozen=True):
     body: Mapping[str, Json]
 
 
-Finding = Verdict | CheckChange | Weighing | Noted
+class Suspicion(msgspec.Struct, frozen=True):
+    """Trays the machine went on to after a check did not pass: held as those are that the check itself named."""
+
+    rule: str
+    trays: tuple[str, ...]
+    text: str
+
+
+Finding = Verdict | CheckChange | Weighing | Noted | Suspicion
 """What the engine says of one event."""

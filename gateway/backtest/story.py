@@ -9,7 +9,7 @@ import msgspec
 
 from gateway.backtest.terms import stamp
 from gateway.model import Json, Severity
-from gateway.verdicts import CheckChange, Finding, Noted, Verdict
+from gateway.verdicts import CheckChange, Finding, Noted, Suspicion, Verdict
 
 WORDS: Final = {Severity.WARNING: "warned", Severity.ALARM: "alarmed", Severity.HALT: "halted"}
 
@@ -134,6 +134,8 @@ def line(time_ns: int, finding: Finding) -> dict[str, Json]:
         check = finding.check
         facts = {"rule": check.rule, "check": check.id, "what": finding.what, "why": check.why, "state": check.state}
         return {**head, "kind": "check", **facts}
+    if isinstance(finding, Suspicion):
+        return {**head, "kind": "suspicion", "rule": finding.rule, "trays": list(finding.trays), "text": finding.text}
     if isinstance(finding, Noted):
         return {**head, "kind": "noted", "rule": finding.rule, "what": finding.kind, "body": dict(finding.body)}
     return {

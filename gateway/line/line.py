@@ -36,7 +36,7 @@ from gateway.line.sight import Sight
 from gateway.line.suppression import Suppression
 from gateway.model import Entry, HaltProof, Json, Priority, Scan, Severity
 from gateway.rules.engine import Engine
-from gateway.verdicts import CheckChange, Finding, Noted, Verdict
+from gateway.verdicts import CheckChange, Finding, Noted, Suspicion, Verdict
 from gateway.world import World
 
 log = structlog.get_logger()
@@ -192,6 +192,8 @@ class Line:
                     self._alarm(finding)
                 elif isinstance(finding, CheckChange):
                     self.checks.changed(finding, by)
+                elif isinstance(finding, Suspicion):
+                    self.run.suspect(finding.trays, finding.text)
                 elif isinstance(finding, Noted):
                     self._journal.note(finding.kind, dict(finding.body), batch=self.run.running)
                 else:

@@ -60,6 +60,11 @@ class Agenda:
         works = (self.work, *self.queue) if self.work is not None else tuple(self.queue)
         return any(work.trigger == EVENT and work.can_be_missed for work in works if work is not None)
 
+    @property
+    def verifying(self) -> bool:
+        """Recalibrated; what is made from now on is verified."""
+        return bool(self._verification)
+
     # -- falling due ------------------------------------------------------------------------------
 
     def fall_due(self, due: Due, at: At, found: list[Finding]) -> None:

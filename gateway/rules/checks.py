@@ -28,7 +28,7 @@ from gateway.rules.takes import TARE, Made, Take, again, characteristic, entered
 from gateway.rules.tares import Net, Tares
 from gateway.rules.triggers import Due
 from gateway.rules.work import Work
-from gateway.verdicts import Check, CheckChange, Finding, Sample, Verdict, Weighing
+from gateway.verdicts import Check, CheckChange, Finding, Sample, Suspicion, Verdict, Weighing
 
 
 class Taking(Protocol):
@@ -75,6 +75,10 @@ class Checks:
 
     def follow(self, at: At, found: list[Finding]) -> None:
         self._agenda.follow(at, found)
+
+    def went_on(self) -> Suspicion | None:
+        """The machine made something: does a failure that stands reach trays it did not name?"""
+        return None if self._agenda.verifying else self._outcomes.went_on()
 
     def _disarm(self, check: str) -> None:
         for source in self.sources.values():

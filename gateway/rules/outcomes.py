@@ -12,7 +12,7 @@ from gateway.rules.inputs import sentence
 from gateway.rules.production import Production
 from gateway.rules.standard import Judgement
 from gateway.rules.work import REQUEST, VERIFICATION, Work, dump_verdict, load_verdict
-from gateway.verdicts import CheckChange, CheckState, Finding, Sample, Verdict
+from gateway.verdicts import CheckChange, CheckState, Finding, Sample, Suspicion, Verdict
 
 
 class Terms(msgspec.Struct, frozen=True):
@@ -123,6 +123,18 @@ class Outcomes:
         suspects = self._production.suspects()
         verdict = self._stand(self._terms.missed, check.id, suspected(text, suspects), suspects=suspects)
         return verdict, CheckChange("missed", work.check, suspects=suspects)
+
+    def went_on(self) -> Suspicion | None:
+        """Trays filled after a failure, until it is made good: before the machine stood, or where nothing halts it."""
+        standing = self.standing
+        if not self._failed or standing is None:
+            return None
+        more = tuple(tray for tray in self._production.suspects() if tray not in standing.suspects)
+        if not more:
+            return None
+        self.standing = msgspec.structs.replace(standing, suspects=(*standing.suspects, *more))
+        text = f"filled after check {standing.subject} did not pass, and before a check was good again"
+        return Suspicion(self._terms.rule, more, text)
 
     def _stand(
         self,

@@ -178,6 +178,10 @@ class SamplingJudge:
             running = self._is_running(scan.values[self._running[1]])
             self.dirty = self.dirty or running is not production.running
             production.running = running
+        more_suspect = self._checks.went_on()
+        if more_suspect is not None:
+            self.dirty = True
+            found.append(more_suspect)
         more = self._follow(now_ns, scan.time_ns)
         return (*found, *more) if found else more
 

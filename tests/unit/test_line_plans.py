@@ -207,3 +207,19 @@ async def test_re_weighing_is_limited_over_a_restart_and_for_another_person(tmp_
             await kit.ask("check.reweigh", OPERATOR, rule="weight", reason="once more")
         assert refused.value.code == "no_such_check"
         assert [record["body"]["tray"] for record in kit.records("tray.held")] == ["T1"]
+
+
+async def test_a_tray_begun_while_the_hold_was_on_its_way_is_held_with_the_others(tmp_path: Path) -> None:
+    """A unit fails, the machine fills on into the next tray before it stands: that tray is on hold, too."""
+    async with deep(tmp_path) as kit:
+        await kit.begin()
+        await made(kit, 10)
+        await kit.ask("check.take", rule="weight")
+        await kit.weigh("0.900")
+        await asyncio.sleep(0.5)
+        assert kit.board.get("batch")["held"] == ["T1"]
+        kit.filler.values.update(units=int(str(kit.filler.values["units"])) + 3, tray="T2")
+        await asyncio.sleep(0.5)
+
+        assert kit.board.get("batch")["held"] == ["T1", "T2"]
+        assert [record["body"]["tray"] for record in kit.records("tray.held")] == ["T1", "T2"]

@@ -16,7 +16,7 @@ from gateway.plans import Plan
 from gateway.rules.base import RuleContext
 from gateway.rules.sampling import SamplingJudge
 from gateway.rules.scale import repeatability
-from gateway.verdicts import CheckState
+from gateway.verdicts import CheckState, Suspicion
 
 FIVE = {**EVERY_100, "n": 5, "reweigh": 2, "grace": "10min", "grace_units": 1000}
 DOUBT = {"scale": {"unit": "g", "d": "0.0001", "uncertainty": "0.01"}}
@@ -448,3 +448,74 @@ def test_two_plans_on_one_tray_have_their_own_checks_takes_and_suspects() -> Non
     assert found[0].rule == "five"
     assert found[0].suspects == ("T1",)
     assert not bench.open()
+
+
+def suspicions(bench: Line) -> list[tuple[str, ...]]:
+    return [each.trays for each in bench.found if isinstance(each, Suspicion)]
+
+
+def failed_at_300(**keys: Any) -> Line:
+    """The third hundred's sample is bad when 399 are made."""
+    bench = line(**keys)
+    for _ in range(2):
+        bench.filler(100)
+        bench.weigh("1.000")
+    bench.filler(100)
+    bench.filler(99)
+    (bad, *_) = bench.weigh("0.900")
+    assert bad.suspects == ("T3", "T4")
+    bench.forget()
+    return bench
+
+
+def test_a_tray_that_begins_before_the_machine_stands_is_suspect_too() -> None:
+    """The hold takes its time, and the pump is no better meanwhile; said once, over a restart, too."""
+    bench = failed_at_300()
+    bench.filler(1)
+    assert suspicions(bench) == []
+    bench.restart()
+    bench.filler(2)
+    bench.restart()
+    bench.filler(1)
+    bench.state = HELD
+    bench.filler(0)
+
+    assert suspicions(bench) == [("T5",)]
+    assert [each.text for each in bench.found if isinstance(each, Suspicion)] == [
+        "filled after check fill#3 did not pass, and before a check was good again"
+    ]
+
+
+def test_what_is_made_after_a_recalibration_is_verified_and_not_suspect() -> None:
+    """The next units are all weighed: their trays are good, or that verification fails."""
+    bench = failed_at_300()
+    bench.state = HELD
+    bench.filler(0)
+    bench.enter("recalibrated")
+    bench.state = EXECUTE
+    bench.filler(2)
+    for _ in range(3):
+        bench.weigh("1.000")
+    bench.filler(100)
+
+    assert suspicions(bench) == []
+
+
+def test_where_nothing_is_halted_all_trays_are_suspect_until_a_check_is_good() -> None:
+    """The machine goes on under a failed check; the next good one ends it."""
+    bench = failed_at_300(halt=())
+    bench.filler(51)
+    bench.weigh("1.000")
+    bench.filler(60)
+
+    assert suspicions(bench) == [("T5",)]
+
+
+def test_trays_that_are_counted_out_are_suspect_as_named_ones_are() -> None:
+    """No tag names the tray: it is computed of the units, and the next one is suspect as well."""
+    bench = line(tray=None)
+    bench.filler(100)
+    bench.weigh("0.900")
+    bench.filler(1)
+
+    assert suspicions(bench) == [("B-1-T002",)]
