@@ -30,6 +30,8 @@ STEPS = (
     Step(id="release", text="Released", role="qa", covers=("components-verified", "oil-release")),
     Step(id="proof", text="Label approved", role="technician", second_role="qa", covers=("label-proof",)),
 )
+
+pytestmark = pytest.mark.looptime(start=1000)
 SUE = Principal("sue", frozenset({"supervisor"}), "http", "Sue Ito")
 
 

@@ -24,6 +24,8 @@ from gateway.model import Principal
 from gateway.recipe import Reconcile, Step
 from gateway.rules.match import MatchConfig
 
+pytestmark = pytest.mark.looptime(start=1000)
+
 STEM = "1A4FF01000000220000"
 PROOF = Step(id="proof", text="Label approved", role="technician", second_role="qa", covers=("label-proof",))
 MASTER = recipe(before_start=(PROOF,), before_close=())
