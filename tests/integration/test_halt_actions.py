@@ -168,7 +168,7 @@ async def test_a_machine_that_moved_on_since_the_last_reading(tmp_path: Path, di
         filler = a_filler(tmp_path / action)
         async with moving(filler):
             await filler.fault("unwatched", {})
-            settings = config(filler, dialect, {"action": action})
+            settings = config(filler, dialect, {"action": action}, period="50ms")
             at = [tag.name for tag in settings.tags()].index("state")
             async with settings.connect("filler") as device:
                 for state in S:
