@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -124,9 +125,15 @@ def commands(page: Path) -> Iterator[list[str]]:
         yield shlex.split(line)
 
 
+@cache
+def tree() -> Any:
+    """All commands; it takes 0.1 s to make."""
+    return typer.main.get_command(app)
+
+
 def refusal(words: list[str]) -> str:
     """Why the command line would not know what to do with it; "" if it does."""
-    command: Any = typer.main.get_command(app)
+    command = tree()
     for at, word in enumerate(words):
         if not isinstance(command, TyperGroup) or word.startswith("-"):
             return unknown_options(command, words[at:])
