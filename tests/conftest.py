@@ -1,4 +1,4 @@
-"""Shared by all tests: no task is left behind."""
+"""Shared by all tests: no task is left behind; what failed on a starved machine is run again; which dice are thrown."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import asyncio
 import inspect
 from collections.abc import AsyncIterator, Iterator
 
+import dice
 import pytest
 import starved
 import structlog
+
+dice.choose()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

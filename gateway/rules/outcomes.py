@@ -96,7 +96,7 @@ class Outcomes:
         work.change(state=CheckState.PASSED, closed_ns=wall_ns, text=text)
         found: list[Finding] = [taken, CheckChange("judged", work.check, taken.sample)]
         why = work.check.why
-        if why == VERIFICATION or not self._terms.halts:
+        if why == VERIFICATION or (why != REQUEST and not self._terms.halts):
             self._failed = False
         if why != REQUEST and not self._failed:
             self._production.prove(work.proves(), [each.tray for each in work.standing if each.tray])

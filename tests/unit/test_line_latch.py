@@ -334,7 +334,7 @@ def test_the_latch_in_small() -> None:
 def test_the_latch() -> None:
     """Two thousand lives of fifty steps (BARS R14); LINEGATE_LATCH_LIVES=200 for fewer."""
     began, lives = time.monotonic(), int(os.environ.get("LINEGATE_LATCH_LIVES", "2000"))
-    _run(lives, 50)
+    _run(lives, 50, derandomize=False, print_blob=True)
     took_s = time.monotonic() - began
     print(f"R14: {lives} lives of 50 steps in {took_s:.0f} s: no latch off but by a right release")  # noqa: T201  # a promise prints its figure
 

@@ -511,6 +511,15 @@ def test_where_nothing_is_halted_all_trays_are_suspect_until_a_check_is_good() -
     assert suspicions(bench) == [("T5",)]
 
 
+def test_a_unit_weighed_at_will_ends_no_suspicion() -> None:
+    """Nobody asked for it: whoever looks for a good unit finds one."""
+    bench = failed_at_300(halt=())
+    assert bench.weigh("1.000")
+    bench.filler(2)
+
+    assert suspicions(bench) == [("T5",)]
+
+
 def test_trays_that_are_counted_out_are_suspect_as_named_ones_are() -> None:
     """No tag names the tray: it is computed of the units, and the next one is suspect as well."""
     bench = line(tray=None)
