@@ -14,13 +14,17 @@ from gateway.recipe import Recipe, Window
 
 
 def plots(log: Log, series: Mapping[str, Sequence[Point]], recipe: Recipe, windows: Mapping[str, str]) -> list[Row]:
-    """Every series, then the fill-weight chart, on one time axis with halts and alarms at their times."""
+    """Every series, then the fill-weight chart, on one time axis with halts and alarms at their times.
+
+    What the recipe has a window for comes first: that is what a reviewer looks for.
+    """
     if log.run is None:
         return []
     span, held, marks = log.run, _held(log), _marks(log)
     shown: list[Row] = []
-    for tag, points in series.items():
-        window = recipe.windows.get(windows.get(tag) or _window_name(tag, recipe))
+    looked_for = {tag: recipe.windows.get(windows.get(tag) or _window_name(tag, recipe)) for tag in series}
+    for tag in sorted(series, key=lambda tag: looked_for[tag] is None):
+        points, window = series[tag], looked_for[tag]
         title = f"{tag}{f', {unit(window.unit)}' if window else ''}"
         shown.append({"title": title, "svg": trend(title, points, _limits(window), span, halts=held, marks=marks)})
     dots, levels = _weights(log, recipe)

@@ -300,6 +300,15 @@ def test_marks_and_spans_are_escaped_in_the_picture() -> None:
     assert not re.search(r"<[abcde]>", html)
 
 
+def test_what_the_recipe_has_a_window_for_is_drawn_first() -> None:
+    """A reviewer looks for temperature and viscosity, not for whatever comes first in the alphabet."""
+    story = clean()
+    values = {"oil/hot_for": series()["reservoir/temperature"], **series()}
+    html = render(data(story, series=values))
+    at = {tag: html.index(f">{tag}") for tag in values}
+    assert max(at, key=at.__getitem__) == "oil/hot_for"
+
+
 def test_the_order_in_the_story_is_the_order_on_the_page(page: Page) -> None:
     """Lots, certificates and UIDs of all materials are shown."""
     for lot in order().materials:
