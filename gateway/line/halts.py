@@ -44,6 +44,8 @@ class Holds:
 
     def __init__(self, journal: Journal, world: World, save: Callable[[Mapping[str, Json]], None]) -> None:
         self.standing: dict[str, Halt] = {}
+        self._of: dict[str, dict[str, Halt]] = {}
+        """Device -> its own among them: each scan asks, and thousands may stand."""
         self.stations: Mapping[str, StationPort] = {}
         self.patience_ns: Mapping[str, int] = {}
         """How long a hold of each device may be unconfirmed; 2 s where nothing is said."""
@@ -146,9 +148,13 @@ class Holds:
             version = previous.version + 1 if previous else self._next_version(halt_id)
             station.halt(HaltOrder(halt_id, device, verdict.rule, verdict.text, judged_ns, version))
 
+    def of(self, device: str) -> list[Halt]:
+        """The latches that hold this machine."""
+        return list(self._of.get(device, {}).values())
+
     def watch(self, device: str, held: bool, state: object, batch: str | None, now_ns: int) -> None:
         """The machine's own word: did it leave Held while latched, or is it held without a latch?"""
-        latched = [halt for halt in self.standing.values() if halt.device == device]
+        latched = self.of(device)
         if not held:
             self._moved(device)
             for halt in latched:
@@ -175,7 +181,7 @@ class Holds:
 
     def contradicted(self, device: str, counter: str) -> None:
         """It goes on counting while it says that it stands: a halt of it would be believed without being asked."""
-        latched = any(halt.device == device for halt in self.standing.values())
+        latched = bool(self.of(device))
         todo = "Stop it by hand now, and look" if latched else "Look"
         text = f"{counter} goes on counting while {device} says that it stands still. {todo} at what confirms its halt"
         verdict = Verdict(f"counts-standing:{device}", Severity.ALARM, device, text, fleeting=True)
@@ -259,6 +265,7 @@ class Holds:
         """Take the latch off the line's state and note who did it; the station hears of it only by `let_go`."""
         if self.standing.pop(halt.id, None) is None:
             raise Refused("no_such_halt", f"{halt.id} was released meanwhile")
+        self._of[halt.device].pop(halt.id)
         self.say()
         self._since.pop(halt.id, None)
         self._lefts.pop(halt.id, None)
@@ -282,8 +289,7 @@ class Holds:
 
     def take_back(self, halt: Halt) -> None:
         """The release could not be recorded, so it did not happen: the latch stands on, as the station never knew."""
-        self.standing.setdefault(halt.id, halt)
-        self._changed.add(halt.id)
+        self._stand(self.standing.get(halt.id, halt))
         log.error("release not recorded", halt=halt.id, next="the latch stands")
 
     # -- inside ----------------------------------------------------------------------------------
@@ -296,9 +302,12 @@ class Holds:
     def _put(self, halt: Halt, since_ns: int | None = None) -> None:
         if halt.device not in self.stations:
             halt = halts.troubled(halt, f"no device {halt.device} is configured")
-        self.standing[halt.id] = halt
+        self._stand(halt)
         if since_ns is not None and halt.state is not HaltState.CONFIRMED:
             self._since[halt.id] = since_ns
+
+    def _stand(self, halt: Halt) -> None:
+        self.standing[halt.id] = self._of.setdefault(halt.device, {})[halt.id] = halt
         self._changed.add(halt.id)
 
     def _record(self, kind: str, halt: Halt, **more: Json) -> None:
@@ -336,7 +345,7 @@ class Holds:
             self.alarm(Verdict(f"halt-failed:{device}", Severity.NORMAL, device, text, priority=Priority.CRITICAL))
 
     def _withhold(self, device: str) -> bool:
-        failed = any(h.device == device and h.state is HaltState.FAILED for h in self.standing.values())
+        failed = any(halt.state is HaltState.FAILED for halt in self.of(device))
         if device in self.stations:
             self.stations[device].withhold_beat = failed
         return failed

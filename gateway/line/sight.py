@@ -51,5 +51,4 @@ class Sight:
         log.error("held machine does not say whether it stands", device=device)
 
     def _confirmed(self, device: str) -> list[Halt]:
-        standing = self._holds.standing.values()
-        return [halt for halt in standing if halt.device == device and halt.state is HaltState.CONFIRMED]
+        return [halt for halt in self._holds.of(device) if halt.state is HaltState.CONFIRMED]
