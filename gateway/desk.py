@@ -72,6 +72,7 @@ class Desk:
             evidence.load_state("instrument"),
             line.demand,
             line.clock,
+            line.identities,
         )
         self.balances = Balances(settings, run, journal, line.latest, line.commit)
         line.live.append(self.gates.watch)

@@ -55,6 +55,7 @@ class Machine(FakeMachine):
     def __init__(self, values: Mapping[str, Value], log: list[str]) -> None:
         super().__init__(values)
         self.log = log
+        self.identity: dict[str, str] = {"maker": "fake"}
         self.settled = True
         """False: numbers are uncertain, as of a balance that swings."""
 
@@ -69,6 +70,7 @@ class KitDevice(FakeDevice):
 
     def __init__(self, machine: Machine, *, halts: bool) -> None:
         super().__init__(machine)
+        self.identity = machine.identity
         self._halts = halts
 
     async def poll(self) -> Reading:

@@ -97,6 +97,8 @@ class Standing(msgspec.Struct, frozen=True):
     name: str
     entry: Instrument
     last: Checked | None = None
+    told: str = ""
+    """The serial number its device says it has; empty: it says none."""
 
 
 class Trouble(msgspec.Struct, frozen=True):
@@ -156,6 +158,18 @@ def said(made: Checked) -> str:
     return f"{made.instrument} reads {made.value:f} {made.unit} on {made.standard} ({expected}): {verdict}"
 
 
+def is_it(entry: Instrument, told: str) -> bool:
+    """Does the device say that it is this one?"""
+    return told.strip().casefold() == entry.serial.strip().casefold()
+
+
+def other(name: str, entry: Instrument, told: str) -> str:
+    """What to say where the device is another than the register's; empty where it is that one, or says nothing."""
+    if not told or is_it(entry, told):
+        return ""
+    return f"{name} is {entry.serial} in the register, and {entry.device} says that it is {told}: put one of them right"
+
+
 def failed(standing: Standing) -> bool:
     """Its last check is of this very instrument, and did not pass."""
     last = standing.last
@@ -166,6 +180,8 @@ def troubles(standing: Standing, now_ns: int) -> tuple[Trouble, ...]:
     """Everything that keeps this instrument from being used; empty where it may be."""
     name, entry, last = standing.name, standing.entry, standing.last
     found = []
+    if exchanged := other(name, entry, standing.told):
+        found.append(Trouble(f"{name}:serial:{standing.told}", exchanged))
     if entry.out_of_service:
         found.append(Trouble(f"{name}:service", f"{name} is out of service: {entry.out_of_service}"))
     if entry.due < day_of(now_ns):

@@ -54,8 +54,9 @@ class Gates:
         checks: Mapping[str, Json],
         demand: Callable[[Verdict], None],
         clock: WallClock,
+        identities: Mapping[str, Mapping[str, str]],
     ) -> None:
-        self.instruments = Instruments(settings, run, alarms, journal, world, latest, checks)
+        self.instruments = Instruments(settings, run, alarms, journal, world, latest, checks, identities)
         self.labels = Labels(settings, run, latest)
         self._run, self._alarms, self._journal, self._people, self._world = run, alarms, journal, people, world
         self._latest, self._unrecorded, self._clock = latest, unrecorded, clock

@@ -38,10 +38,12 @@ class Instruments:
         world: World,
         latest: Mapping[str, Scan],
         checks: Mapping[str, Json],
+        identities: Mapping[str, Mapping[str, str]],
     ) -> None:
-        """`checks`: those of the last run of the process."""
+        """`checks`: those of the last run of the process.  `identities`: what each device says of itself."""
         self.register = RegisterFile(settings.gateway.instruments)
         self._run, self._alarms, self._journal, self._world, self._latest = run, alarms, journal, world, latest
+        self._identities = identities
         self._checks = {name: msgspec.convert(row, Checked, strict=False) for name, row in checks.items()}
         """The last daily check of each instrument."""
         self._unfit = True
@@ -64,7 +66,16 @@ class Instruments:
         return [*self.register.entries, *([self.trouble] if self.trouble else [])]
 
     def standings(self) -> list[Standing]:
-        return [Standing(name, one, self._checks.get(name)) for name, one in self.register.entries.items()]
+        return [self._standing(name, one) for name, one in self.register.entries.items()]
+
+    def _standing(self, name: str, entry: Instrument) -> Standing:
+        return Standing(name, entry, self._checks.get(name), self._told(entry))
+
+    def _told(self, entry: Instrument) -> str:
+        """The serial number its device says it has, where that is of no instrument registered for this device."""
+        told = self._identities.get(entry.device or "", {}).get("serial", "")
+        registered = (one for one in self.register.entries.values() if one.device == entry.device)
+        return "" if any(instruments.is_it(one, told) for one in registered) else told
 
     # -- the daily check -------------------------------------------------------------------------
 
@@ -75,6 +86,8 @@ class Instruments:
         if entry is None:
             known = ", ".join(self.register.entries) or self.register.trouble or "none"
             raise Refused("no_such_instrument", f"the register has no {name!r}; it has {known}")
+        if exchanged := instruments.other(name, entry, self._told(entry)):
+            raise Refused("another_instrument", exchanged)
         source, raw = "entered", ""
         if value is not None and entry.reading is not None:
             text = f"{name} is read by the gateway ({entry.reading}): put its standard on, and give no value"
@@ -160,7 +173,7 @@ class Instruments:
         now_ns = self._world.time_ns()
         shown = []
         for name, entry in self.register.entries.items():
-            standing = Standing(name, entry, self._checks.get(name))
+            standing = self._standing(name, entry)
             troubles = [one.text for one in instruments.troubles(standing, now_ns)]
             facts = {"instrument": name, "kind": entry.kind, "serial": entry.serial, "due": str(entry.due)}
             says = instruments.evidence(standing)

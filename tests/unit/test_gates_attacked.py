@@ -245,6 +245,34 @@ async def test_one_instrument_does_not_clear_the_alarm_of_its_neighbour(tmp_path
         assert kit.line.alarms.standing["instrument:balance"].state == "unack"
 
 
+async def test_another_balance_than_the_registers_shuts_the_gate(tmp_path: Path) -> None:
+    """It was exchanged over night: its own serial number says so, and a check of it proves nothing of the other."""
+    kit = kit_of(tmp_path)
+    kit.balance.identity["serial"] = "B2"
+    async with kit:
+        await signed(kit)
+        refusal = await refused("another_instrument", checked(kit))
+        assert "balance is B1 in the register, and balance says that it is B2" in str(refusal)
+        blocked = await refused("gates_blocked", kit.ask("batch.start", OPERATOR, batch="B1"))
+        assert "says that it is B2" in str(blocked)
+        (tmp_path / "instruments.yaml").write_text(REGISTER.replace("serial: B1", "serial: b2"))
+        assert (await checked(kit))["passed"]
+
+
+async def test_a_balance_exchanged_in_mid_batch_is_an_alarm(tmp_path: Path) -> None:
+    """Its cable is put on another one: whatever that weighs is weighed by an instrument nobody registered."""
+    kit = kit_of(tmp_path)
+    kit.balance.identity["serial"] = "B1"
+    async with kit:
+        await _begun(kit)
+        kit.balance.link = False
+        await asyncio.sleep(3)
+        kit.balance.identity["serial"] = "B2"
+        kit.balance.link = True
+        await asyncio.sleep(5)
+        assert "says that it is B2" in kit.line.alarms.standing["instrument:balance"].text
+
+
 # -- setpoints ---------------------------------------------------------------------------------------
 
 
