@@ -2,8 +2,8 @@
 
 A stable reading over a fifth of the target is a weighing, once, until the pan was emptied or became unsettled.  A
 weighing goes to the take that is armed; without one it is recorded unbound.  What never settles is recorded and
-never judged.  Where the balance was out of sight with something on it, its pan counts as occupied until it was seen
-empty: what lies there may have been weighed already.
+never judged.  Where the balance was out of sight with something on it, and when a batch begins, its pan counts as
+occupied until it was seen empty: what lies there may have been weighed already.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ class Pan:
         self.empty_below = empty_below
         self.members: list[Weigher] = []
         self.take: Take | None = None
-        self.free = True
+        self.free = False
         """Emptied or unsettled since the last weighing that was bound."""
-        self.empty = True
+        self.empty = False
         """Nothing was put on it since it was last seen empty."""
-        self.unknown = False
-        """Out of sight with something on it, and not seen empty since."""
+        self.unknown = True
+        """Out of sight with something on it, and not seen empty since.  Of a new batch nothing was seen yet."""
         self.fresh = False
         """The same since the last weighing of any kind: what is stable next is another weighing."""
         self._settle_ns = settle_ns

@@ -209,6 +209,26 @@ async def test_re_weighing_is_limited_over_a_restart_and_for_another_person(tmp_
         assert [record["body"]["tray"] for record in kit.records("tray.held")] == ["T1"]
 
 
+async def test_a_unit_left_on_the_pan_is_no_sample_of_the_next_batch(tmp_path: Path) -> None:
+    """It was the last batch's: the pan is emptied first, then the new batch's unit counts."""
+    async with deep(tmp_path) as kit:
+        await kit.begin()
+        await made(kit, 10)
+        await kit.ask("check.take", rule="weight")
+        await kit.weigh("1.000")
+        await asyncio.sleep(0.5)
+        await kit.ask("batch.abort", SUPERVISOR, batch="B1", reason="oil ran out")
+        await kit.begin("B2")
+        await made(kit, 10)
+        await kit.ask("check.take", rule="weight")
+        await asyncio.sleep(0.5)
+        assert [record["batch"] for record in kit.records("check.taken")] == ["B1"]
+        await kit.weigh("1.010")
+        await asyncio.sleep(0.3)
+
+        assert [record["batch"] for record in kit.records("check.taken")] == ["B1", "B2"]
+
+
 async def test_a_tray_begun_while_the_hold_was_on_its_way_is_held_with_the_others(tmp_path: Path) -> None:
     """A unit fails, the machine fills on into the next tray before it stands: that tray is on hold, too."""
     async with deep(tmp_path) as kit:

@@ -275,6 +275,7 @@ def test_a_second_cartridge_on_a_restless_pan_is_recorded_too() -> None:
 def test_what_does_not_settle_is_recorded_and_the_take_stays() -> None:
     """Five seconds unsettled: recorded once with its reason, never judged; then the stable one is bound."""
     bench = line()
+    bench.pan("0.000")
     bench.filler(100)
     bench.take(unit_no=100)
     for _ in range(40):
