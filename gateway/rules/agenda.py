@@ -62,8 +62,10 @@ class Agenda:
 
     @property
     def verifying(self) -> bool:
-        """Recalibrated; what is made from now on is verified."""
-        return bool(self._verification)
+        """Recalibrated; what is made from now on is verified, unless nobody did it in time."""
+        work = self.work
+        missed = work is not None and work.check.why == VERIFICATION and not work.can_be_missed
+        return bool(self._verification) and not missed
 
     # -- falling due ------------------------------------------------------------------------------
 

@@ -501,6 +501,26 @@ def test_what_is_made_after_a_recalibration_is_verified_and_not_suspect() -> Non
     assert suspicions(bench) == []
 
 
+def test_a_verification_that_is_missed_vouches_for_no_tray_that_follows() -> None:
+    """Nobody looked at what was made since the recalibration: each tray is suspect until it is done, late."""
+    bench = failed_at_300()
+    bench.state = HELD
+    bench.filler(0)
+    bench.enter("recalibrated")
+    bench.state = EXECUTE
+    bench.filler(0)
+    bench.run(30, per_s=1)
+    assert bench.changes("missed")[0].suspects == ("T3", "T4", "T5")
+    bench.filler(72)
+    bench.restart()
+    bench.filler(1)
+    for _ in range(3):
+        bench.weigh("1.000")
+    bench.filler(90)
+
+    assert suspicions(bench) == [("T6",)]
+
+
 def test_where_nothing_is_halted_all_trays_are_suspect_until_a_check_is_good() -> None:
     """The machine goes on under a failed check; the next good one ends it."""
     bench = failed_at_300(halt=())
