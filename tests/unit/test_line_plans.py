@@ -209,6 +209,24 @@ async def test_re_weighing_is_limited_over_a_restart_and_for_another_person(tmp_
         assert [record["body"]["tray"] for record in kit.records("tray.held")] == ["T1"]
 
 
+async def test_trays_filled_under_a_missed_check_are_held_when_the_batch_ends_without_it(tmp_path: Path) -> None:
+    """It could have been done late until then: nothing vouches for what was made since, and nothing else was due."""
+    at_start = RECIPE_YAML.replace("    every_units: 10\n", "    after: [start]\n")
+    async with Kit(tmp_path, line=LINE_YAML, recipe=at_start) as kit:
+        await kit.begin()
+        await made(kit, 3)
+        await asyncio.sleep(6)
+        assert [record["body"]["suspects"] for record in kit.records("check.missed")] == [["T1"]]
+        await made(kit, 10)
+        await made(kit, 10)
+        await kit.ask("batch.complete", OPERATOR, batch="B1")
+        await asyncio.sleep(0.5)
+
+        assert kit.board.get("batch")["held"] == ["T1", "T2", "T3"]
+        assert [record["body"]["tray"] for record in kit.records("tray.held")] == ["T1", "T2", "T3"]
+        assert len(kit.records("check.missed")) == 1
+
+
 async def test_a_unit_left_on_the_pan_is_no_sample_of_the_next_batch(tmp_path: Path) -> None:
     """It was the last batch's: the pan is emptied first, then the new batch's unit counts."""
     async with deep(tmp_path) as kit:
