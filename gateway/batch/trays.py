@@ -7,6 +7,7 @@ boundary within SKEW units of a full tray is taken as that of a full tray.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Final
 
 import msgspec
@@ -66,8 +67,9 @@ def close(trays: Trays, units: int) -> tuple[Trays, Events]:
 
 
 def suspected(trays: Trays, names: Sequence[str], why: str) -> tuple[Trays, Events]:
-    """Those trays under suspicion for one more reason."""
-    return _each(trays, names, "suspect", lambda tray: _with_reason(tray, why))
+    """Those trays under suspicion for one more reason; with each, what was filled unseen just before it."""
+    unseen = [before.id for before, tray in pairwise(trays) if not before.seen and tray.id in names]
+    return _each(trays, [*names, *unseen], "suspect", lambda tray: _with_reason(tray, why))
 
 
 def disposed(trays: Trays, name: str, disposition: str, by: str, reason: str) -> tuple[Trays, Events]:

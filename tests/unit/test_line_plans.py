@@ -209,6 +209,21 @@ async def test_re_weighing_is_limited_over_a_restart_and_for_another_person(tmp_
         assert [record["body"]["tray"] for record in kit.records("tray.held")] == ["T1"]
 
 
+async def test_a_tray_nobody_saw_between_two_suspect_ones_is_held_with_them(tmp_path: Path) -> None:
+    """The machine was out of sight while it filled a whole tray: that one has no name, and is as suspect as the next."""
+    async with deep(tmp_path) as kit:
+        await kit.begin()
+        await made(kit, 10)
+        await kit.ask("check.take", rule="weight")
+        await kit.weigh("0.900")
+        await asyncio.sleep(0.5)
+        kit.filler.values.update(units=int(str(kit.filler.values["units"])) + 15, tray="T3")
+        await asyncio.sleep(0.5)
+
+        assert kit.board.get("batch")["held"] == ["T1", "unseen-11-20", "T3"]
+        assert [record["body"]["tray"] for record in kit.records("tray.held")] == ["T1", "unseen-11-20", "T3"]
+
+
 async def test_trays_filled_under_a_missed_check_are_held_when_the_batch_ends_without_it(tmp_path: Path) -> None:
     """It could have been done late until then: nothing vouches for what was made since, and nothing else was due."""
     at_start = RECIPE_YAML.replace("    every_units: 10\n", "    after: [start]\n")
