@@ -39,6 +39,8 @@ class Outcomes:
         self._production = production
         self._failed = False
         """A check failed, or proved nothing, and nothing has made it good yet."""
+        self._bad_unit: int | None = None
+        """The last unit such a check looked at; None: nobody counts."""
 
     def fail(
         self, work: Work, taken: CheckChange, judged: Judgement, wall_ns: int, sampled_ns: int
@@ -78,6 +80,7 @@ class Outcomes:
         tray = (sample.tray,) if sample is not None and sample.tray else ()
         suspects = tuple(dict.fromkeys((*self._production.suspects(), *tray)))
         work.change(state=state, closed_ns=wall_ns, text=text)
+        self._bad_unit = max((unit for unit in (self._bad_unit, work.newest()) if unit is not None), default=None)
         return self._stand(
             severity,
             work.check.id,
@@ -96,12 +99,17 @@ class Outcomes:
         work.change(state=CheckState.PASSED, closed_ns=wall_ns, text=text)
         found: list[Finding] = [taken, CheckChange("judged", work.check, taken.sample)]
         why = work.check.why
-        if why == VERIFICATION or (why != REQUEST and not self._terms.halts):
-            self._failed = False
+        if why == VERIFICATION or (why != REQUEST and not self._terms.halts and self._is_newer(work)):
+            self._failed, self._bad_unit = False, None
         if why != REQUEST and not self._failed:
             self._production.prove(work.proves(), [each.tray for each in work.standing if each.tray])
             found[:0] = self._good(text, drift[1] if drift else None, sampled_ns)
         return tuple(found)
+
+    def _is_newer(self, work: Work) -> bool:
+        """Does it look at what was made after the bad unit?  One that waited may be of a unit before it."""
+        proves = work.proves()
+        return self._bad_unit is None or proves is None or proves > self._bad_unit
 
     def _good(self, text: str, drifting: Sample | None, sampled_ns: int) -> Iterator[Finding]:
         """What a good check says: a warning of drift, or that all is well again."""
@@ -164,10 +172,11 @@ class Outcomes:
         return self.standing
 
     def dump(self) -> dict[str, Json]:
-        return {"failed": self._failed, "standing": dump_verdict(self.standing)}
+        return {"failed": self._failed, "bad_unit": self._bad_unit, "standing": dump_verdict(self.standing)}
 
     def load(self, state: Json) -> None:
         self._failed, self.standing = state["failed"], load_verdict(state["standing"])
+        self._bad_unit = state.get("bad_unit")
 
 
 def about(sample: Sample) -> str:

@@ -110,6 +110,11 @@ class Work:
         units = (self.made if each.unit_no is None else each.unit_no for each in self.standing)
         return min((unit for unit in units if unit is not None), default=self.check.due_units)
 
+    def newest(self) -> int | None:
+        """The last unit that was looked at; of a count, what was made when it fell due."""
+        units = (self.made if each.unit_no is None else each.unit_no for each in self.standing)
+        return max((unit for unit in units if unit is not None), default=self.check.due_units)
+
     def add(self, sample: Sample, again: int | None = None) -> None:
         """One more; one that was weighed again sets the one before it, `again`, aside."""
         late = self.check.state is CheckState.MISSED

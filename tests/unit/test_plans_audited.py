@@ -11,7 +11,7 @@ from rules_kit import FILLER, S, scan
 from sampling_kit import EVERY_100, EXECUTE, HELD, LEAKS, TORQUE, WEIGHT, Line, rule
 
 from gateway.errors import Refused
-from gateway.model import TagSet, TagSpec
+from gateway.model import Severity, TagSet, TagSpec
 from gateway.plans import Plan
 from gateway.rules.base import RuleContext
 from gateway.rules.sampling import SamplingJudge
@@ -529,6 +529,25 @@ def test_where_nothing_is_halted_all_trays_are_suspect_until_a_check_is_good() -
     bench.filler(60)
 
     assert suspicions(bench) == [("T5",)]
+
+
+def test_a_check_that_waited_makes_nothing_good_that_was_made_after_its_unit() -> None:
+    """Unit 330 is bad; the check of unit 300 had waited for its turn, and is of before: over a restart, too."""
+    plan = {"every_units": 100, "every": "280s", "n": 1, "characteristics": [WEIGHT], "grace": "10min"}
+    bench = line(plan, halt=())
+    for made in (100, 100):
+        bench.run(made, per_s=1)
+        bench.weigh("1.000")
+    bench.run(130, per_s=1)
+    assert [check.due_units for check in bench.open()] == [None, 300]
+    bench.weigh("0.900")
+    bench.restart()
+    bench.weigh("1.000")
+    assert bench.engine.current("fill").severity is Severity.ALARM  # type: ignore[union-attr]
+    bench.filler(71)
+    assert suspicions(bench) == [("T5",)]
+    bench.weigh("1.000")
+    assert bench.engine.current("fill").severity is Severity.NORMAL  # type: ignore[union-attr]
 
 
 def test_a_unit_weighed_at_will_ends_no_suspicion() -> None:
