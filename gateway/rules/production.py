@@ -18,6 +18,8 @@ FASTEST: Final = 20
 """Units a second: no line makes more."""
 REGISTERS: Final = (16, 32, 64)
 """Bits."""
+SKEW: Final = 3
+"""Units by which the counter may run ahead of or behind the tray's name, as the batch's own trays have it."""
 
 
 class Production:
@@ -81,10 +83,13 @@ class Production:
         return True
 
     def _first_unit(self, made: int) -> int:
-        """Where the new tray began: at the first boundary since the last look, else as early as it can have."""
-        units = self.units or 0
-        boundary = -(-(units - made) // self._tray_size) * self._tray_size
-        return boundary + 1 if boundary <= units else units - made + 1
+        """Where the new tray began: where the last one was full, if it can have been by now, else as early as it can.
+
+        Its name may come in another notification than the count, a little before or behind.
+        """
+        first, units = (self.units or 0) - made + 1, self.units or 0
+        full = self._trays[-1][1] + self._tray_size
+        return full if first - SKEW <= full <= units + 1 + SKEW else first
 
     # -- what it means ----------------------------------------------------------------------------
 

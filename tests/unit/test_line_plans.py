@@ -210,7 +210,7 @@ async def test_re_weighing_is_limited_over_a_restart_and_for_another_person(tmp_
 
 
 async def test_a_tray_nobody_saw_between_two_suspect_ones_is_held_with_them(tmp_path: Path) -> None:
-    """The machine was out of sight while it filled a whole tray: that one has no name, and is as suspect as the next."""
+    """Out of sight the machine filled a whole tray: that one has no name, and is as suspect as the next."""
     async with deep(tmp_path) as kit:
         await kit.begin()
         await made(kit, 10)

@@ -450,6 +450,37 @@ def test_two_plans_on_one_tray_have_their_own_checks_takes_and_suspects() -> Non
     assert not bench.open()
 
 
+def told(bench: Line, made: int, tray: str) -> None:
+    """One notification of the filler."""
+    bench.at_s += 1
+    bench.judge(scan(FILLER, bench.at_s, EXECUTE, 5000 + made, tray))
+
+
+def test_a_trays_name_behind_the_count_makes_the_full_tray_before_it_no_suspect() -> None:
+    """Unit 101 is told before the name of its tray: the hundred before it were good."""
+    bench = line()
+    told(bench, 100, "T1")
+    bench.weigh("1.000")
+    for made, tray in ((101, "T1"), (101, "T2"), (200, "T2")):
+        told(bench, made, tray)
+    (bad, *_) = bench.weigh("0.900")
+    assert bad.suspects == ("T2",)
+
+
+def test_a_trays_name_ahead_of_the_count_takes_no_unit_from_the_tray_before_it() -> None:
+    """T2 is told at unit 98; what is still to be counted to 100 lies in T1, and nobody vouches for it."""
+    bench = line({"every": "98s", "n": 1, "characteristics": [WEIGHT]})
+    for made in range(99):
+        told(bench, made, "T1")
+    (_, taken, judged) = bench.weigh("1.000")
+    assert (taken.sample.unit_no, judged.check.state) == (98, CheckState.PASSED)
+    told(bench, 98, "T2")
+    for made in range(100, 200):
+        told(bench, made, "T2")
+    (bad, *_) = bench.weigh("0.900")
+    assert bad.suspects == ("T1", "T2")
+
+
 def suspicions(bench: Line) -> list[tuple[str, ...]]:
     return [each.trays for each in bench.found if isinstance(each, Suspicion)]
 
