@@ -48,7 +48,7 @@ class Agenda:
         self._disarm = disarm
         self._number = 0
         self._verification = ""
-        """`waiting` until the machine runs again, then `open`."""
+        """`unseen` while the machine is out of sight, `waiting` until it runs again, then `open`."""
 
     def open(self) -> tuple[Check, ...]:
         works = (self.work, *self.queue) if self.work is not None else tuple(self.queue)
@@ -62,10 +62,10 @@ class Agenda:
 
     @property
     def verifying(self) -> bool:
-        """Recalibrated; what is made from now on is verified, unless nobody did it in time."""
+        """Recalibrated and seen since; what is made from now on is verified, unless nobody did it in time."""
         work = self.work
         missed = work is not None and work.check.why == VERIFICATION and not work.can_be_missed
-        return bool(self._verification) and not missed
+        return self._verification in {"waiting", "open"} and not missed
 
     # -- falling due ------------------------------------------------------------------------------
 
@@ -153,6 +153,8 @@ class Agenda:
 
     def follow(self, at: At, found: list[Finding]) -> None:
         """Begin verification when the machine runs again; say what is overdue; go on with what waits."""
+        if self._verification == "unseen" and self._production.in_sight:
+            self._verification = "waiting"
         if self._verification == "waiting" and self._production.running:
             self._verify(at, found)
         work = self.work
@@ -224,10 +226,13 @@ class Agenda:
     # -- verification -----------------------------------------------------------------------------
 
     def recalibrated(self, at: At) -> list[Finding]:
-        """From now on the next units are all weighed, as soon as the machine runs; said twice is said once."""
+        """From now on the next units are all weighed, as soon as the machine runs; said twice is said once.
+
+        What it made out of sight may be from before and is not verified: the next look at the machine is awaited.
+        """
         found: list[Finding] = []
         if not self._verification:
-            self._verification = "waiting"
+            self._verification = "unseen"
             self.follow(at, found)
         return found
 

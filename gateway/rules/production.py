@@ -30,6 +30,8 @@ class Production:
         """Made since the batch's start; None before the counter was seen."""
         self.produced_ns = 0
         self.running = False
+        self.in_sight = not (counts or tray_tag)
+        """What it made by now is known: not before its first word, and not while its link is lost."""
         self._batch = batch
         self._tray_size = tray_size
         self._counts = counts
@@ -140,6 +142,7 @@ class Production:
             "counted_wall_ns": self._counted_wall_ns,
             "produced_ns": self.produced_ns,
             "running": self.running,
+            "in_sight": self.in_sight,
             "trays": [list(tray) for tray in self._trays],
             "good_unit": self._good_unit,
             "at_wall_ns": self._at_wall_ns,
@@ -149,6 +152,7 @@ class Production:
         self.units, self._counter = state["units"], state["counter"]
         self._counted_ns, self._counted_wall_ns = None, state.get("counted_wall_ns", state["at_wall_ns"])
         self.produced_ns, self.running = state["produced_ns"], state["running"]
+        self.in_sight = state.get("in_sight", True)
         self._trays = [(tray, first) for tray, first in state["trays"]]
         self._good_unit = state["good_unit"]
         self._at_ns, self._at_wall_ns = None, state["at_wall_ns"]

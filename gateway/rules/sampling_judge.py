@@ -166,6 +166,7 @@ class SamplingJudge:
             if instrument.tagset is scan.tagset:
                 found += instrument.scan(scan, now_ns)
         made = 0
+        self._look(scan)
         if self._count is not None and self._count[0] is scan.tagset and unusable(scan, self._count[1]) is None:
             first = production.units is None
             made = production.count(int(scan.values[self._count[1]]), now_ns, scan.time_ns)  # type: ignore[arg-type]
@@ -184,6 +185,15 @@ class SamplingJudge:
             found.append(more_suspect)
         more = self._follow(now_ns, scan.time_ns)
         return (*found, *more) if found else more
+
+    def _look(self, scan: Scan) -> None:
+        """Does the machine say what it made?"""
+        place = self._count or self._tray
+        if place is None or place[0] is not scan.tagset:
+            return
+        in_sight = unusable(scan, place[1]) is None if self._count else isinstance(scan.values[place[1]], str)
+        self.dirty = self.dirty or in_sight is not self._production.in_sight
+        self._production.in_sight = in_sight
 
     def _is_running(self, state: Value) -> bool:
         """A number of a state, or simply true; of a signal that is false while it runs, 0 is the state."""

@@ -224,6 +224,32 @@ async def test_a_tray_nobody_saw_between_two_suspect_ones_is_held_with_them(tmp_
         assert [record["body"]["tray"] for record in kit.records("tray.held")] == ["T1", "unseen-11-20", "T3"]
 
 
+async def test_what_was_filled_out_of_sight_is_held_over_a_release_given_meanwhile(tmp_path: Path) -> None:
+    """The hold never reached the machine; somebody stopped it and released: what it shows then is not verified."""
+    async with deep(tmp_path) as kit:
+        await kit.begin()
+        await made(kit, 10)
+        await kit.ask("check.take", rule="weight")
+        kit.filler.link = False
+        await kit.weigh("0.900")
+        await asyncio.sleep(5)
+        occurrence = kit.line.alarms.standing["weight"].occurrence
+        await kit.ask("alarm.acknowledge", alarm="weight", occurrence=occurrence)
+        halt = kit.holds.standing["filler:weight"]
+        await kit.ask(
+            "halt.release", halt=halt.id, version=halt.version, reason="stopped by hand", recalibration="dose 1.000 g"
+        )
+        await asyncio.sleep(1)
+        assert not [record for record in kit.records("check.due") if record["body"]["why"] == "verification"]
+        kit.filler.values.update(units=int(str(kit.filler.values["units"])) + 15, tray="T3")
+        kit.filler.link = True
+        await asyncio.sleep(5)
+
+        assert kit.board.get("batch")["held"] == ["T1", "unseen-11-20", "T3"]
+        due = [record["body"] for record in kit.records("check.due") if record["body"]["why"] == "verification"]
+        assert [body["due_units"] for body in due] == [25]
+
+
 async def test_trays_filled_under_a_missed_check_are_held_when_the_batch_ends_without_it(tmp_path: Path) -> None:
     """It could have been done late until then: nothing vouches for what was made since, and nothing else was due."""
     at_start = RECIPE_YAML.replace("    every_units: 10\n", "    after: [start]\n")

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
-from rules_kit import FILLER, S, scan
+from rules_kit import FILLER, S, bad, scan
 from sampling_kit import EVERY_100, EXECUTE, HELD, LEAKS, TORQUE, WEIGHT, Line, rule
 
 from gateway.errors import Refused
-from gateway.model import Severity, TagSet, TagSpec
+from gateway.model import Severity, TagSet, TagSpec, Tick
 from gateway.plans import Plan
 from gateway.rules.base import RuleContext
 from gateway.rules.sampling import SamplingJudge
@@ -549,6 +549,23 @@ def test_a_verification_that_is_missed_vouches_for_no_tray_that_follows() -> Non
         bench.weigh("1.000")
     bench.filler(90)
 
+    assert suspicions(bench) == [("T6",)]
+
+
+def test_what_a_machine_made_out_of_sight_before_its_recalibration_was_seen_is_suspect() -> None:
+    """Lost before the hold reached it, stopped by hand, released: what it made meanwhile may be of before."""
+    bench = failed_at_300()
+    faults = {place: bad("the link is down") for place in range(3)}
+    bench.judge(scan(FILLER, bench.at_s, None, None, None, faults=faults))
+    bench.enter("recalibrated")
+    bench.restart()
+    bench.judge(Tick())
+    assert not bench.open()
+    bench.at_s += 60
+    bench.filler(201)
+    assert suspicions(bench) == [("T6",)]
+    assert [(each.why, each.due_units) for each in bench.open()][:1] == [("verification", 600)]
+    bench.filler(1)
     assert suspicions(bench) == [("T6",)]
 
 
