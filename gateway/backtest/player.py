@@ -13,7 +13,7 @@ from typing import Final
 from gateway.backtest.ruleset import Ruleset
 from gateway.derive.deriver import Derived
 from gateway.errors import Refused
-from gateway.model import Scan, Tick
+from gateway.model import Scan, TagSet, Tick
 from gateway.rules.sampling import SamplingConfig
 from gateway.verdicts import CheckChange, Finding
 
@@ -41,6 +41,8 @@ class Player:
         self._entries = deque(rules.entries)
         """What people brought, still to come."""
         self._begins_ns, self._fresh = rules.started_ns, rules.fresh
+        self._before: dict[TagSet, Scan] = {}
+        """What each device showed last before the batch began."""
         self._ended_ns = rules.ended_ns
         self._plans = frozenset(name for name, each in rules.configs.items() if isinstance(each, SamplingConfig))
         self._turns = deque(sorted(_turns(rules)))
@@ -58,6 +60,9 @@ class Player:
         if self._begins_ns is not None and scan.time_ns >= self._begins_ns:
             self._begins_ns = None
             self._engine.load(self._fresh)  # what was counted before the batch is not its own
+            self._engine.begin(self._before.values())
+        elif self._begins_ns is not None:
+            self._before[scan.tagset] = scan
         if self._entries and self._entries[0][0] <= scan.time_ns:
             self._enter_before(scan)
         self._judge(scan)

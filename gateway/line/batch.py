@@ -200,7 +200,14 @@ class Run:
         self.put(changed, drafts)
         return {"batch": number, "step": step, "state": changed.state.value}
 
-    def start(self, number: str, who: Principal, stood: Sequence[Gate] = (), setpoints: Setpoints = NONE) -> Json:
+    def start(  # the batch, by whom, the gates, what the machines are set to, what they showed last
+        self,
+        number: str,
+        who: Principal,
+        stood: Sequence[Gate] = (),
+        setpoints: Setpoints = NONE,
+        seen: Collection[Scan] = (),
+    ) -> Json:
         """Counting and judging begin.  Refused while another batch is open, or the recipe's file has changed."""
         batch = self.batch(number)
         other = self.current
@@ -215,6 +222,9 @@ class Run:
         changed, drafts = lifecycle.start(batch, recipe, who.name, counters, now_ns, stood, setpoints)
         self.put(changed, drafts)
         self._compile()
+        self.engine.begin(seen)
+        for rule, state in self.engine.changed().items():  # with the record of the start: a kill -9 forgets neither
+            self._journal.keep("rule", rule, state)
         return {"batch": number, "state": changed.state.value}
 
     def enter(self, number: str, entry: CountEntry, who: Principal) -> Json:

@@ -123,7 +123,7 @@ class Gates:
             if batch.state is BatchState.READY:
                 raise refusal  # else the start itself names the signatures that are missing
         set_to = {tag: _said(self._seen(tag)) for tag in self._run.recipe_of(number).setpoints}
-        return self._run.start(number, who, found, set_to)
+        return self._run.start(number, who, found, set_to, self._latest.values())
 
     def override(self, number: str, name: str, reason: str, who: Principal) -> Json:
         """Open a gate all the same.  Refused: no_such_gate, and what `open_gate` refuses."""

@@ -107,6 +107,15 @@ class Grouping(Protocol):
 
 
 @runtime_checkable
+class Counting(Protocol):
+    """A judge that counts from where a machine's counter stood when the batch began."""
+
+    def begin(self, scan: Scan) -> None:
+        """What one of its devices showed last before that; any device's may come."""
+        ...
+
+
+@runtime_checkable
 class Checking(Protocol):
     """A judge that asks for checks."""
 

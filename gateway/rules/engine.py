@@ -13,7 +13,19 @@ from typing import Any, Final
 
 from gateway.errors import Refused
 from gateway.model import Entry, Json, Scan, TagSet, Tick
-from gateway.rules.base import NEVER_NS, NOTHING, Checking, Closure, Following, Group, Grouping, Judge, Resting, Sparing
+from gateway.rules.base import (
+    NEVER_NS,
+    NOTHING,
+    Checking,
+    Closure,
+    Counting,
+    Following,
+    Group,
+    Grouping,
+    Judge,
+    Resting,
+    Sparing,
+)
 from gateway.verdicts import Check, CheckChange, Finding, Verdict
 
 PART: Final = 100
@@ -119,6 +131,13 @@ class Engine:
         for follower in self._listeners.get(entry.rule, ()):
             found = (*found, *follower.heard(entry))
         return found
+
+    def begin(self, scans: Iterable[Scan]) -> None:
+        """A batch begins: what its machines make from now on is counted, whenever the next scan of them comes."""
+        scans = list(scans)
+        for judge in _able(self._judges.values(), Counting):
+            for scan in scans:
+                judge.begin(scan)
 
     # -- what the gateway itself keeps silent -----------------------------------------------------
 

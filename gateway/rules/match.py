@@ -105,6 +105,11 @@ class MatchJudge:
     def plan(self, tagset: TagSet) -> Closure | None:
         return self._scan if tagset is self.tagset else None
 
+    def begin(self, scan: Scan) -> None:
+        """Where the counter stood when the batch began: the first label after that is judged."""
+        if scan.tagset is self.tagset and unusable(scan, self._on) is None:
+            self._count, self.dirty = int(scan.values[self._on]), True  # type: ignore[arg-type]
+
     def _scan(self, scan: Scan, now_ns: int) -> Sequence[Finding]:
         del now_ns
         count = scan.values[self._on]

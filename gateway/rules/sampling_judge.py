@@ -83,6 +83,12 @@ class SamplingJudge:
             return PanGroup([self]).scan
         return self.machine if self.reads(tagset) else None
 
+    def begin(self, scan: Scan) -> None:
+        """Where the counter stood when the batch began."""
+        if self._count is not None and self._count[0] is scan.tagset and unusable(scan, self._count[1]) is None:
+            self._production.count(int(scan.values[self._count[1]]), scan.mono_ns, scan.time_ns)  # type: ignore[arg-type]
+            self.dirty = True
+
     @property
     def weighs_on(self) -> TagSet | None:
         return self.pan.tagset if self.pan is not None else None

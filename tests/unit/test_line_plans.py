@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from line_kit import LINE as LINE_YAML
-from line_kit import OPERATOR, QA, SUPERVISOR, TECHNICIAN, Kit
+from line_kit import MES, OPERATOR, QA, SUPERVISOR, TECHNICIAN, Kit, order
 from line_kit import RECIPE as RECIPE_YAML
 
 from gateway.alarms import is_active
@@ -266,6 +266,52 @@ async def test_trays_filled_under_a_missed_check_are_held_when_the_batch_ends_wi
         assert kit.board.get("batch")["held"] == ["T1", "T2", "T3"]
         assert [record["body"]["tray"] for record in kit.records("tray.held")] == ["T1", "T2", "T3"]
         assert len(kit.records("check.missed")) == 1
+
+
+async def started(kit: Kit) -> None:
+    """The batch begins this very moment: no scan has come since."""
+    await kit.people.add("olga", "Olga Operator", ["operator"], "correct horse")
+    await kit.ask("batch.order", MES, order=order("B1"))
+    await kit.ask("batch.sign", OPERATOR, batch="B1", step="clearance")
+    kit.filler["label"] = "B1"
+    await asyncio.sleep(0.3)
+    await kit.ask("batch.start", OPERATOR, batch="B1")
+
+
+async def test_units_made_out_of_sight_right_after_the_start_are_the_plans_too(tmp_path: Path) -> None:
+    """The link was lost before the first scan of the batch: what the machine counted since the start was due."""
+    async with deep(tmp_path) as kit:
+        await started(kit)
+        kit.filler.link = False
+        await asyncio.sleep(5)
+        kit.make(35)
+        kit.filler.link = True
+        await asyncio.sleep(5)
+
+        assert [record["body"]["due_units"] for record in kit.records("check.due")] == [10, 20, 30]
+        assert len(kit.records("check.missed")) == 2
+
+
+async def test_a_kill_right_after_the_start_forgets_no_unit_of_the_plan(tmp_path: Path) -> None:
+    """Where the counter stood is stored with the record of the start."""
+    async with deep(tmp_path) as kit:
+        await started(kit)
+        after = await kit.again()
+        after.make(35)
+        await asyncio.sleep(1)
+
+        assert [record["body"]["due_units"] for record in after.records("check.due")] == [10, 20, 30]
+
+
+async def test_the_first_label_after_the_start_is_judged(tmp_path: Path) -> None:
+    """It is applied before the first scan of the batch comes: that scan is no baseline."""
+    async with deep(tmp_path) as kit:
+        await started(kit)
+        kit.make(1)
+        kit.filler["label"] = "wrong"
+        await asyncio.sleep(0.5)
+
+        assert [record["body"]["rule"] for record in kit.records("halt.requested")] == ["label"]
 
 
 async def test_a_unit_left_on_the_pan_is_no_sample_of_the_next_batch(tmp_path: Path) -> None:
