@@ -235,6 +235,15 @@ def test_a_tag_gives_one_value_an_interval_and_bad_ones_never() -> None:
     assert [each[0] for each in said_of(engine, 11, 65.0)] == [Severity.WARNING]
 
 
+def test_a_subgroup_holds_no_values_from_before_and_after_a_recalibration() -> None:
+    """One of 70 and one of 60 would be a point nobody made."""
+    engine = oil()
+    assert said_of(engine, 0, 70.0) == []
+    engine.judge(Entry("recalibrated", "oil", "anna", text="heater changed"), 5 * S, WALL)
+    assert said_of(engine, 10, 60.0) == []
+    assert [each[0] for each in said_of(engine, 20, 60.1)] == [Severity.NORMAL]
+
+
 def test_a_chart_with_a_halt_halts() -> None:
     """Severity halt, fleeting: released after a recorded correction, not by waiting for values that cannot come."""
     engine = oil(halt="filler", n=1, chart="i-mr")

@@ -339,6 +339,7 @@ class SpcJudge:
         if entry.kind != "recalibrated":
             return NOTHING
         self._chart.reset()
+        self._group.clear()
         self.dirty = True
         if not self._stood and (self._standing is None or self._standing.severity is Severity.NORMAL):
             return NOTHING
