@@ -247,18 +247,19 @@ class Run:
 
     def _give_up_open_checks(self, number: str, end: str) -> None:
         """A check that is open when the batch ends was not done: so says the record, and what it was of is held."""
+        held: set[str] = set()
         for check in self.engine.checks():
-            suspects = list(self.engine.suspects(check)) if check.why != REQUEST else []
             if check.state in (CheckState.DUE, CheckState.TAKEN):
                 text = f"open when the batch was {end}"
+                suspects = list(self.engine.suspects(check)) if check.why != REQUEST else []
                 body = {**body_of(check), "state": CheckState.MISSED.value, "text": text, "suspects": suspects}
                 self._journal.note("check.missed", body, batch=number)
-            else:
-                text = f"not done late either when the batch was {end}"
-                said = self.engine.current(check.rule)
-                suspects = [tray for tray in suspects if said is None or tray not in said.suspects]
-            if suspects:
-                self.suspect(suspects, f"check {check.id} ({check.plan}) was missed: {text}")
+                if suspects:
+                    self.suspect(suspects, f"check {check.id} ({check.plan}) was missed: {text}")
+                    held.update(suspects)
+        for verdict, trays in self.engine.unproven():
+            more = [tray for tray in trays if tray not in held]
+            self.suspect(more, f"filled after check {verdict.subject} was not passed, and no good one followed")
         self._journal.board.set("checks", {})
 
     def close(  # the batch, the word on it, why, what was found, by whom

@@ -123,6 +123,10 @@ class Checking(Protocol):
         """Those still open: due, taken in part, or missed and not yet done."""
         ...
 
+    def current(self) -> Verdict | None:
+        """The verdict that stands."""
+        ...
+
     def suspects(self) -> Sequence[str]:
         """Trays that no good check of this rule vouches for."""
         ...

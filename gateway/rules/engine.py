@@ -12,7 +12,7 @@ from operator import itemgetter
 from typing import Any, Final
 
 from gateway.errors import Refused
-from gateway.model import Entry, Json, Scan, TagSet, Tick
+from gateway.model import Entry, Json, Scan, Severity, TagSet, Tick
 from gateway.rules.base import (
     NEVER_NS,
     NOTHING,
@@ -191,6 +191,15 @@ class Engine:
         """Trays under suspicion if this open check is not done."""
         judge = self._judges.get(check.rule)
         return judge.suspects() if isinstance(judge, Checking) else ()
+
+    def unproven(self) -> Iterator[tuple[Verdict, list[str]]]:
+        """Where a check that was not passed stands: trays it did not name, and that no good one vouches for."""
+        for judge in self._checking:
+            verdict = judge.current()
+            if verdict is not None and verdict.severity >= Severity.ALARM:
+                trays = [tray for tray in judge.suspects() if tray not in verdict.suspects]
+                if trays:
+                    yield verdict, trays
 
     def checks(self) -> list[Check]:
         """Open checks of all rules that ask for them."""

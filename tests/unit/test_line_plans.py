@@ -268,6 +268,22 @@ async def test_trays_filled_under_a_missed_check_are_held_when_the_batch_ends_wi
         assert len(kit.records("check.missed")) == 1
 
 
+async def test_trays_filled_under_a_check_that_proved_nothing_are_held_at_the_end_as_well(tmp_path: Path) -> None:
+    """An alarm holds no machine: what is made after it has nothing that vouches for it, if no good check follows."""
+    at_start = RECIPE_YAML.replace("    every_units: 10\n", "    after: [start]\n    indeterminate: alarm\n")
+    async with Kit(tmp_path, line=LINE, recipe=at_start) as kit:
+        await kit.begin()
+        await made(kit, 3)
+        await kit.ask("check.take", rule="weight")
+        await kit.weigh("1.0498")
+        assert kit.board.get("batch")["held"] == ["T1"]
+        await made(kit, 20)
+        await kit.ask("batch.complete", OPERATOR, batch="B1")
+        await asyncio.sleep(0.5)
+
+        assert kit.board.get("batch")["held"] == ["T1", "unseen-11-20", "T3"]
+
+
 async def started(kit: Kit) -> None:
     """The batch begins this very moment: no scan has come since."""
     await kit.people.add("olga", "Olga Operator", ["operator"], "correct horse")
