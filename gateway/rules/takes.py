@@ -10,6 +10,7 @@ import msgspec
 from gateway.errors import Refused
 from gateway.model import Entry
 from gateway.rules.standard import INDETERMINATE, Standard
+from gateway.rules.triggers import EVENT
 from gateway.rules.work import VERIFICATION, Work
 from gateway.verdicts import Sample
 
@@ -111,7 +112,7 @@ def again(entry: Entry, work: Work | None, standards: Mapping[str, Standard], mo
 
 
 def unit_number(entry: Entry, work: Work | None, name: str, made: Made) -> int | None:
-    """As the person says, or the unit the check is about: due, the next to verify, else the newest."""
+    """As the person says, or the unit the check is about: due, the next to verify, else (after an event) the newest."""
     verifying = work is not None and work.check.why == VERIFICATION
     taken = [s.unit_no for s in work.standing if s.characteristic == name] if work is not None else []
     if entry.unit_no is not None:
@@ -119,16 +120,16 @@ def unit_number(entry: Entry, work: Work | None, name: str, made: Made) -> int |
         return entry.unit_no
     if verifying:
         return max([made.verify_from, *(unit for unit in taken if unit is not None)]) + 1
-    if work is not None and work.check.n == 1 and work.check.due_units is not None:
+    if work is not None and work.check.n == 1 and work.check.due_units is not None and work.trigger != EVENT:
         return work.check.due_units
-    return made.units
+    return made.units or None
 
 
 def entered_unit(entry: Entry, work: Work, standard: Standard, made: Made) -> int | None:
     """Of a value that a person enters: as the person says, else the unit the check is about."""
     verifying = work.check.why == VERIFICATION
     if entry.unit_no is None and not (verifying and standard.accept is None):
-        return work.check.due_units
+        return work.check.due_units or None
     return unit_number(entry, work, standard.name, made)
 
 

@@ -450,6 +450,31 @@ def test_two_plans_on_one_tray_have_their_own_checks_takes_and_suspects() -> Non
     assert not bench.open()
 
 
+def test_a_check_after_an_event_is_of_a_unit_made_after_it() -> None:
+    """The start was seen at unit 0, which nobody made, and the stop at unit 150, which was made before it."""
+    bench = line({"every_units": 1000, "after": ["start", "stop"], "n": 1, "characteristics": [WEIGHT]})
+    bench.filler(3)
+    bench.weigh("1.000")
+    bench.filler(147)
+    bench.state = HELD
+    bench.filler(0)
+    bench.state = EXECUTE
+    bench.filler(0)
+    bench.filler(10)
+    bench.weigh("1.000")
+    taken = [each.sample for each in bench.changes("taken")]
+    assert [(each.unit_no, each.tray) for each in taken if each] == [(3, "T1"), (160, "T2")]
+
+
+def test_before_the_first_unit_no_unit_is_named() -> None:
+    """What is weighed or counted then is of no unit that a record could name."""
+    plan = {"after": ["start"], "n": 1, "characteristics": [WEIGHT, LEAKS]}
+    bench = line(plan)
+    bench.weigh("1.000")
+    bench.enter("value", characteristic="leaks", value=0)
+    assert [each.sample.unit_no for each in bench.changes("taken") if each.sample] == [None, None]
+
+
 def told(bench: Line, made: int, tray: str) -> None:
     """One notification of the filler."""
     bench.at_s += 1
