@@ -213,7 +213,9 @@ class Checks:
         work = self._agenda.work
         wanted = work is not None and work.check.id == take.check
         if work is None or not wanted or (not take.reweigh and work.lacks(take.characteristic) <= 0):
-            reason = f"check {take.check} is not open any more"
+            waits = work is not None and any(each.id == take.check for each in self.open()[1:])
+            became = "had to stand back; take it again in its turn" if waits else "is not open any more"
+            reason = f"check {take.check} {became}"
             return (Weighing(self._terms.rule, msgspec.structs.replace(sample, reason=reason), None),)
         net = self._net(take, sample)
         if take.item and not take.reweigh:

@@ -594,6 +594,22 @@ def test_what_a_machine_made_out_of_sight_before_its_recalibration_was_seen_is_s
     assert suspicions(bench) == [("T6",)]
 
 
+def test_a_weight_for_a_check_that_had_to_stand_back_is_said_to_be_so() -> None:
+    """Verification came between the take and the weight: the check is still to be done, and no record ends it."""
+    bench = failed_at_300()
+    bench.state = HELD
+    bench.filler(1)
+    bench.take()
+    bench.enter("recalibrated")
+    bench.state = EXECUTE
+    bench.filler(2)
+    bench.put("1.000")
+    assert [check.id for check in bench.open()] == ["fill#5", "fill#4"]
+    assert [each.sample.reason for each in bench.weighings()] == [
+        "check fill#4 had to stand back; take it again in its turn"
+    ]
+
+
 def test_where_nothing_is_halted_all_trays_are_suspect_until_a_check_is_good() -> None:
     """The machine goes on under a failed check; the next good one ends it."""
     bench = failed_at_300(halt=())
