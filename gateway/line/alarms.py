@@ -27,6 +27,7 @@ class SuppressionPort(Protocol):
     def causes(self, rule: str, subject: str, *, blind: bool) -> tuple[str, ...]: ...
     def changed(self) -> bool: ...
     def explains(self, link: str) -> bool: ...
+    def may(self, rule: str, cause: str, *, blind: bool) -> bool: ...
 
 
 def _links(causes: tuple[str, ...]) -> bool:
@@ -155,12 +156,14 @@ class Alarms:
                 self.book.put(alarms.cleared(alarm, now), kind, batch=batch, why=why)
 
     def drop_unknown(self, known: Callable[[str], bool]) -> None:
-        """After a restart: alarms of rules, devices and sinks that are not there any more.
+        """After a restart: alarms of rules, devices and sinks that are not there any more, and what these suppressed.
 
         `known` is asked for a rule's name, or for the device or sink behind the colon in a name of ours.
         """
         gone = [name for name in self.names() if not self._owned(name, known)]
         self.drop(gone, "nothing by this name is configured, or judges, any more")
+        for alarm in list(self.hidden.values()):
+            self._set_suppressors(alarm, tuple(each for each in alarm.suppressors if self._may(alarm, each)))
 
     def _owned(self, name: str, known: Callable[[str], bool]) -> bool:
         word, colon, rest = name.partition(OURS)
@@ -176,7 +179,7 @@ class Alarms:
             self.book.back(alarm, alarms.unshelved(alarm, now), "alarm.unshelved", why="its time is over")
         if self.suppression is not None and self.suppression.changed():
             for alarm in self.book.all():
-                self._suppress(alarm, now)
+                self._suppress(alarm)
             for link in self.dependents.links:
                 if not self.suppression.explains(link):
                     self._end(link)
@@ -193,9 +196,15 @@ class Alarms:
                 self.hold(verdict)
             self.take(verdict)
 
-    def _suppress(self, alarm: Alarm, now: int) -> None:
+    def _suppress(self, alarm: Alarm) -> None:
         _, causes = self._design(alarm.rule, alarm.subject, blind=alarm.blind and alarms.is_active(alarm))
-        after = alarms.suppressed(alarm, causes, now)
+        self._set_suppressors(alarm, causes)
+
+    def _may(self, alarm: Alarm, cause: str) -> bool:
+        return self.suppression is None or self.suppression.may(alarm.rule, cause, blind=alarm.blind)
+
+    def _set_suppressors(self, alarm: Alarm, causes: tuple[str, ...]) -> None:
+        after = alarms.suppressed(alarm, causes, self._world.time_ns())
         if after is alarm:
             return
         if causes:

@@ -29,7 +29,7 @@ class Suppression:
         self._latest = latest
         self._settling: dict[str, float] = {}
         """Device whose link is back -> loop time until which its first values may take."""
-        self._seen: frozenset[str] = frozenset()
+        self._seen: frozenset[object] = frozenset()
         self._measuring: dict[str, list[str]] = {}
         """Device -> the real ones it is computed from; a line's devices do not change."""
 
@@ -50,6 +50,14 @@ class Suppression:
         if not config.suppressed_by and config.suppressed_unless is None:
             return dead  # ten thousand rules ask, when a hundred devices are gone
         return tuple(dict.fromkeys([*dead, *self._by_design(config)]))
+
+    def may(self, rule: str, cause: str, *, blind: bool) -> bool:
+        """Is there anything in this configuration by which this cause could suppress that rule?"""
+        config = self._rules.config_of(rule)
+        if config is None:
+            return False
+        known = cause.removeprefix(LINK) in self._rules.devices if cause.startswith(LINK) else cause in self._rules
+        return (blind and known) or cause in (*config.suppressed_by, config.suppressed_unless)
 
     def _by_design(self, config: RuleConfig) -> Iterator[str]:
         yield from (name for name in config.suppressed_by if self._stands(name))
@@ -123,8 +131,9 @@ class Suppression:
         before, self._seen = self._seen, seen
         return seen != before
 
-    def _now(self) -> Iterator[str]:
+    def _now(self) -> Iterator[object]:
         yield from (LINK + device for device in self._rules.devices if self._is_away(device))
         yield from self._blind.telling()
         for config in self._rules.suppressible:
-            yield from self._by_design(config)
+            # one tag may hide one rule and not the other
+            yield from ((name, config.suppressed_unless_states) for name in self._by_design(config))

@@ -336,3 +336,59 @@ async def test_a_hidden_alarm_of_a_rule_that_is_gone_holds_nothing_up(tmp_path: 
         assert not kit.line.alarms.holds("old")
         await asyncio.sleep(61)
         assert (shown(kit), hidden(kit)) == ({}, {})
+
+
+WHILE = """\
+  idle:  {kind: limit, input: oven/temperature, limits: {unit: Cel, high: 70}, suppressed_unless: filler/state}
+  slow:  {kind: limit, input: oven/temperature, limits: {unit: Cel, high: 70}, suppressed_unless: filler/state,
+          suppressed_unless_states: [6, 3]}
+"""
+
+
+async def test_two_rules_shown_in_different_states_of_one_machine_are_each_shown_in_their_own(tmp_path: Path) -> None:
+    """That one of them stays hidden by the machine's state hides no other one."""
+    async with Kit(tmp_path, settings=line(tmp_path, WHILE)) as kit:
+        kit.filler["state"] = STOPPED
+        await heat(kit, 75.0, 1)
+        assert {"idle", "slow"} <= hidden(kit).keys()
+        kit.filler["state"] = 3
+        await asyncio.sleep(1)
+        assert (hidden(kit)["idle"], shown(kit)["slow"]) == ("suppressed", "unack")
+        kit.filler["state"] = STOPPED
+        await asyncio.sleep(1)
+        assert {"idle", "slow"} <= hidden(kit).keys()
+
+
+UNDER = """\
+  high:  {kind: limit, input: oven/temperature, limits: {unit: Cel, high: 80}}
+  under: {kind: limit, input: oven/temperature, limits: {unit: Cel, high: 68}, suppressed_by: high}
+"""
+
+
+async def test_what_suppressed_is_out_of_the_configuration_at_the_next_start(tmp_path: Path) -> None:
+    """An alarm that nothing suppresses any more is shown, though nothing has begun or ended since the start."""
+    async with Kit(tmp_path, settings=line(tmp_path, UNDER)) as first:
+        await first.begin()
+        await heat(first, 69.0)
+        await heat(first, 81.0)
+        assert hidden(first)["under"] == "suppressed"
+        await first.journal.durable()
+        kit = await first.again(settings=line(tmp_path, UNDER.replace(", suppressed_by: high", "")))
+        await asyncio.sleep(2)
+
+        assert "under" not in hidden(kit)
+        assert shown(kit)["under"] == "unack"
+
+
+async def test_a_restart_raises_nothing_that_the_machine_s_state_hides(tmp_path: Path) -> None:
+    """Before the machine has said anything, what it suppressed at the last stop stays where it was."""
+    async with Kit(tmp_path, settings=line(tmp_path, WHILE)) as first:
+        first.filler["state"] = STOPPED
+        await heat(first, 75.0, 1)
+        await first.journal.durable()
+        before = len(first.records("alarm.unsuppressed"))
+        kit = await first.again()
+        await asyncio.sleep(3)
+
+        assert {"idle", "slow"} <= hidden(kit).keys()
+        assert len(kit.records("alarm.unsuppressed")) == before
