@@ -29,6 +29,8 @@ class SinkPorts(msgspec.Struct, frozen=True):
     """The newest signed checkpoint (C2SP note), empty before the first."""
     steady_ns: int = 0
     """Wall minus monotonic clock when the process began, ns; 0: not known."""
+    answers: dict[bytes, Any] = {}
+    """What a sink knows of requests it answered, from one connection to the next."""
 
 
 class Sink(Protocol):

@@ -8,7 +8,7 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -24,7 +24,7 @@ from paho.mqtt.properties import Properties
 from gateway.board import Board
 from gateway.errors import Rejected, SinkError
 from gateway.forwarder import Forwarder
-from gateway.model import Watermark
+from gateway.model import Json, Watermark
 from gateway.sinks.base import SinkPorts
 from gateway.sinks.mqtt import MqttConfig
 from gateway.world import World
@@ -432,6 +432,112 @@ async def test_a_message_that_paho_cannot_read_ends_no_connection(
     said = capsys.readouterr().out
     assert "cannot be read" in said
     assert "U+FEFF" in said
+
+
+DEEP = b'{"x":' + b"[" * 200_000 + b"]" * 200_000 + b"}"
+
+
+@pytest.mark.parametrize("retain", [False, True])
+async def test_an_acknowledgement_nested_too_deep_ends_no_connection(
+    broker: Server, asker: Asker, *, retain: bool
+) -> None:
+    """Kept by the broker, such a message would end every connection of ours anew."""
+    desk = Desk()
+    asker.client.publish(f"{PATH}/ack", DEEP, 1, retain=retain).wait_for_publish(5)
+    async with config(broker, ack="required").connect("mes", make_ports(desk=desk)) as sink:
+        asker.client.publish(f"{PATH}/ack", DEEP, 1)
+        asker.client.publish(f"{PATH}/ack", b'{"ledger_id":"ledger-1","committed_upto":3}', 1)
+        await until(lambda: bool(desk.marks))
+        await sink.deliver(ledger(["check.judged"] * 30))
+
+    assert [mark.committed_upto for mark in desk.marks] == [3]
+
+
+@pytest.mark.parametrize(
+    "payload", [DEEP, b'{"a":"\xff"}', b'{"a":[' + b'{"b":1},' * 200_000 + b"1]}"], ids=["deep", "no UTF-8", "huge"]
+)
+async def test_a_request_that_cannot_be_read_is_answered(broker: Server, asker: Asker, payload: bytes) -> None:
+    """What is nested too deep, is no UTF-8 or is larger than a request may be: told so, and not carried out."""
+    desk = Desk()
+    async with config(broker, mes_principal="mes").connect("mes", make_ports(desk=desk)):
+        asker.ask("batch.order", payload)
+        await until(lambda: "reply/mes" in asker.topics())
+
+    assert asker.last("reply/mes")["code"] == "bad-json"
+    assert desk.commands == []
+
+
+async def test_a_response_topic_on_which_a_broker_hangs_up_is_not_written_to(broker: Server, asker: Asker) -> None:
+    """Mosquitto lets it pass in a property and ends the connection of who publishes to it."""
+    desk = Desk()
+    async with config(broker, mes_principal="mes").connect("mes", make_ports(desk=desk)) as sink:
+        asker.ask("status", b"{}", correlation=b"1", topic="a/" * 250 + "b")
+        asker.ask("status", b"{}", correlation=b"2", topic="a/" * 199 + "b")
+        asker.ask("batch.order", b"{}", correlation=b"3")
+        await until(lambda: "reply/mes" in asker.topics())
+        await sink.deliver(ledger(["check.judged"]))
+
+    assert [name for name, _, _ in desk.commands] == ["status", "batch.order"]
+
+
+async def test_another_request_under_the_same_correlation_data_is_refused(broker: Server, asker: Asker) -> None:
+    """The answer to the first one would say that the second was carried out."""
+    desk = Desk()
+    async with config(broker, mes_principal="mes").connect("mes", make_ports(desk=desk)):
+        asker.ask("batch.enter", b'{"value":"1"}')
+        asker.ask("batch.enter", b'{"value":"2"}')
+        await until(lambda: asker.topics().count("reply/mes") == 2)
+
+    replies = [json.loads(each.payload) for each in asker.messages if each.topic.endswith("reply/mes")]
+    assert {reply.get("code", "ok") for reply in replies} == {"ok", "correlation-reused"}
+    assert [arguments for _, arguments, _ in desk.commands] == [{"value": "1"}]
+
+
+async def test_a_request_that_comes_again_after_the_connection_was_lost_is_carried_out_once(
+    broker: Server, asker: Asker
+) -> None:
+    """Its answer was lost with the link, or it was still under way; entries add up."""
+    desk, slow = Desk(), asyncio.Event()
+
+    async def carry_out(name: str, arguments: Mapping[str, Json], principal: str) -> Json:
+        answer = await desk.command(name, arguments, principal)
+        await slow.wait()
+        return answer
+
+    ports = msgspec.structs.replace(make_ports(desk=desk), on_command=carry_out)
+    async with config(broker, mes_principal="mes").connect("mes", ports):
+        asker.ask("batch.enter", b'{"value":"1"}')
+        await until(lambda: bool(desk.commands))
+    slow.set()
+    async with config(broker, mes_principal="mes").connect("mes", ports):
+        asker.ask("batch.enter", b'{"value":"1"}')
+        await until(lambda: "reply/mes" in asker.topics())
+
+    assert asker.last("reply/mes") == {"ok": True, "result": {"did": "batch.enter"}}
+    assert len(desk.commands) == 1
+
+
+async def test_a_request_that_was_put_off_may_be_asked_again(broker: Server, asker: Asker) -> None:
+    """Busy is no answer to keep: with the same correlation data it is carried out once there is room."""
+    desk, room = Desk(), asyncio.Event()
+
+    async def carry_out(name: str, arguments: Mapping[str, Json], principal: str) -> Json:
+        await room.wait()
+        return await desk.command(name, arguments, principal)
+
+    ports = msgspec.structs.replace(make_ports(desk=desk), on_command=carry_out)
+    async with config(broker, mes_principal="mes").connect("mes", ports):
+        for number in range(9):
+            asker.ask("status", b"{}", correlation=b"%d" % number)
+        await until(lambda: "reply/mes" in asker.topics())
+        assert asker.last("reply/mes")["code"] == "busy"
+        room.set()
+        await until(lambda: asker.topics().count("reply/mes") == 9)
+        asker.ask("status", b"{}", correlation=b"8")
+        await until(lambda: asker.topics().count("reply/mes") == 10)
+
+    assert asker.last("reply/mes")["ok"]
+    assert len(desk.commands) == 9
 
 
 async def test_no_principal_no_commands(broker: Server, asker: Asker) -> None:
