@@ -26,6 +26,7 @@ log = structlog.get_logger()
 LEFTS_TOLD: Final = 3
 LEFT_AGAIN_NS: Final = 10_000_000_000
 FOUND_HELD: Final = "found-held"
+HALT_FAILED: Final = "halt-failed"
 HOLDING, HELD = 10, 11
 
 
@@ -86,6 +87,7 @@ class Holds:
             again = halts.reasserted(halt, "the gateway was restarted")
             self._order(again)
             self._put(again, now_ns)
+            again = self.standing[halt_id]
             self._record("halt.reasserted", again)
             if again.state is HaltState.FAILED:
                 self._withhold(again.device)
@@ -342,7 +344,7 @@ class Holds:
         """Nothing on this device has failed any more: beat again, clear the alarm, whichever run raised it."""
         if not self._withhold(device):
             text = f"no hold of {device} is in trouble any more"
-            self.alarm(Verdict(f"halt-failed:{device}", Severity.NORMAL, device, text, priority=Priority.CRITICAL))
+            self.alarm(Verdict(f"{HALT_FAILED}:{device}", Severity.NORMAL, device, text, priority=Priority.CRITICAL))
 
     def _withhold(self, device: str) -> bool:
         failed = any(halt.state is HaltState.FAILED for halt in self.of(device))
@@ -388,4 +390,4 @@ def _read(halt_id: str, document: Json) -> Halt | None:
 def _failure(halt: Halt) -> Verdict:
     text = f"HALT FAILED: {halt.device} is not held after {halt.tries} tries: {halt.trouble}. Stop it by hand now."
     # of the severity of a halt: nobody shelves it, and no design hides it
-    return Verdict(f"halt-failed:{halt.device}", Severity.HALT, halt.device, text, priority=Priority.CRITICAL)
+    return Verdict(f"{HALT_FAILED}:{halt.device}", Severity.HALT, halt.device, text, priority=Priority.CRITICAL)

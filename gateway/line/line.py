@@ -28,7 +28,7 @@ from gateway.line.checks import CheckBook
 from gateway.line.clock import WallClock
 from gateway.line.consumers import Consumers
 from gateway.line.contradiction import Contradictions
-from gateway.line.halts import Holds
+from gateway.line.halts import HALT_FAILED, Holds
 from gateway.line.handling import Handling
 from gateway.line.links import Links
 from gateway.line.releases import NO_RECORD, Releases, alarm_of
@@ -91,6 +91,7 @@ class Line:
         self.alarms.dependents.rules = run.rules
         self.alarms.latched = holds.standing.__contains__
         self.alarms.hold = self._hold
+        self.alarms.owners[HALT_FAILED] = lambda device: device in holds.stations or bool(holds.of(device))
         self.alarms.known = run.rules.__contains__
         self.alarms.longest_shelf_s = run.rules.longest_shelf_s
         self.links = Links(self.alarms, self.suppression, journal, world, lambda: run.running)

@@ -690,3 +690,28 @@ async def test_a_machine_that_keeps_leaving_held_does_not_flood_the_ledger(tmp_p
         assert 4 <= len(told) <= 8
         assert told[-1]["body"]["left"] > 30
         assert len(kit.records("halt.confirmed")) <= len(told) + 1
+
+
+async def test_a_failed_hold_of_a_device_that_is_gone_is_an_alarm_after_each_restart(tmp_path: Path) -> None:
+    """Nothing can be done to that machine from here: that stays HALT FAILED as long as the latch stands."""
+    async with Kit(tmp_path) as first:
+        await heat(first)
+        await first.kill()
+        ghost = {**first.disk.latches[HOT], "id": "capper:hot", "device": "capper"}
+        first.disk.latches = {"capper:hot": ghost}
+        first.disk.rows.clear()
+        first.oven["temperature"] = 62.0
+        second = await first.again()
+        await asyncio.sleep(3)
+        assert second.line.alarms.standing["halt-failed:capper"].state == "unack"
+        kit = await second.again()
+        await asyncio.sleep(3)
+
+        assert kit.holds.standing["capper:hot"].state is HaltState.FAILED
+        alarm = kit.line.alarms.standing["halt-failed:capper"]
+        assert (alarm.state, alarm.occurrence) == ("unack", 1)
+        assert "no device capper is configured" in alarm.text
+        await acknowledge(kit)
+        await release(kit, "capper:hot")
+        await asyncio.sleep(0.5)
+        assert kit.line.alarms.standing["halt-failed:capper"].state == "rtn_unack"
