@@ -219,7 +219,7 @@ def percent(part: int, whole: int) -> float:
 
 
 class Meter:
-    """The same while the gateway runs: for metrics.  Counts since its start."""
+    """The same while the gateway runs: for metrics.  Counts since its start; on a clock that nobody steps."""
 
     def __init__(self) -> None:
         self.raised: Counter[Priority] = Counter()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -22,15 +23,15 @@ class AlarmMetrics:
     def text(self, now_ns: int) -> bytes:
         """The page of `GET /metrics`; `now_ns`: wall clock, Unix ns."""
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(_Page([*self._counters(now_ns), *self._gauges(now_ns)]))
+        registry.register(_Page([*self._counters(), *self._gauges(now_ns)]))
         return generate_latest(registry)
 
-    def _counters(self, now_ns: int) -> list[Metric]:
+    def _counters(self) -> list[Metric]:
         meter = self._alarms.meter
         raised = CounterMetricFamily("linegate_alarms_raised", "Alarms shown as raised.", labels=["priority"])
         for priority in Priority:
             raised.add_metric([priority.value], meter.raised[priority])
-        flood = CounterMetricFamily("linegate_alarm_flood_seconds", "Time in flood.", value=meter.flood_s(now_ns))
+        flood = CounterMetricFamily("linegate_alarm_flood_seconds", "Time in flood.", value=meter.flood_s(_mono_ns()))
         return [raised, flood]
 
     def _gauges(self, now_ns: int) -> list[Metric]:
@@ -45,16 +46,21 @@ class AlarmMetrics:
         for each in sorted(HIDDEN):
             hidden.add_metric([each.value], counted[each])
         stale = sum(now_ns - alarm.raised_ns > DAY_NS for alarm in alarms.standing.values())
-        last = meter.last_10min(now_ns)
+        mono_ns = _mono_ns()
+        last = meter.last_10min(mono_ns)
         numbers = {
             "linegate_alarms_last_10min": ("Raised in the last ten minutes.", last),
-            "linegate_alarms_last_hour": ("Raised in the last hour.", meter.last_hour(now_ns)),
+            "linegate_alarms_last_hour": ("Raised in the last hour.", meter.last_hour(mono_ns)),
             "linegate_alarm_flood": ("1 while more come than a person can answer.", int(meter.floods.on is not None)),
-            "linegate_alarms_chattering": ("Raised three times or more in the last minute.", meter.chattering(now_ns)),
+            "linegate_alarms_chattering": ("Raised three times or more in the last minute.", meter.chattering(mono_ns)),
             "linegate_alarms_stale": ("Have stood for more than a day.", stale),
         }
         plain = [GaugeMetricFamily(name, text, value=value) for name, (text, value) in numbers.items()]
         return [standing, hidden, *plain]
+
+
+def _mono_ns() -> int:
+    return round(asyncio.get_running_loop().time() * 1e9)
 
 
 class _Page:

@@ -136,7 +136,7 @@ class AlarmBook:
     def note(self, kind: str, alarm: Alarm, by: str = "gateway", *, batch: str | None = None, **more: Json) -> None:
         body = {**alarms.body(alarm), **more}
         self._journal.note(kind, body, batch=batch or self._batch(), by=by, lane=Lane.ALARMS)
-        self.meter.take(kind, alarm.rule, alarm.priority, self._world.time_ns())
+        self.meter.take(kind, alarm.rule, alarm.priority, round(asyncio.get_running_loop().time() * 1e9))
 
     def tell_dependents(self, link: str, body: dict[str, Json]) -> None:
         """What is under a lost link, as a record of its alarm."""

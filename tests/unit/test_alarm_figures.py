@@ -106,6 +106,28 @@ async def test_the_running_line_tells_them_too(tmp_path: Path) -> None:
             assert line in page
 
 
+@pytest.mark.looptime(start=1000)
+async def test_a_stepped_clock_makes_no_flood_and_ends_none(tmp_path: Path) -> None:
+    """What was raised two hours from now by the wall clock is of the last minutes all the same, and then over."""
+    async with Kit(tmp_path) as kit:
+        for number in range(11):
+            kit.line.alarms.tell("gateway:a", f"trouble {number}")
+        kit.world.offset_ns -= 7200 * 1_000_000_000
+        await asyncio.sleep(60)
+        soon = AlarmMetrics(kit.line.alarms).text(kit.world.time_ns()).decode()
+        await asyncio.sleep(600)
+        later = AlarmMetrics(kit.line.alarms).text(kit.world.time_ns()).decode()
+
+    for line in ("linegate_alarm_flood 1.0", "linegate_alarm_flood_seconds_total 60.0"):
+        assert line in soon
+    for line in (
+        "linegate_alarm_flood 0.0",
+        "linegate_alarm_flood_seconds_total 600.0",
+        "linegate_alarms_last_10min 0.0",
+    ):
+        assert line in later
+
+
 def problems(folder: Path, rules: str, head: str = "") -> list[str]:
     """What `linegate check` says of the kit's line with these rules."""
     (folder / "recipes").mkdir()
