@@ -99,6 +99,8 @@ class Forwarder:
         self._up: bool | None = None
         self._error = "not connected yet"
         self._late = False
+        self._ahead = -1
+        """The furthest record that the consumer has and the ledger has not; -1: never."""
         self._settled_any = False
 
     def offer(self, scan: Scan) -> None:
@@ -285,14 +287,20 @@ class Forwarder:
         if not self._config.acknowledges:
             return
         before = self._records.acknowledged
-        if mark.ledger_id == self._evidence.ledger_id and mark.committed_upto > self._evidence.committed:
-            self.on_ahead(self.name, mark.committed_upto)
+        if mark.ledger_id == self._evidence.ledger_id:
+            self._check_ahead(mark.committed_upto)
         self._records.acknowledge(mark, self._now())
         self._wake.set()
         if self._records.acknowledged > before:
             sure = min(mark.committed_upto, self._records.acknowledged)  # nobody has what this ledger does not hold
             self._tell_watermark(msgspec.structs.replace(mark, committed_upto=sure))
             self._speak_again()
+
+    def _check_ahead(self, index: int) -> None:
+        """Told once: the alarm is a record, and a consumer that acknowledges each record would say it again."""
+        if index > max(self._evidence.committed, self._ahead):
+            self._ahead = index
+            self.on_ahead(self.name, index)
 
     def _speak_again(self) -> None:
         if self._late:

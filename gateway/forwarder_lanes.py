@@ -147,7 +147,7 @@ class RecordLanes:
                 consumer=mark.committed_upto,
                 ledger=self._store.committed,
             )
-        upto = min(mark.committed_upto, self._store.committed)
+        upto = max(-1, min(mark.committed_upto, self._store.committed))
         if upto > self.acknowledged:
             self._advance(upto, now_s)
         elif upto < self.acknowledged:

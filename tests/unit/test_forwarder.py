@@ -325,3 +325,31 @@ async def test_watermark_beyond_the_ledger() -> None:
 
         assert bench.outside.indexes == [0, 1]
         assert bench.desk.marks == [Watermark("ledger-1", 0)]
+
+
+async def test_what_the_ledger_lost_is_told_once() -> None:
+    """The alarm of it is a record that goes out, too, and a consumer may acknowledge each: it would never end."""
+    bench, told = Bench(acks=True, kinds=["check.judged"]), []
+
+    def ahead(_: str, index: int) -> None:
+        told.append(index)
+        bench.evidence.add("alarm.raised")
+
+    bench.forwarder.on_ahead = ahead
+    async with bench.running():
+        for _ in range(5):
+            bench.outside.acknowledge(100)
+            await asyncio.sleep(0.01)
+        bench.outside.acknowledge(101)
+
+        assert told == [100, 101]
+
+
+async def test_a_watermark_below_nothing_is_none() -> None:
+    """No consumer has less than no record: what waits is what the ledger holds."""
+    bench = Bench(acks=True, kinds=["check.judged"] * 2)
+    async with bench.running():
+        bench.outside.acknowledge(-7)
+        await asyncio.sleep(0.01)
+
+        assert bench.forwarder.status().unacknowledged == 2
