@@ -355,14 +355,17 @@ class Line:
         self.run.restore()
         self.holds.compare(rows, latches, self.run.running)
         for halt in self.holds.standing.values():
-            self._vouch(halt)
+            self._vouch(halt, stored=halt.id in rows)
         self.alarms.drop_unknown(lambda name: name in self.run.rules or name in known)
         self.clock.show()
         self.holds.show()
         self.checks.show()
 
-    def _vouch(self, halt: Halt) -> None:
-        """A latch that comes back without its alarm (the ledger was lost) is acknowledged before it is released."""
+    def _vouch(self, halt: Halt, *, stored: bool) -> None:
+        """A latch that comes back without its alarm (the ledger was lost) is acknowledged before it is released.
+
+        Of one that only the file knows, an alarm that is over is that of the halt before it.
+        """
         name = alarm_of(halt)
-        if name not in self.alarms:
+        if name not in self.alarms or (not stored and self.alarms.book.there(name) is None):
             self._alarm(Verdict(name, Severity.HALT, halt.device, halt.text, priority=Priority.HIGH, fleeting=True))

@@ -715,3 +715,26 @@ async def test_a_failed_hold_of_a_device_that_is_gone_is_an_alarm_after_each_res
         await release(kit, "capper:hot")
         await asyncio.sleep(0.5)
         assert kit.line.alarms.standing["halt-failed:capper"].state == "rtn_unack"
+
+
+async def test_a_latch_that_only_the_file_knows_brings_its_alarm_although_an_older_one_was_seen(tmp_path: Path) -> None:
+    """Killed before the commit: what was acknowledged was the halt before this one."""
+    async with Kit(tmp_path) as first:
+        await heat(first)
+        await heat(first, 62.0)
+        await acknowledge(first)
+        await release(first)
+        await asyncio.sleep(1)
+        assert "hot" not in first.line.alarms.standing
+        first.evidence.hold = True
+        await heat(first)
+        assert HOT in first.disk.latches
+        first.oven["temperature"] = 62.0
+        kit = await first.again()
+        await asyncio.sleep(2)
+
+        assert HOT in kit.holds.standing
+        assert kit.line.alarms.standing["hot"].state == "rtn_unack"
+        await refused("not_acknowledged", release(kit))
+        await acknowledge(kit)
+        await release(kit)
