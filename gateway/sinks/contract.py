@@ -348,7 +348,7 @@ once and the history behind them.  Insert by `(boot, seq)`.  Messages expire (an
 Publish to `cmd/<command>` with an MQTT 5 response topic, best below `reply/`, and correlation data; not retained.
 The answer is `{{"ok": true, "result": ...}}` or `{{"ok": false, "code": "...", "message": "..."}}`.  The same
 request with the same correlation data gets the same answer and is carried out once, also after the connection was lost;
-another one under that data is refused (`correlation-reused`), `busy` asks to ask again, and nothing over 1 MiB is read.
+another one under that data is refused (`correlation-reused`), `busy` asks to ask again, nothing over 256 KiB is read.
 The last 256 are remembered while the gateway runs.  Requests are carried out in the name of the one
 MES that the gateway's configuration names; a broker's ACL must let nobody else write there
 (deploy/mosquitto/linegate.acl).  Releases and signatures are not taken over MQTT.

@@ -26,8 +26,11 @@ log = structlog.get_logger()
 COMMANDS_AT_ONCE: Final = 8
 REMEMBERED: Final = 256
 """Answers kept by correlation data."""
-LARGEST: Final = 1 << 20
-"""Bytes of a message that are looked at: decoding 50 MB would keep every verdict waiting for two seconds."""
+LARGEST: Final = 1 << 18
+"""Bytes of a message that are looked at: decoding 50 MB would keep every verdict waiting for two seconds.
+
+The record of what is refused repeats it, and goes out by the same broker, which takes 1 MiB (deploy/mosquitto).
+"""
 DEEPEST: Final = 200
 """mosquitto hangs up on a topic of more levels."""
 ENDS_S: Final = 1.0

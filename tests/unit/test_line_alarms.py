@@ -14,6 +14,7 @@ from gateway.config.reading import load
 from gateway.errors import Refused
 from gateway.line.clock import ClockWatch
 from gateway.model import Principal, Priority, Severity, Watermark
+from gateway.sinks.mqtt_inbox import LARGEST
 from gateway.verdicts import Verdict
 
 pytestmark = pytest.mark.looptime(start=1000)
@@ -291,3 +292,19 @@ async def test_what_consumers_say_is_heard(tmp_path: Path) -> None:
 
         assert "record 99" in kit.board.get("alarms")["ahead:mes"]["text"]
         assert "3 item(s): not authorised" in kit.board.get("alarms")["rejected:mes"]["text"]
+
+
+async def test_what_the_mes_was_refused_fits_through_the_broker_as_it_is_deployed(tmp_path: Path) -> None:
+    """Its record repeats what was asked; one too large for the broker would hold up the MES's watermark for ever."""
+    conf = (Path(__file__).parents[2] / "deploy" / "mosquitto" / "mosquitto.conf").read_text()
+    most = next(int(line.split()[1]) for line in conf.splitlines() if line.startswith("max_packet_size"))
+    async with Kit(tmp_path) as kit:
+        for character in ("a", "\U000e0001"):  # one that is told as ten
+            alarm = character * (LARGEST // len(character.encode()))
+            with pytest.raises(Refused):
+                await kit.ask("alarm.acknowledge", MES, alarm=alarm, occurrence=1)
+        await kit.journal.durable()
+
+        sizes = [len(payload) for payload in kit.disk.payloads if b"command.refused" in payload]
+        assert len(sizes) == 2
+        assert max(sizes) < most - 10_000
