@@ -364,3 +364,22 @@ async def test_a_tray_begun_while_the_hold_was_on_its_way_is_held_with_the_other
 
         assert kit.board.get("batch")["held"] == ["T1", "T2"]
         assert [record["body"]["tray"] for record in kit.records("tray.held")] == ["T1", "T2"]
+
+
+async def test_a_verification_belongs_to_the_batch_it_is_made_in(tmp_path: Path) -> None:
+    """The halt is of the batch before, and released in the next one: that one verifies, and its record says so."""
+    async with deep(tmp_path) as kit:
+        await kit.begin()
+        await made(kit, 10)
+        await kit.ask("check.take", rule="weight")
+        await kit.weigh("0.900")
+        await asyncio.sleep(0.5)
+        await kit.ask("batch.abort", SUPERVISOR, batch="B1", reason="light")
+        await kit.begin("B2")
+        halt, alarm = kit.holds.standing["filler:weight"], kit.line.alarms.standing["weight"]
+        await kit.ask("alarm.acknowledge", alarm="weight", occurrence=alarm.occurrence)
+        said = {"reason": "trimmed", "recalibration": "1.000 g"}
+        await kit.ask("halt.release", halt="filler:weight", version=halt.version, **said)
+
+        assert [record["batch"] for record in kit.records("verification.started")] == ["B2"]
+        assert kit.records("halt.released")[0]["batch"] == "B1"
