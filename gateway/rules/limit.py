@@ -35,6 +35,8 @@ LEAST_BAD_FOR_S: Final = 0.5
 """A timer is late by 30 ms beside a busy thread: three periods of a fast poll are no proof of a dead input."""
 WELL: Final = Verdict("", Severity.NORMAL, "", "")
 """Stands for the verdict that all is well: ten thousand rules that are keep no words of it."""
+NEVER_SAID: Final = float("nan")
+"""Stands for the limit of a verdict that is to be said again."""
 NEVER: Final = (float("inf"), float("-inf"))
 """A range nothing is within: the judge wants to see every scan."""
 
@@ -225,17 +227,24 @@ class LimitJudge:
         return self._verdict(0, 0) if self._standing is WELL else self._standing
 
     def dump(self) -> Json:
-        """The level that stands; delays begin again."""
+        """The level that stands, and in which terms; delays begin again."""
         at = self._ladder.at
         self._dumped = at is not CALM
-        return {"severity": int(at.severity), "above": at.above, "value": str(self._value)} if self._dumped else None
+        if not self._dumped:
+            return None
+        told = {"limit": str(at.limit), "halts": list(self._halt), "blind": self._blind is not None}
+        return {"severity": int(at.severity), "above": at.above, "value": str(self._value), **told}
 
     def load(self, state: Json) -> None:
-        """Goes on at the level that stood, if the rule still has it."""
+        """Goes on at the level that stood, if the rule still has it; of another limit or machine it is said anew."""
         self._dumped = state is not None
         if state and self._ladder.stand_at(state["severity"], above=state["above"]):
             self._value = Decimal(state["value"]) if self._terms.decimal else float(state["value"])
-            self._standing = self._verdict(0, 0)
+            self._blind = self._meaning if state.get("blind") else None
+            terms = (str(self._ladder.at.limit), list(self._halt))
+            told = (state.get("limit", terms[0]), state.get("halts", terms[1]))
+            standing = self._verdict(0, 0)
+            self._standing = standing if told == terms else msgspec.structs.replace(standing, limit=NEVER_SAID)
 
     # -- one scan ---------------------------------------------------------------------------------
 
@@ -308,7 +317,7 @@ class LimitJudge:
         severity, limit = self._condition()
         value = self._value
         if limit is not None:
-            what = beyond(value, limit, self._terms.unit, above=self._ladder.at.above)
+            what = self._beyond(value, limit)
         elif severity is Severity.NORMAL:
             what = f"{measure(value, self._terms.unit)} is within its limits"
         else:
@@ -332,6 +341,14 @@ class LimitJudge:
             sampled_ns=sampled_ns,
             blind=blind,
         )
+
+    def _beyond(self, value: Value, limit: Number) -> str:
+        """Also of a value that a deadband or a delay still keeps at the level: it is not beyond the limit any more."""
+        above, unit = self._ladder.at.above, self._terms.unit
+        assert isinstance(value, (int, float, Decimal))
+        if value > limit if above else value < limit:
+            return beyond(value, limit, unit, above=above)
+        return f"{measure(value, unit)} is not yet clear of {'above' if above else 'below'} {measure(limit, unit)}"
 
     def _blindness(self, now_ns: int) -> str:
         lasting = seconds(now_ns - (now_ns if self._good_ns is None else self._good_ns))
