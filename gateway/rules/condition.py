@@ -2,8 +2,8 @@
 
     too-cold: {kind: condition, input: oil/too_cold, on_delay: 5s, halt: filler, bad_input: alarm}
 
-True for `on_delay` raises it, false for `off_delay` clears it.  A bad value does neither: it is a condition of its own,
-`bad_input`, once there was no good value for `bad_for`.
+True for `on_delay` raises it, false for `off_delay` clears it.  A bad value does neither, and begins the off-delay again:
+it is a condition of its own, `bad_input`, once there was no good value for `bad_for`.
 """
 
 from __future__ import annotations
@@ -70,6 +70,8 @@ class ConditionJudge:
         self._since_ns = 0
         self._good_ns: int | None = None
         self._reason = "nothing came"
+        self._bad = False
+        """The newest value was bad: time alone changes nothing then."""
         self._standing: Verdict | None = None
 
     def plan(self, tagset: TagSet) -> Closure | None:
@@ -79,17 +81,17 @@ class ConditionJudge:
         fault = scan.faults.get(self._position)
         value = scan.values[self._position]
         if (fault is not None and fault.quality is Quality.BAD) or value is None:
-            self._reason = fault.reason if fault is not None else "no value"
+            self._reason, self._bad = fault.reason if fault is not None else "no value", True
             return self._blind(now_ns, scan.mono_ns)
         wrong = bool(value) is not self._config.expected
-        if wrong is not self._said:
+        if wrong is not self._said or (self._bad and not wrong and not self._is_told_blind()):
             self._said, self._since_ns = wrong, now_ns
-        self._good_ns = now_ns
+        self._good_ns, self._bad = now_ns, False
         return self._follow(now_ns, scan.mono_ns)
 
     def tick(self, now_ns: int, wall_ns: int) -> Sequence[Finding]:
         del wall_ns
-        return self._blind(now_ns, 0) or self._follow(now_ns, 0)
+        return self._blind(now_ns, 0) or (NOTHING if self._bad else self._follow(now_ns, 0))
 
     def spare(self, ns: int, now_ns: int) -> None:
         if self._good_ns is not None:
@@ -114,6 +116,9 @@ class ConditionJudge:
             return NOTHING
         is_now = str(self._said is not self._config.expected).lower()
         return self._stand(severity, f"{self._config.input} is {is_now}", sampled_ns)
+
+    def _is_told_blind(self) -> bool:
+        return self._standing is not None and self._standing.blind
 
     def _is_blind(self, now_ns: int) -> bool:
         return self._good_ns is not None and now_ns - self._good_ns >= self._patience_ns

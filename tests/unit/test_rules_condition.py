@@ -111,3 +111,30 @@ def test_a_number_is_no_condition() -> None:
         ConditionConfig.model_validate({"input": "labeller/thc"}).build("c", CONTEXT)
     with pytest.raises(ValidationError, match="no device to halt"):
         ConditionConfig.model_validate({"input": "labeller/verified", "bad_input": "halt"})
+
+
+def test_a_bad_value_neither_raises_nor_clears_by_the_time_that_passes_in_it() -> None:
+    """One false value and then a broken sensor are no halt; one true value and then a broken sensor clear none."""
+    raising = Watch(on_delay="2s", bad_for="60s", halt="filler")
+    raising.see(0, True)
+    raising.see(1, False)
+    clearing = Watch(off_delay="2s", bad_for="60s", halt="filler")
+    clearing.see(0, False)
+    clearing.see(1, True)
+    for watch in (raising, clearing):
+        for at in range(2, 9):
+            watch.see(at, None)
+            watch.tick(at + 0.5)
+    assert raising.said == [Severity.NORMAL]
+    assert clearing.said == [Severity.HALT]
+
+
+def test_a_bad_value_begins_the_off_delay_again() -> None:
+    """Well, broken, and well again: it was not well all the while."""
+    watch = Watch(off_delay="2s", bad_for="60s")
+    for at, verified in enumerate((False, True, None, True)):
+        watch.see(at, verified)
+    watch.tick(4.9)
+    assert watch.said == [Severity.ALARM]
+    watch.tick(5)
+    assert watch.said == [Severity.ALARM, Severity.NORMAL]
