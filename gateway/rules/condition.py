@@ -2,8 +2,8 @@
 
     too-cold: {kind: condition, input: oil/too_cold, on_delay: 5s, halt: filler, bad_input: alarm}
 
-True for `on_delay` raises it, false for `off_delay` clears it.  A bad value does neither, and begins the off-delay again:
-it is a condition of its own, `bad_input`, once there was no good value for `bad_for`.
+True for `on_delay` raises it, false for `off_delay` clears it.  A bad value does neither, and begins `off_delay`
+again: it is a condition of its own, `bad_input`, once there was no good value for `bad_for`.
 """
 
 from __future__ import annotations
