@@ -84,6 +84,8 @@ class CusumConfig(Frozen):
 
 _FEW: Final = 3
 """Points of a phase that a sentence names."""
+_OPEN: Final = 20
+"""Half-done checks that are remembered: what a batch left open is judged by nobody."""
 _SOURCES: Final = ("a chart of checks: the plan says it", "a chart of a tag")
 
 
@@ -203,6 +205,8 @@ class SpcJudge:
             raise ValueError(f"{config.input} is no number; a chart needs one")
         self._unit = self._place[0].units[self._place[1]] if self._place is not None else "1"
         self._group: list[float] = []
+        self._begun: dict[str, bool] = {}
+        """Checks that were taken in part -> was there a recalibration since?"""
         self._next_ns = 0
         self._sparse = False
         self._fresh = False
@@ -242,8 +246,15 @@ class SpcJudge:
     # -- subgroups from checks -------------------------------------------------------------------
 
     def hear(self, change: CheckChange, now_ns: int) -> Sequence[Finding]:
-        """A check of the rule it follows was judged."""
+        """A check of the rule it follows was judged.  Begun before a recalibration it is no point."""
+        key = f"{change.check.id} {change.check.due_ns}"
+        if change.what == "taken" and key not in self._begun:
+            self._begun = {**dict(list(self._begun.items())[1 - _OPEN :]), key: False}
+            self.dirty = True
         if change.what != "judged":
+            return NOTHING
+        self.dirty = True
+        if self._begun.pop(key, False):
             return NOTHING
         group = self._subgroup(change.check)
         if self._config.chart == "p":
@@ -340,6 +351,7 @@ class SpcJudge:
             return NOTHING
         self._chart.reset()
         self._group.clear()
+        self._begun = dict.fromkeys(self._begun, True)
         self.dirty = True
         if not self._stood and (self._standing is None or self._standing.severity is Severity.NORMAL):
             return NOTHING
@@ -369,7 +381,7 @@ class SpcJudge:
 
     def dump(self) -> Json:
         stands = self._stood or (self._standing is not None and self._standing.severity > Severity.NORMAL)
-        kept = {"stands": stands, "taken": self._taken, "sparse": self._sparse}
+        kept = {"stands": stands, "taken": self._taken, "sparse": self._sparse, "begun": dict(self._begun)}
         return {"terms": self._config.terms(), **kept, **self._chart.dump()}
 
     def load(self, state: Json) -> None:
@@ -378,4 +390,4 @@ class SpcJudge:
             return
         self._chart.load(state)
         self._stood, self._sparse = state.get("stands", False), state.get("sparse", False)
-        self._taken = state.get("taken")
+        self._taken, self._begun = state.get("taken"), state.get("begun", {})
