@@ -14,7 +14,6 @@ from gateway.backtest.ruleset import Ruleset
 from gateway.derive.deriver import Derived
 from gateway.errors import Refused
 from gateway.model import Scan, TagSet, Tick
-from gateway.rules.sampling import SamplingConfig
 from gateway.verdicts import CheckChange, Finding
 
 GRID_NS: Final = 100_000_000
@@ -40,11 +39,11 @@ class Player:
         self.ticks = 0
         self._entries = deque(rules.entries)
         """What people brought, still to come."""
-        self._begins_ns, self._fresh = rules.started_ns, rules.fresh
+        self._rules, self._begins_ns = rules, rules.started_ns
         self._before: dict[TagSet, Scan] = {}
         """What each device showed last before the batch began."""
-        self._ended_ns = rules.ended_ns
-        self._plans = frozenset(name for name, each in rules.configs.items() if isinstance(each, SamplingConfig))
+        self._ended_ns = self._ends_ns = rules.ended_ns
+        self._of_batch = frozenset(name for name, each in rules.configs.items() if each.needs_batch)
         self._turns = deque(sorted(_turns(rules)))
         """When devices become busy, and when they are polled again."""
         self.refused = 0
@@ -58,14 +57,27 @@ class Player:
         if self._turns:
             self._turn(scan.mono_ns)
         if self._begins_ns is not None and scan.time_ns >= self._begins_ns:
-            self._begins_ns = None
-            self._engine.load(self._fresh)  # what was counted before the batch is not its own
-            self._engine.begin(self._before.values())
+            self._begin()
         elif self._begins_ns is not None:
             self._before[scan.tagset] = scan
+        if self._ends_ns is not None and scan.time_ns > self._ends_ns:
+            self._ends_ns = None
+            self._derive_for(None)
         if self._entries and self._entries[0][0] <= scan.time_ns:
             self._enter_before(scan)
         self._judge(scan)
+
+    def _begin(self) -> None:
+        """What was counted and added up before the batch is not its own."""
+        self._begins_ns, older = None, self._engine
+        self._engine = self._rules.begun()
+        self._engine.take_over(older)
+        self._engine.begin(self._before.values())
+        self._derive_for(self._rules.context.batch)
+
+    def _derive_for(self, batch: str | None) -> None:
+        if self._deriver is not None:
+            self._deriver.begin(batch)
 
     def _enter_before(self, scan: Scan) -> None:
         """What was brought before this scan was seen."""
@@ -117,10 +129,10 @@ class Player:
         return max(next_ns, until_ns + -until_ns % GRID_NS)
 
     def _told(self, now_ns: int, findings: Sequence[Finding]) -> None:
-        """A plan begins and ends with its batch: what was open then is not missed."""
+        """What judges in a batch begins and ends with it: what a plan had open then is not missed."""
         idle = self._begins_ns is not None or (self._ended_ns is not None and now_ns > self._ended_ns)
         for finding in findings:
-            if not idle or _rule(finding) not in self._plans:
+            if not idle or _rule(finding) not in self._of_batch:
                 self._tell(now_ns, finding)
 
 

@@ -15,7 +15,7 @@ from gateway.config.model import RawRule, Settings, resolve_rule
 from gateway.config.patterns import members
 from gateway.derive.deriver import Deriver, watched
 from gateway.errors import ConfigError, LinegateError
-from gateway.model import Entry, Json
+from gateway.model import Entry
 from gateway.recipe import Recipe
 from gateway.rules.base import Checking, Judge, RuleConfig, RuleContext
 from gateway.rules.engine import Engine
@@ -46,8 +46,15 @@ class Ruleset(msgspec.Struct, frozen=True):
     """When the batch of the entries was started, and completed."""
     ended_ns: int | None = None
     busy: Sequence[Busy] = ()
-    fresh: Mapping[str, Json] = {}
-    """Plan -> its state as it begins a batch."""
+    judges: Mapping[str, Judge] = {}
+
+    def begun(self) -> Engine:
+        """The same rules when the batch of the entries begins: those that judge only in a batch begin with it."""
+        judges = {
+            name: self.configs[name].build(name, self.context) if self.configs[name].needs_batch else judge
+            for name, judge in self.judges.items()
+        }
+        return Engine(judges, self.settings.tagsets.values())
 
 
 def paced(settings: Settings, periods_s: Mapping[str, float]) -> Settings:
@@ -122,18 +129,17 @@ def ruleset(settings: Settings, tags: Tags, wish: Wish, notes: Notes, found_ther
         raise LinegateError(f"{settings.path}: no rule can be judged with this data: {reasons}")
     engine = Engine(judges, settings.tagsets.values())
     deriver = settings.deriver()
-    if deriver is not None:
+    if deriver is not None and there.started_ns is None:
         deriver.begin(context.batch)
     kept = {name: each for name, each in configs.items() if name in judges}
     plans = {name: each for name, each in kept.items() if isinstance(each, SamplingConfig)}
     made = Ruleset(settings.path.name, settings, engine, deriver, kept, left_out, recipe, context)
-    fresh = {name: state for name, state in engine.dump().items() if name in plans}
     brought = {
         "entries": there.entries(plans, settings.periods_s),
         "started_ns": there.started_ns,
         "ended_ns": there.ended_ns,
     }
-    return msgspec.structs.replace(made, fresh=fresh, busy=there.busy, **brought)
+    return msgspec.structs.replace(made, judges=judges, busy=there.busy, **brought)
 
 
 def _resolved(
