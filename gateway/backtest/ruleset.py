@@ -15,7 +15,7 @@ from gateway.config.model import RawRule, Settings, resolve_rule
 from gateway.config.patterns import members
 from gateway.derive.deriver import Deriver, watched
 from gateway.errors import ConfigError, LinegateError
-from gateway.model import Entry
+from gateway.model import Entry, Json
 from gateway.recipe import Recipe
 from gateway.rules.base import Checking, Judge, RuleConfig, RuleContext
 from gateway.rules.engine import Engine
