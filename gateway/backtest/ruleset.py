@@ -20,6 +20,7 @@ from gateway.recipe import Recipe
 from gateway.rules.base import Checking, Judge, RuleConfig, RuleContext
 from gateway.rules.engine import Engine
 from gateway.rules.sampling import SamplingConfig
+from gateway.rules.spc.rule import SpcConfig
 
 NUMBER: Final = "replay"
 """Of a batch whose number nobody gave."""
@@ -133,9 +134,10 @@ def ruleset(settings: Settings, tags: Tags, wish: Wish, notes: Notes, found_ther
         deriver.begin(context.batch)
     kept = {name: each for name, each in configs.items() if name in judges}
     plans = {name: each for name, each in kept.items() if isinstance(each, SamplingConfig)}
+    charts = {name for name, each in kept.items() if isinstance(each, SpcConfig)}
     made = Ruleset(settings.path.name, settings, engine, deriver, kept, left_out, recipe, context)
     brought = {
-        "entries": there.entries(plans, settings.periods_s),
+        "entries": there.entries(plans, charts, settings.periods_s),
         "started_ns": there.started_ns,
         "ended_ns": there.ended_ns,
     }

@@ -7,7 +7,7 @@ to whatever check of that rule is open under the rules that are replayed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -58,6 +58,8 @@ class Brought(msgspec.Struct, frozen=True):
     """Armed in vain: the scan at this time said that the pan did not settle for as long as its rule waits."""
     but: str = ""
     """Not this rule: it was recalibrated, and goes on in verification."""
+    of_chart: bool = False
+    """Recorded with the release of a halt: it is a chart's own, if a chart ordered that."""
 
 
 class Evidence(msgspec.Struct, frozen=True):
@@ -77,17 +79,23 @@ class Evidence(msgspec.Struct, frozen=True):
         """Those it holds samples for."""
         return frozenset(each.entry.rule for each in self.brought if each.entry.kind in ("take", "value"))
 
-    def entries(self, rules: Mapping[str, SamplingConfig], periods_s: Mapping[str, float]) -> list[tuple[int, Entry]]:
-        """In the order of time, for these sampling rules; `periods_s`: device -> time between its scans."""
+    def entries(
+        self, rules: Mapping[str, SamplingConfig], charts: Container[str], periods_s: Mapping[str, float]
+    ) -> list[tuple[int, Entry]]:
+        """In the order of time, for these sampling rules and charts; `periods_s`: device -> time between its scans."""
         found = [
             (each.time_ns - (_waited_ns(rules[entry.rule], periods_s) if each.unsettled else 0), entry)
             for each in self.brought
-            for entry in _told(each, rules)
+            for entry in _told(each, rules, charts)
         ]
         return sorted(found, key=lambda pair: pair[0])
 
 
-def _told(each: Brought, rules: Mapping[str, SamplingConfig]) -> Iterator[Entry]:
+def _told(each: Brought, rules: Mapping[str, SamplingConfig], charts: Container[str]) -> Iterator[Entry]:
+    if each.of_chart:
+        if each.entry.rule in charts:
+            yield each.entry
+        return
     if each.entry.rule:
         if each.entry.rule in rules:
             yield each.entry
@@ -177,6 +185,9 @@ def _brought(records: Iterable[tuple[str, int, Any]], started_ns: int) -> Iterat
             case "process.adjusted":
                 yield Brought(time_ns, Entry("adjusted", "", "", text=body["text"]), body["device"])
             case "halt.released":
+                if corrected := body.get("recalibration"):
+                    entry = Entry("recalibrated", body["rule"], "", text=corrected)
+                    yield Brought(time_ns, entry, of_chart=True)
                 yield Brought(time_ns, Entry("released", "", "", text=body["halt"]), body["device"], body["rule"])
 
 

@@ -45,6 +45,8 @@ class Releases:
             self._judge(Entry("recalibrated", halt.rule, person, text=recalibration))
             body = {"rule": halt.rule, "recalibration": recalibration, "halt": halt.id}
             self._journal.note("verification.started", body, batch=self._run.running, by=person)
+        elif recalibration.strip() and self._run.rules.is_chart(halt.rule):
+            self._judge(Entry("recalibrated", halt.rule, person, text=recalibration))
         for rule in self._run.rules.sampling(halt.device):
             if rule != halt.rule:  # its own goes on in verification
                 self._judge(Entry("released", rule, person, text=halt.id))

@@ -18,6 +18,7 @@ from gateway.rules.base import Judge, RuleConfig, RuleContext
 from gateway.rules.engine import Engine
 from gateway.rules.pan import Pan
 from gateway.rules.sampling import SamplingConfig, SamplingJudge
+from gateway.rules.spc.rule import SpcJudge
 
 
 class Rules:
@@ -107,6 +108,9 @@ class Rules:
 
     def is_sampling(self, rule: str) -> bool:
         return rule in self._sampling
+
+    def is_chart(self, rule: str) -> bool:
+        return isinstance(self._judges.get(rule), SpcJudge)
 
     def sampling(self, device: str = "") -> list[str]:
         """Sampling rules that judge now and look at this device; empty: all of them."""
