@@ -93,7 +93,7 @@ class TimeAbove:
             self._blind_since = None  # what was unknown before belongs to no batch, or to the last
 
     def dump(self) -> Json:
-        if self._batch is None and not self._total_ns and not self._unknown_ns:
+        if self._per_batch and self._batch is None and not self._total_ns and not self._unknown_ns:
             return None
         return {"batch": self._batch, "total_ns": self._total_ns, "unknown_ns": self._unknown_ns}
 

@@ -308,6 +308,19 @@ def test_time_above_says_that_it_was_down_even_if_nothing_was_hot_before() -> No
     assert "down is unknown" in fault.reason
 
 
+def test_time_above_for_ever_says_that_it_was_down_even_if_nothing_was_hot_before() -> None:
+    """`per: ever` counts over batches; a night nobody saw is not a night below the level."""
+    above = {"unit": "Cel", "value": 75}
+    terms = TimeAboveConfig.model_validate({"input": "oil/t", "above": above, "unit": "s", "per": "ever"})
+    first, second = device(terms), device(terms)
+    value(first, scan(OIL, 0, 60.0, 1.0))
+    second.load(json.loads(json.dumps(first.dump())))
+    found, fault = value(second, scan(OIL, 30_000, 60.0, 1.0))
+    assert found == 0.0
+    assert fault is not None
+    assert "down is unknown" in fault.reason
+
+
 def test_what_was_unknown_before_a_batch_is_not_its_own() -> None:
     """The input was bad long before the batch began: the batch has its own part of it, and no more."""
     deriver = hot()
