@@ -348,7 +348,8 @@ class LimitJudge:
         assert isinstance(value, (int, float, Decimal))
         if value > limit if above else value < limit:
             return beyond(value, limit, unit, above=above)
-        return f"{measure(value, unit)} is not yet clear of {'above' if above else 'below'} {measure(limit, unit)}"
+        side = "above" if above else "below"
+        return f"{measure(value, unit)} is no longer {side} {measure(limit, unit)}, and not yet clear of it"
 
     def _blindness(self, now_ns: int) -> str:
         lasting = seconds(now_ns - (now_ns if self._good_ns is None else self._good_ns))

@@ -44,7 +44,7 @@ def test_a_value_within_the_deadband_of_the_warning_is_not_said_to_be_beyond_it(
     verdict = oil.at(1, 60.5)
     assert verdict is not None
     assert (verdict.severity, verdict.value, verdict.limit) == (Severity.WARNING, 60.5, 60.0)
-    assert verdict.text == "reservoir/temperature 60.5 Cel is not yet clear of below 60 Cel"
+    assert verdict.text == "reservoir/temperature 60.5 Cel is no longer below 60 Cel, and not yet clear of it"
 
 
 def test_a_value_that_comes_back_well_after_blindness_is_not_said_to_be_beyond_its_limit() -> None:
@@ -56,7 +56,7 @@ def test_a_value_that_comes_back_well_after_blindness_is_not_said_to_be_beyond_i
     verdict = oil.at(3, 62.0)
     assert verdict is not None
     assert (verdict.severity, verdict.value) == (Severity.ALARM, 62.0)
-    assert verdict.text == "reservoir/temperature 62 Cel is not yet clear of below 58 Cel"
+    assert verdict.text == "reservoir/temperature 62 Cel is no longer below 58 Cel, and not yet clear of it"
 
 
 def test_a_machine_named_since_the_last_run_is_held_by_the_limit_that_is_still_broken() -> None:
