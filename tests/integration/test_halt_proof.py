@@ -122,3 +122,14 @@ async def test_one_node_by_two_names_proves_nothing(tmp_path: Path) -> None:
                 pass
         async with config(filler, "tags", {**halt, "confirm_same": "accepted"}, **more).connect("filler") as device:
             assert (await device.poll()).held is False
+
+
+@pytest.mark.parametrize("mode", ["subscribe", "poll"])
+async def test_what_was_read_at_connect_is_older_than_a_halt(tmp_path: Path, mode: str) -> None:
+    """Ordered while the machine was out of reach, a halt comes before the first poll, which shows it held since."""
+    async with (
+        running(tmp_path, "unwatched") as filler,
+        config(filler, "tags", {"action": "hold"}, mode=mode, period="50ms").connect("filler") as device,
+    ):
+        await device.halt(ORDER)
+        assert (await device.poll()).held is True

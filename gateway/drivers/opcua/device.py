@@ -260,6 +260,8 @@ class OpcUaDevice:
         if self._controller is None:
             raise NotHeld(f"{self._link.where}: no `halt:` is configured")
         self._silent, self._holding = self._withholds, True
+        if not self._config.subscribes:
+            self._values.ready.clear()  # read at connect: older than the proof of this halt
         before = None if self._moving is None else self._controller.was(self._moving)
         self._moving = None
         proof, seen = await bring_to_rest(self._controller, self._config.halt_budget_s, self._name, before)
