@@ -146,7 +146,12 @@ def requested(  # a verdict, where it holds, and its stamps
 
 
 def commanded(halt: Halt, now_ns: int) -> Halt:
-    """The station begins an attempt.  The stamp is the first one's."""
+    """The station begins an attempt.  The stamp is the first one's.
+
+    Of a latch that was confirmed (its device was away since) it is the first of a new request: the old proof is none.
+    """
+    if halt.state is HaltState.CONFIRMED:
+        halt = msgspec.structs.replace(halt, commanded_ns=None, confirmed_ns=None, tries=0, proof="")
     state = HaltState.FAILED if halt.state is HaltState.FAILED else HaltState.COMMANDED
     return msgspec.structs.replace(halt, state=state, commanded_ns=halt.commanded_ns or now_ns, tries=halt.tries + 1)
 

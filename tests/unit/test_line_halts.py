@@ -12,7 +12,7 @@ from line_kit import EXECUTE, HELD, OPERATOR, STOPPED, TECHNICIAN, Kit
 
 from gateway import halts
 from gateway.errors import Refused, StoreError
-from gateway.halts import HaltState, Needs
+from gateway.halts import TRIES, HaltState, Needs
 from gateway.model import Severity
 from gateway.verdicts import Verdict
 
@@ -257,6 +257,29 @@ async def test_a_hold_that_cannot_be_confirmed_again_after_a_reconnect_has_faile
 
         assert kit.holds.standing[HOT].state is HaltState.FAILED
         assert "halt-failed:filler" in kit.line.alarms.standing
+
+
+async def test_a_proof_from_before_the_link_was_lost_is_none_of_what_is_asked_after_it(tmp_path: Path) -> None:
+    """HALT FAILED says neither confirmed nor Held of it, and counts its own tries; what is confirmed was asked anew."""
+    async with Kit(tmp_path) as kit:
+        await heat(kit)
+        kit.filler.link = False
+        await asyncio.sleep(2)
+        kit.filler.held = kit.filler.obeys = False
+        back_ns = kit.world.time_ns()
+        kit.filler.link = True
+        await asyncio.sleep(3.5)
+        lost = kit.records("halt.failed")[-1]["body"]
+        assert (lost["confirmed"], lost["proof"]) == (None, "")
+        assert int(lost["commanded"]) > back_ns
+        assert lost["tries"] == TRIES
+
+        kit.filler.obeys = True
+        await asyncio.sleep(2)
+        proven = kit.records("halt.confirmed")[-1]["body"]
+        stamps = [int(proven[word]) for word in ("sampled", "judged", "commanded", "confirmed")]
+        assert stamps == sorted(stamps)
+        assert stamps[2] > back_ns
 
 
 # -- release --------------------------------------------------------------------------------------------
