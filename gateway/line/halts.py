@@ -66,6 +66,8 @@ class Holds:
         """Requested, and not recorded yet; True: anew, so it is logged, too.  What goes out first is the order."""
         journal.before.append(self._gather)
         self._released: dict[str, Released] = {}
+        self._leaving: dict[str, Halt] = {}
+        """Released, and that is not durable yet: shown until it is, and holding whoever does not wait for it."""
 
     def restore(
         self,
@@ -156,9 +158,11 @@ class Holds:
 
     def watch(self, device: str, held: bool, state: object, batch: str | None, now_ns: int) -> None:
         """The machine's own word: did it leave Held while latched, or is it held without a latch?"""
+        if not held:
+            self._stay(device)
+            self._moved(device)
         latched = self.of(device)
         if not held:
-            self._moved(device)
             for halt in latched:
                 if halt.state is HaltState.CONFIRMED:
                     self._left(halt, now_ns)
@@ -167,6 +171,12 @@ class Holds:
             verdict = Verdict(FOUND_HELD, Severity.HALT, device, text, priority=Priority.HIGH, halts=(device,))
             self.alarm(msgspec.structs.replace(verdict, rule=f"{FOUND_HELD}:{device}", fleeting=True))
             self.demand(verdict, Needs.CORRECTION, batch, 0, now_ns)
+
+    def _stay(self, device: str) -> None:
+        """It did not wait for its release to be durable: that one is void, and the latch holds on."""
+        for halt in list(self._leaving.values()):
+            if halt.device == device and halt.state is HaltState.CONFIRMED and halt.id not in self.standing:
+                self._stand(self._leaving.pop(halt.id))
 
     def _left(self, halt: Halt, now_ns: int) -> None:
         again = halts.reasserted(halt, "the machine left its held state while latched")
@@ -269,10 +279,10 @@ class Holds:
             raise Refused("no_such_halt", f"{halt.id} was released meanwhile")
         self._of[halt.device].pop(halt.id)
         self.say()
-        self._since.pop(halt.id, None)
         self._lefts.pop(halt.id, None)
         self._untold.discard(halt.id)
         self._leave_behind(halt.id, Released(halt.device, halt.version, owed=True))
+        self._leaving[halt.id] = halt
         self._changed.add(halt.id)
         body = halt.body(reason=reason, recalibration=recalibration, released=str(self._world.time_ns()))
         self._journal.note("halt.released", body, batch=halt.batch, by=by, lane=halts.LANE)
@@ -282,16 +292,26 @@ class Holds:
 
         Where the same rule demanded the hold again meanwhile, that latch holds on.
         """
+        self._leaving.pop(halt.id, None)
         self._keep_file()
         self._trouble_over(halt.device)
+        self.show()
         station = self.stations.get(halt.device)
-        if station is not None and halt.id not in self.standing:
-            station.release(halt.id)
+        if halt.id not in self.standing:
+            self._since.pop(halt.id, None)
+            if station is not None:
+                station.release(halt.id)
         log.info("halt released", device=halt.device, halt=halt.id)
 
     def take_back(self, halt: Halt) -> None:
-        """The release could not be recorded, so it did not happen: the latch stands on, as the station never knew."""
-        self._stand(self.standing.get(halt.id, halt))
+        """The release could not be recorded, so it did not happen: the latch stands on, as the station never knew.
+
+        What the machine said meanwhile nobody took, so it is asked again.
+        """
+        self._leaving.pop(halt.id, None)
+        if halt.id not in self.standing:
+            self._stand(halt)
+            self._order(halt)
         log.error("release not recorded", halt=halt.id, next="the latch stands")
 
     # -- inside ----------------------------------------------------------------------------------
@@ -374,8 +394,9 @@ class Holds:
                 log.warning("halt requested", device=halt.device, rule=halt.rule, text=halt.text)
 
     def show(self) -> None:
-        """Put all that stand on the board."""
-        self._journal.board.set("halts", {halt_id: halt.body() for halt_id, halt in sorted(self.standing.items())})
+        """Put all that stand on the board, and what nobody let go yet."""
+        shown = {**self._leaving, **self.standing}
+        self._journal.board.set("halts", {halt_id: halt.body() for halt_id, halt in sorted(shown.items())})
 
 
 def _read(halt_id: str, document: Json) -> Halt | None:

@@ -453,6 +453,46 @@ async def test_a_release_that_cannot_be_recorded_did_not_happen(tmp_path: Path) 
         assert kit.filler.withdrawn == 0
 
 
+async def test_a_machine_that_is_started_while_its_release_waits_for_the_disk_is_held_again(tmp_path: Path) -> None:
+    """A release that is not durable is none: the latch is shown, and holds whoever does not wait for it."""
+    async with Kit(tmp_path) as kit:
+        await heat(kit)
+        await heat(kit, 62.0)
+        await acknowledge(kit)
+        kit.evidence.hold = True
+        asking = asyncio.ensure_future(release(kit))
+        await asyncio.sleep(0.5)
+        assert HOT in kit.board.get("halts")
+        kit.filler.held = False
+        await asyncio.sleep(1)
+        assert kit.filler.held
+
+        kit.evidence.hold = False
+        kit.evidence.let()
+        await asyncio.gather(asking, return_exceptions=True)
+
+
+async def test_what_a_machine_said_while_its_release_was_lost_counts(tmp_path: Path) -> None:
+    """It came to rest while the record of its release failed: the latch that stands on is confirmed."""
+    async with Kit(tmp_path) as kit:
+        kit.filler.obeys = False
+        await heat(kit, seconds=3)
+        await heat(kit, 62.0)
+        await acknowledge(kit)
+        kit.evidence.hold = True
+        asking = asyncio.ensure_future(release(kit))
+        await asyncio.sleep(0.1)
+        kit.filler.obeys = True
+        await asyncio.sleep(2)
+        assert kit.filler.held
+        kit.evidence.break_down()
+        await refused("not_recorded", asking)
+        await asyncio.sleep(2)
+
+        assert kit.holds.standing[HOT].state is HaltState.CONFIRMED
+        assert not kit.stations["filler"].withhold_beat
+
+
 # -- over a restart -------------------------------------------------------------------------------------
 
 
