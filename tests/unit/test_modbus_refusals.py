@@ -171,6 +171,31 @@ async def test_a_worn_register_is_written_within_its_budget(line: tuple[Register
     assert len(registers.writes) == 5
 
 
+async def test_what_is_owed_is_paid_only_when_the_device_took_it(line: tuple[Registers, TcpLine]) -> None:
+    """A release made up for, and refused: it is owed still, also on the next connection."""
+    registers, tcp = line
+    registers.on_write = lambda table, address, value: registers.put("holding", 9, 11 * value)
+    worn = config(tcp, halt=HALT, wearing=[4], nvm_writes_per_day=1)
+    async with worn.connect("oven") as device:
+        await device.halt(ORDER)
+        with pytest.raises(DeviceError, match="is not written"):
+            await device.withdraw()
+        device._release.wear._written.clear()
+        registers.refuse[6] = 6
+        with pytest.raises(DeviceError, match="device busy"):
+            await device.poll()
+        assert device.owes
+
+    async with worn.connect("oven") as device:
+        device._release.wear._written.clear()
+        registers.refuse.clear()
+        assert device.owes
+        await device.poll()
+        assert not device.owes
+
+    assert registers.writes[-1] == ("holding", 4, 0)
+
+
 HALT = {
     "write": {"register": 4, "value": 1},
     "confirm": {"tag": "t9", "equals": 11},

@@ -48,6 +48,8 @@ class _Put:
         if self.wear is not None:
             self.wear.wrote(link.where, self.request.text)
         await _write(link, self.request, call)
+        if self.wear is not None:
+            self.wear.owed = False
 
 
 class _Halts(ModbusDevice):

@@ -38,7 +38,7 @@ class Wear:
         self.told = False
         """Its refusal was said already: it is not said again until a write was possible."""
         self.owed = False
-        """A write was refused and is to be made up for as soon as the budget allows."""
+        """A write was refused and is to be made up for as soon as the budget allows; until the device took it."""
         self._clock = clock
         self._written: deque[float] = deque()
 
@@ -62,7 +62,7 @@ class Wear:
     def wrote(self, where: str, text: str) -> None:
         """Count one write, that is about to be sent."""
         self._written.append(self._clock())
-        self.told = self.owed = False
+        self.told = False
         if self.count > self.most:
             log.warning("register worn", device=where, register=text, writes=self.count, budget=self.most)
 
