@@ -67,6 +67,21 @@ async def test_a_machine_without_a_state_tag_is_watched_while_it_is_halted(tmp_p
 
 
 @pytest.mark.parametrize("mode", ["subscribe", "poll"])
+async def test_a_machine_without_a_state_tag_that_goes_to_stopped_leaves_nothing(tmp_path: Path, mode: str) -> None:
+    """Stop was pressed on one that is held: on its way it neither stands nor runs, as one with a state tag."""
+    async with (
+        running(tmp_path, "unwatched") as filler,
+        config(filler, "tags", HOLD, mode=mode, period="50ms", **UNITS).connect("filler") as device,
+    ):
+        await device.poll()
+        await device.halt(ORDER)
+        assert await held_is(device, wanted=True)
+        await put(filler, "Filler.Status.StateCurrent", int(State.STOPPING))
+        assert await held_is(device, wanted=None)
+        assert not await held_is(device, wanted=False)
+
+
+@pytest.mark.parametrize("mode", ["subscribe", "poll"])
 async def test_an_uncertain_state_proves_nothing(tmp_path: Path, mode: str) -> None:
     """A server without its controller goes on showing Held as the last usable value: not held, and it says why."""
     async with running(tmp_path, "lying") as filler:

@@ -180,7 +180,9 @@ class OpcUaDevice:
         async with _budget(self._config.timeout_s, self._link.where):
             seen = await self._controller.look()
         self._asked_at = now
-        return reading if seen.value is None else msgspec.structs.replace(reading, held=seen.still)
+        if seen.value is None or seen.value in self._values.passing:
+            return reading
+        return msgspec.structs.replace(reading, held=seen.still)
 
     async def _poll_news(self) -> Reading:
         if not self._values.ready and self._broken is None:

@@ -54,7 +54,7 @@ class Values:
         self._status_name = status_name
         self._parts = [(compound, part) for compound in compounds for part in range(compound.parts)]
         self._rest = rest
-        self._passing = frozenset(passing)
+        self.passing = frozenset(passing)
         self._sparse = sparse
         self.ready: deque[Reading] = deque()
         self.dropped = 0
@@ -112,7 +112,7 @@ class Values:
         if self._rest is None or self._values[self._rest[0]] is None:
             return None
         value = self._values[self._rest[0]]
-        if value in self._passing or (value in self._rest[1] and self._rest[0] in self._faults):
+        if value in self.passing or (value in self._rest[1] and self._rest[0] in self._faults):
             return None  # an uncertain value says that it moves, but never that it stands
         return value in self._rest[1]
 
