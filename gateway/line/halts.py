@@ -337,6 +337,7 @@ class Holds:
         self._note(kind, halt, **more)
 
     def _note(self, kind: str, halt: Halt, **more: Json) -> None:
+        self._untold.discard(halt.id)  # what follows from a record is one
         self._journal.note(kind, halt.body(**more), batch=halt.batch, lane=halts.LANE)
 
     def _keep_file(self) -> None:

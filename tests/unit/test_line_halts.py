@@ -755,6 +755,23 @@ async def test_a_machine_that_keeps_leaving_held_does_not_flood_the_ledger(tmp_p
         assert len(kit.records("halt.confirmed")) <= len(told) + 1
 
 
+async def test_a_hold_that_failed_and_came_true_is_recorded_as_both_however_often_it_was_left(tmp_path: Path) -> None:
+    """Leavings may go untold, and their confirmations: what was recorded as failed is recorded as held again."""
+    async with Kit(tmp_path) as kit:
+        await heat(kit)
+        for _ in range(5):
+            kit.filler.held = False
+            await asyncio.sleep(0.5)
+        kit.filler.held = kit.filler.obeys = False
+        await asyncio.sleep(3)
+        assert kit.records("halt.failed")
+        kit.filler.obeys = True
+        await asyncio.sleep(2)
+
+        assert kit.holds.standing[HOT].state is HaltState.CONFIRMED
+        assert [kind for kind in kit.kinds() if kind.startswith("halt.")][-1] == "halt.confirmed"
+
+
 async def test_a_failed_hold_of_a_device_that_is_gone_is_an_alarm_after_each_restart(tmp_path: Path) -> None:
     """Nothing can be done to that machine from here: that stays HALT FAILED as long as the latch stands."""
     async with Kit(tmp_path) as first:
