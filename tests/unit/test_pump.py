@@ -224,6 +224,18 @@ async def test_a_dose_between_two_polls_is_no_standing(peer: PumpPeer) -> None:
         assert (await device.poll()).held is True
 
 
+async def test_a_dose_before_a_halt_is_no_leaving_of_it(peer: PumpPeer) -> None:
+    """Stopped in the last poll, it dosed once more before it was held: the next poll counts from the proof on."""
+    peer.running = False
+    async with peer.config().connect("pump") as device:
+        assert (await device.poll()).held is True
+        peer.pulses += 5000
+        await device.halt(ORDER)
+        assert (await device.poll()).held is True
+        peer.pulses += 5000
+        assert (await device.poll()).held is False
+
+
 async def test_late_answers_after_many_timeouts(peer: PumpPeer) -> None:
     """However many answers were kept back, the next reading is the pump of now."""
     async with peer.config().connect("pump") as device:

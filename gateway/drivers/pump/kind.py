@@ -114,7 +114,7 @@ class Pump:
         self._config = config
         self._link = link
         self._stood_at: int | None = None
-        """The tacho of the last poll, where the pump said stopped then."""
+        """The tacho of the last poll or proof, where the pump said stopped then."""
         self._runs = False
         """A poll came since the last attempt to halt, and said running."""
 
@@ -193,6 +193,7 @@ class Pump:
             return False, after if isinstance(after, str) else _words(after)
         if after.pulses != before.pulses:
             return False, f"{_words(after)}, but its tacho went on from {before.pulses}"
+        self._stood_at = after.pulses
         return True, _words(after)
 
     async def withdraw(self) -> None:
