@@ -85,17 +85,24 @@ def refuse_elsewhere(roll: str, issued: Decimal, others: Iterable[tuple[str, Tal
     `others`: the other batches, by number, with what was counted of them, and whether they take counts still.  Of one
     that takes none, and where nobody counted, no more can be left than was not applied.
     """
-    had = [(one, *other) for other in others for one in other[1].rolls if is_same(one.id, roll)]
-    if not had:
-        return
-    last, number, tally, counts = max(had, key=lambda each: each[0].time_ns)
-    back = total([entry for entry in in_force(tally.entries) if entry.roll == last.id], "labels_returned")
+    for number, tally, counts in others:
+        for one in tally.rolls:
+            if is_same(one.id, roll):
+                _refuse_more(one, issued, number, tally, counts=counts)
+
+
+def _refuse_more(roll: Roll, issued: Decimal, number: str, tally: Tally, *, counts: bool) -> None:
+    """By any batch that had it, whichever was the last: a roll only grows shorter, and a clock may be set back."""
+    mine = [entry for entry in in_force(tally.entries) if entry.roll == roll.id]
+    back = total(mine, "labels_returned")
     if back is None and counts:
-        raise Refused("roll_known", f"roll {last.id} was loaded for batch {number}; count its rest there first")
+        raise Refused("roll_known", f"roll {roll.id} was loaded for batch {number}; count its rest there first")
     if back is None:
-        back = last.issued - last.applied(tally.labels.total) - last.damaged(tally.labels_damaged.total)
+        had = total(mine, "labels_issued")
+        had = roll.issued if had is None else had
+        back = had - roll.applied(tally.labels.total) - roll.damaged(tally.labels_damaged.total)
     if issued > back:
-        text = f"of roll {last.id} batch {number} left {back} labels; it cannot bring {issued} now"
+        text = f"of roll {roll.id} batch {number} left {back} labels; it cannot bring {issued} now"
         raise Refused("roll_known", text, left=str(back))
 
 
