@@ -250,7 +250,9 @@ def _answer(ask: _Ask, log: Log, known_devices: bool) -> Item:
 
 
 def _indexes(log: Log, kinds: tuple[str, ...], when: Callable[[Json], bool]) -> tuple[int, ...]:
-    return tuple(int(record["index"]) for record in log.of(*kinds) if when(record["body"]))
+    ended = {int(one["index"]) for one in log.of(*SIGNED)} - {int(one["index"]) for one in log.signed}
+    found = [record for record in log.of(*kinds) if when(record["body"])]
+    return tuple(index for record in found if (index := int(record["index"])) not in ended)
 
 
 def _nobody(ask: _Ask) -> str:

@@ -177,7 +177,7 @@ def _alarm_text(body: Json) -> str:
 
 
 def _steps(log: Log) -> Iterator[Finding]:
-    signed = log.of("batch.signed")
+    signed = log.signed
     for when in ("before_start", "before_close"):
         for step in log.recipe.get(when, ()):
             have = [record for record in signed if record["body"]["step"] == step["id"]]

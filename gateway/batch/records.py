@@ -121,6 +121,20 @@ class Log:
         return ordered["body"].get("recipe", {}).get("document", {}) if ordered else {}
 
     @cached_property
+    def signed(self) -> list[Payload]:
+        """Signatures that stand: the approval of a label ended with the roll that was approved."""
+        gone = {
+            (int(record["index"]), one["step"])
+            for record in self.of("label.roll")
+            for one in record["body"].get("withdrawn", ())
+        }
+        return [
+            record
+            for record in self.of("batch.signed")
+            if not any(index > int(record["index"]) and step == record["body"]["step"] for index, step in gone)
+        ]
+
+    @cached_property
     def run(self) -> tuple[int, int] | None:
         """(start, end) of counting, ns; the end of an unfinished run is its last record."""
         ends = self.ends

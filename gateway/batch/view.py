@@ -55,11 +55,21 @@ def figures(log: Log) -> list[tuple[str, str, str, bool]]:
 
 def signatures(log: Log) -> list[Row]:
     """All signatures, the disposition among them (21 CFR 11.50)."""
-    rows = [{**record["body"], "index": record["index"]} for record in log.of("batch.signed")]
+    standing = {record["index"] for record in log.signed}
+    rows = [
+        {**record["body"], "index": record["index"], "withdrawn": record["index"] not in standing}
+        for record in log.of("batch.signed")
+    ]
     closed = log.last("batch.closed")
     if closed:
         rows.append(
-            {**closed["body"], "step": "disposition", "text": "Disposition of the batch", "index": closed["index"]}
+            {
+                **closed["body"],
+                "step": "disposition",
+                "text": "Disposition of the batch",
+                "index": closed["index"],
+                "withdrawn": False,
+            }
         )
     return [{**row, "moment": moment(int(row["time"]))} for row in rows]
 
