@@ -37,6 +37,10 @@ ASKS: Final[Mapping[GateName, str]] = {
 }
 
 
+APPROVERS: Final = "approvers"
+"""Key of the problem that no two people approved the first label."""
+
+
 class GateState(StrEnum):
     OPEN = "open"
     BLOCKED = "blocked"
@@ -274,7 +278,7 @@ def _people(batch: Batch, facts: Facts) -> Iterator[Problem]:
     for (name, role), one in signed.items():
         roles, why = facts.people.get(name, (frozenset(), f"{name} is not known here"))
         if why:
-            yield Problem(f"{name}:{one.step}", f"{one.full_name or name}, who signed {one.step}: {why}")
+            yield Problem(f"{name}:{one.step}:{why}", f"{one.full_name or name}, who signed {one.step}: {why}")
         elif role not in roles:
             text = f"{one.full_name or name}, who signed {one.step} as {role}, is not {role} now"
             yield Problem(f"{name}:{role}", text)
@@ -290,7 +294,7 @@ def _approved(batch: Batch, recipe: Recipe) -> Iterator[Problem]:
     eyes = [one for one in batch.signatures if one.step in steps]
     if not any(not same_person(eyes[0], other) for other in eyes[1:]):
         so_far = f"so far by {eyes[0].full_name or eyes[0].person} alone" if eyes else "so far by nobody"
-        yield Problem("approvers", f"the first label is approved by two people, {so_far}")
+        yield Problem(APPROVERS, f"the first label is approved by two people, {so_far}")
 
 
 def _label(facts: Facts) -> Iterator[Problem]:

@@ -183,11 +183,11 @@ def troubles(standing: Standing, now_ns: int) -> tuple[Trouble, ...]:
     if exchanged := other(name, entry, standing.told):
         found.append(Trouble(f"{name}:serial:{standing.told}", exchanged))
     if entry.out_of_service:
-        found.append(Trouble(f"{name}:service", f"{name} is out of service: {entry.out_of_service}"))
+        why = entry.out_of_service
+        found.append(Trouble(f"{name}:service:{why}", f"{name} is out of service: {why}"))
     if entry.due < day_of(now_ns):
-        found.append(
-            Trouble(f"{name}:due:{entry.due}", f"the calibration of {name} ({entry.serial}) ended on {entry.due}")
-        )
+        text = f"the calibration of {name} ({entry.serial}) ended on {entry.due}"
+        found.append(Trouble(f"{name}:due:{entry.serial}:{entry.due}", text))
     if entry.check is not None:
         found += _unchecked(name, entry, entry.check, last, now_ns)
     return tuple(found)
@@ -197,7 +197,8 @@ def _unchecked(name: str, entry: Instrument, standard: Standard, last: Checked |
     every = duration_text(standard.every_s)
     on = f"{standard.value:f} {standard.unit} ({standard.standard})"
     if last is None or last.serial != entry.serial:
-        return [Trouble(f"{name}:check", f"{name} was not checked yet: it is checked every {every} on {on}")]
+        text = f"{name} was not checked yet: it is checked every {every} on {on}"
+        return [Trouble(f"{name}:check:{entry.serial}", text)]
     if not last.passed:
         return [Trouble(f"{name}:failed:{last.time_ns}", f"the last check failed: {said(last)}")]
     if not 0 <= now_ns - last.time_ns <= standard.every_s * 1e9:

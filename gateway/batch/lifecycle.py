@@ -194,12 +194,15 @@ def load_roll(  # the order of all transitions: batch, recipe, what, who, when
     loaded = msgspec.structs.replace(batch, tally=msgspec.structs.replace(tally, rolls=rolls.changed(known, new)))
     entry = CountEntry("labels_issued", issued, "{count}", f"roll {roll}", roll=roll)
     after, drafts = entered(loaded, recipe, entry, person, now_ns)
-    after, gone = withdrawn(after, recipe)
+    after, gone, shut = withdrawn(after, recipe)
     body: dict[str, Json] = {"roll": roll, "lot": lot, "issued": str(issued), "applied_before": str(new.applied_at)}
     body |= {"person": person.name, "full_name": person.full_name, "time": str(now_ns)}
     body["replaces"] = known[-1].id if known else None
     if gone:
         body["withdrawn"] = [{"step": one.step, "person": one.person, "meaning": one.meaning} for one in gone]
+    if shut:
+        body["overrides_ended"] = [{"gate": one.gate, "person": one.person, "reason": one.reason} for one in shut]
+    if gone or shut:
         body["state"] = after.state.value
     return after, (draft(after, "label.roll", body, person.name), *drafts)
 

@@ -6,9 +6,7 @@ second person of a step they signed themselves.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from gateway.batch.gates import Gate, signs_for, unsigned
+from gateway.batch.gates import APPROVERS, Gate, signs_for, unsigned
 from gateway.batch.state import Batch, Override, missing_signatures, same_person
 from gateway.batch.words import tells
 from gateway.errors import Refused
@@ -40,7 +38,10 @@ def _is_another(batch: Batch, recipe: Recipe, gate: Gate, person: Principal) -> 
     own = [one.text for one in gate.problems if gate.name == "people" and one.key.startswith(f"{person.name}:")]
     if own:
         raise Refused("same_person", f"{person.name} does not override what is about themselves: {'; '.join(own)}")
-    steps = {step.id for step, _, _ in missing_signatures(batch, signs_for(gate.name, recipe))}
+    signing = signs_for(gate.name, recipe)
+    steps = {step.id for step, _, _ in missing_signatures(batch, signing)}
+    if any(one.key == APPROVERS for one in gate.problems):
+        steps |= {step.id for step in signing}
     for one in batch.signatures:
         if one.step in steps and same_person(person, one):
             text = f"{person.name} signed {one.step}, and a second person is missing; somebody else overrides that"
@@ -63,7 +64,26 @@ def _is_opened(batch: Batch, step: Step) -> bool:
     )
 
 
-def _covered(batch: Batch, name: GateName) -> Iterator[str]:
-    """What the newest override of a gate covers."""
-    newest = next((one for one in reversed(batch.overrides) if one.gate == name), None)
-    return iter(newest.covers if newest else ())
+def refuse_own(batch: Batch, recipe: Recipe, step: Step, person: Principal) -> None:
+    """Who overrode that a second person is missing is not the first one afterwards, either.  Refused: same_person."""
+    left = {unsigned(step, meaning) for _, meaning, _ in missing_signatures(batch, [step])[1:]}
+    for name, word in COVERED_BY.items():
+        made = newest(batch, name)
+        if word not in step.covers or made is None or not same_person(person, made):
+            continue
+        steps = {one.id for one in signs_for(name, recipe)}
+        others = [one for one in batch.signatures if one.step in steps and not same_person(person, one)]
+        alone = {APPROVERS} if name == "label" and not others else set()
+        if (left | alone) & set(made.covers):
+            text = f"{step.id}: {person.name} overrode that a second person is missing; somebody else signs"
+            raise Refused("same_person", text)
+
+
+def newest(batch: Batch, name: GateName) -> Override | None:
+    """The override of a gate that holds: what one before it covered, it covers where it still stood in the way."""
+    return next((one for one in reversed(batch.overrides) if one.gate == name), None)
+
+
+def _covered(batch: Batch, name: GateName) -> tuple[str, ...]:
+    made = newest(batch, name)
+    return made.covers if made else ()

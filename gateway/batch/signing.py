@@ -10,7 +10,7 @@ from gateway.batch import overrides
 from gateway.batch.acts import draft, in_state, same_recipe
 from gateway.batch.gates import Field, Gate
 from gateway.batch.order import PRODUCT
-from gateway.batch.state import Batch, BatchState, Change, Signature, missing_signatures, same_person
+from gateway.batch.state import Batch, BatchState, Change, Override, Signature, missing_signatures, same_person
 from gateway.errors import Refused
 from gateway.model import Json, Principal
 from gateway.recipe import COVERED_BY, GateRule, Recipe, Step
@@ -42,6 +42,7 @@ def sign(  # the order of all transitions: batch, recipe, what, who, when
     if meaning and meaning != needed:
         raise Refused("wrong_meaning", f"{step_id} needs {needed!r} by {role} next, not {meaning!r}")
     _may_sign(batch, step, person, needed, role)
+    overrides.refuse_own(batch, recipe, step, person)
     _label_is_right(step, label)
     signature = Signature(step.id, step.text, needed, person.name, person.full_name, role, now_ns, comment)
     after = _ready(msgspec.structs.replace(batch, signatures=(*batch.signatures, signature)), recipe)
@@ -86,17 +87,20 @@ def _ready(batch: Batch, recipe: Recipe) -> Batch:
     return batch
 
 
-def withdrawn(batch: Batch, recipe: Recipe) -> tuple[Batch, tuple[Signature, ...]]:
-    """The approval of the first label is of the roll it came from: another roll on the applicator ends it.
+def withdrawn(batch: Batch, recipe: Recipe) -> tuple[Batch, tuple[Signature, ...], tuple[Override, ...]]:
+    """The approval of the first label is of the roll it came from, and so is an override of what it lacked.
 
-    Only while the batch waits; in the run each label is compared.
+    Another roll on the applicator ends both.  Only while the batch waits; in the run each label is compared.
     """
     steps = {step.id for step in recipe.before_start if approves_label(step)}
     gone = tuple(one for one in batch.signatures if one.step in steps)
-    if not gone or batch.state not in (BatchState.PLANNED, BatchState.READY):
-        return batch, ()
-    left = tuple(one for one in batch.signatures if one.step not in steps)
-    return msgspec.structs.replace(batch, signatures=left, state=BatchState.PLANNED), gone
+    shut = tuple(one for one in batch.overrides if one.gate == "label")
+    if not (gone or shut) or batch.state not in (BatchState.PLANNED, BatchState.READY):
+        return batch, (), ()
+    left = tuple(one for one in batch.signatures if one not in gone)
+    kept = tuple(one for one in batch.overrides if one not in shut)
+    after = msgspec.structs.replace(batch, signatures=left, overrides=kept, state=BatchState.PLANNED)
+    return _ready(after, recipe), gone, shut
 
 
 def find(recipe: Recipe, step_id: str) -> tuple[Step, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any, Final
@@ -47,17 +48,6 @@ class Signature(msgspec.Struct, frozen=True):
     comment: str = ""
 
 
-def same_person(a: Signature | Principal, b: Signature | Principal) -> bool:
-    """By account, or by the name that a signature prints: one person with two accounts is one person."""
-    return not _names(a).isdisjoint(_names(b))
-
-
-def _names(one: Signature | Principal) -> set[str]:
-    account = one.person if isinstance(one, Signature) else one.name
-    printed = " ".join(one.full_name.split()).casefold()
-    return {f"@{account.casefold()}", printed or account.casefold()}
-
-
 class Override(msgspec.Struct, frozen=True):
     """A person opened a gate for the problems that stood in its way then."""
 
@@ -69,6 +59,20 @@ class Override(msgspec.Struct, frozen=True):
     role: str
     reason: str
     time_ns: int
+
+
+Somebody = Signature | Override | Principal
+
+
+def same_person(a: Somebody, b: Somebody) -> bool:
+    """By account, or by the name that a signature prints: one person with two accounts is one person."""
+    return not _names(a).isdisjoint(_names(b))
+
+
+def _names(one: Somebody) -> set[str]:
+    account = one.name if isinstance(one, Principal) else one.person
+    printed = " ".join(unicodedata.normalize("NFKC", one.full_name).split()).casefold()
+    return {f"@{account.casefold()}", printed or account.casefold()}
 
 
 class Batch(msgspec.Struct, frozen=True):

@@ -11,6 +11,7 @@ import msgspec
 from gateway.batch import instruments
 from gateway.batch.instruments import Checked, Instrument, Standing, Trouble
 from gateway.batch.lifecycle import BatchState
+from gateway.batch.overrides import newest
 from gateway.config.model import Settings
 from gateway.errors import Refused
 from gateway.instruments import RegisterFile
@@ -157,7 +158,8 @@ class Instruments:
         rule = self._run.recipe_of(batch.number).asked(self.names).get("instruments")
         if rule is None:
             return lambda *_: False
-        covered = {key for one in batch.overrides if one.gate == "instruments" for key in one.covers}
+        made = newest(batch, "instruments")
+        covered = made.covers if made else ()
         return lambda name, entry, one: (
             one.key not in covered and (not rule.needs or bool({name, entry.kind} & set(rule.needs)))
         )
