@@ -470,6 +470,7 @@ class Kit:
         if not len(self.people):
             await self.people.add("olga", "Olga Operator", ["operator"], "correct horse")
             await self.people.add("quinn", "Quinn Quality", ["qa"], "correct horse")
+            await self.people.add("sue", "Sue Supervisor", ["supervisor"], "correct horse")
         await self.ask("batch.order", MES, order=order(batch))
         await self.ask("batch.sign", OPERATOR, batch=batch, step="clearance")
         self.filler["label"] = batch

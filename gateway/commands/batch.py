@@ -119,7 +119,7 @@ async def abort(desk: Desk, who: Principal, ask: AbortArguments) -> Json:
 
 async def tray(desk: Desk, who: Principal, ask: TrayArguments) -> Json:
     """What becomes of a suspect tray."""
-    return desk.run.dispose_tray(ask.batch, ask.tray, ask.disposition, ask.reason, who)
+    return desk.dispose_tray(ask.batch, ask.tray, ask.disposition, ask.reason, who)
 
 
 async def report(desk: Desk, who: Principal, ask: BatchArguments) -> Json:

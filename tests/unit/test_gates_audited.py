@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from batch_story import ANA, QUINN, T0, TOM, Story, order, person, recipe
 from gates_kit import REGISTER, checked, kit_of, refused, signed, written
-from line_kit import HOUSE, OPERATOR, SUPERVISOR
+from line_kit import HOUSE, OPERATOR, QA, SUPERVISOR, Kit
 
 from gateway.batch import lifecycle
 from gateway.batch.checklist import checklist
@@ -246,3 +246,48 @@ def _register(folder: Path, line: str) -> None:
     kept = [one for one in REGISTER.splitlines() if not one.strip().startswith(f"{key}:")]
     kept.insert(2, f"    {line}")
     (folder / "instruments.yaml").write_text("\n".join(kept) + "\n")
+
+
+# -- the last word -------------------------------------------------------------------------------------
+
+
+async def _over(kit: Kit) -> None:
+    """A batch that is complete, with nothing left to sign."""
+    await kit.begin()
+    await kit.ask("batch.complete", OPERATOR, batch="B1")
+    await kit.ask("batch.sign", QA, batch="B1", step="review")
+
+
+async def test_a_disposition_is_signed_by_who_may_sign(tmp_path: Path) -> None:
+    """QA's word on a batch or a tray is a signature like any other: not after the qualification ended."""
+    async with Kit(tmp_path) as kit:
+        await _over(kit)
+        await kit.people.change("quinn", qualified_until="2020-01-01")
+        said = {"batch": "B1", "disposition": "rejected", "reason": "seen"}
+        await refused("not_qualified", kit.ask("batch.close", QA, **said))
+        await refused("not_qualified", kit.ask("batch.tray", QA, tray="T1", **said))
+        await kit.people.change("quinn", qualified_until=None)
+        await kit.ask("batch.close", QA, **said)
+
+
+async def test_what_changes_while_the_record_is_read_has_a_reason_too(tmp_path: Path) -> None:
+    """A count that is corrected between QA's look and QA's word is a finding of this batch."""
+    async with Kit(tmp_path) as kit:
+        await _over(kit)
+        count = {"batch": "B1", "name": "labels_issued", "unit": "{count}"}
+        await kit.ask("batch.enter", OPERATOR, value="100", **count)
+        reading = kit.desk.records
+        corrected = []
+
+        async def read(batch: str) -> Any:
+            found = await reading(batch)
+            if not corrected:
+                more = {"value": "90", "corrects": "1", "comment": "a slip"}
+                corrected.append(await kit.ask("batch.enter", OPERATOR, **count, **more))
+            return found
+
+        kit.desk.records = read  # type: ignore[method-assign]
+        known = {one.kind: "seen" for one in findings(await reading("B1"))}
+        closing = kit.ask("batch.close", QA, batch="B1", disposition="rejected", reasons=known)
+        told = await refused("findings_open", closing)
+        assert "entry.corrected" in str(told)
