@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -43,10 +43,23 @@ def read_recipe(path: Path) -> tuple[Recipe | None, Document]:
     if document.problems:
         return None, document
     try:
-        return Recipe.model_validate(document.data), document
+        recipe = Recipe.model_validate(document.data)
     except ValidationError as error:
         document.problems += explain(error, document, (), Recipe)
         return None, document
+    document.problems += _same_steps(recipe, document)
+    return recipe, document
+
+
+def _same_steps(recipe: Recipe, document: Document) -> Iterator[Problem]:
+    """A signature names its step: of two of one name, the signature of the one would count for the other."""
+    seen: set[str] = set()
+    for when in ("before_start", "before_close"):
+        for at, step in enumerate(getattr(recipe, when)):
+            if step.id in seen:
+                text = f"there is a step {step.id} already; a signature must say which one it is of"
+                yield document.problem((when, at, "id"), text)
+            seen.add(step.id)
 
 
 def recipe_hash(recipe: Recipe) -> str:

@@ -21,7 +21,7 @@ from gateway.batch.records import Log
 from gateway.batch.rolls import refuse_elsewhere
 from gateway.batch.state import Batch, BatchState
 from gateway.batch.view import signatures
-from gateway.config.reading import load
+from gateway.config.reading import check, load
 from gateway.errors import Refused
 from gateway.model import Principal
 from gateway.recipe import GateRule, Recipe, Step
@@ -291,3 +291,14 @@ async def test_what_changes_while_the_record_is_read_has_a_reason_too(tmp_path: 
         closing = kit.ask("batch.close", QA, batch="B1", disposition="rejected", reasons=known)
         told = await refused("findings_open", closing)
         assert "entry.corrected" in str(told)
+
+
+@pytest.mark.parametrize("step", ["proof", "review"])
+def test_two_steps_of_one_name_are_refused(tmp_path: Path, step: str) -> None:
+    """Cleaning before the start and cleaning before the end: the signature of the one would count for the other."""
+    path = written(tmp_path)
+    recipe = tmp_path / "recipes" / "cart.yaml"
+    recipe.write_text(recipe.read_text().replace(f"id: {step},", "id: clearance,"))
+    (problem,) = (str(each) for each in check(path, house=HOUSE).problems)
+    assert problem.startswith("cart.yaml:")
+    assert "there is a step clearance already" in problem
