@@ -208,8 +208,7 @@ class Gates:
         if not off and f"{SETPOINT}{device}" in self._alarms.standing:
             off = [one.text for one in wrong]  # what was off before it went blind is not right again
         for tag, (before, after) in changed.items():
-            if before:
-                self._note(batch, recipe, tag, before, after, self._seen_in(scan, tag))
+            self._note(batch, recipe, tag, before, after, self._seen_in(scan, tag))
         now = {**batch.setpoints, **{tag: after for tag, (_, after) in changed.items()}}
         self._run.put(msgspec.structs.replace(batch, setpoints=now), ())
         self._alarm(device, off, [f"{tag} was changed from {a} to {b}" for tag, (a, b) in changed.items() if a])
@@ -227,6 +226,9 @@ class Gates:
     def _note(self, batch: Batch, recipe: Recipe, tag: str, before: str, after: str, seen: Seen) -> None:
         wanted = recipe.setpoints[tag]
         wrong = list(gates.deviation(tag, wanted, seen))
+        if not before and not wrong:
+            return  # read for the first time, and it is the recipe's
+        what = f"was changed from {before} to" if before else "could not be read at the start, and is"
         within = f" within {wanted.tolerance:f}" if wanted.tolerance else ""
         body: dict[str, Json] = {
             "tag": tag,
@@ -236,7 +238,7 @@ class Gates:
             "recipe": f"{wanted.wanted}{within}",
             "recipe_unit": wanted.unit,
             "ok": not wrong,
-            "text": f"{tag} was changed from {before} to {after} {seen.unit}"
+            "text": f"{tag} {what} {after} {seen.unit}"
             + (f"; {wrong[0].text}" if wrong else ", which is what the recipe says"),
         }
         self._journal.note("setpoint.changed", body, batch=batch.number)

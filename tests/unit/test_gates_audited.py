@@ -216,6 +216,27 @@ async def test_an_override_of_one_trouble_of_an_instrument_is_none_of_another(
         assert told in str(blocked)
 
 
+async def test_a_setpoint_that_is_read_after_the_start_and_wrong_is_a_record(tmp_path: Path) -> None:
+    """Started over one that nobody could read: what it turns out to be is a finding, seen and put right or not."""
+    async with kit_of(tmp_path) as kit:
+        await signed(kit)
+        await checked(kit)
+        kit.filler["dose"] = None
+        await asyncio.sleep(0.5)
+        await kit.ask("gate.override", SUPERVISOR, batch="B1", gate="setpoints", reason="the display says 1.000")
+        await kit.ask("batch.start", OPERATOR, batch="B1")
+        kit.filler["dose"] = 1.08
+        await asyncio.sleep(0.5)
+        assert "setpoint:filler" in kit.line.alarms.standing
+        (body,) = [each["body"] for each in kit.records("setpoint.changed")]
+        assert (body["before"], body["after"], body["ok"]) == ("", "1.08", False)
+        assert "could not be read at the start, and is 1.08 g" in body["text"]
+        assert any(one.kind == "setpoint.changed" for one in findings(kit.records()))
+        kit.filler["dose"] = 1.0
+        await asyncio.sleep(0.5)
+        assert [each["body"]["ok"] for each in kit.records("setpoint.changed")] == [False, True]
+
+
 async def test_an_older_override_hides_no_alarm_of_the_run(tmp_path: Path) -> None:
     """What was overridden once and is not covered by the newest override is told when it comes back in mid-batch."""
     settings = load(_overridable(tmp_path, "out_of_service: paper is missing"), house=HOUSE)
