@@ -201,6 +201,9 @@ def _unchecked(name: str, entry: Instrument, standard: Standard, last: Checked |
         return [Trouble(f"{name}:check:{entry.serial}", text)]
     if not last.passed:
         return [Trouble(f"{name}:failed:{last.time_ns}", f"the last check failed: {said(last)}")]
+    if (last.unit, last.expected) != (standard.unit, standard.value) or last.tolerance > standard.tolerance:
+        text = f"the register changed since the last check of {name}: repeat it on {on} within {standard.tolerance:f}"
+        return [Trouble(f"{name}:standard:{standard.value}:{standard.tolerance}", text)]
     if not 0 <= now_ns - last.time_ns <= standard.every_s * 1e9:
         return [
             Trouble(f"{name}:check:{last.time_ns}", f"the check of {name} is older than {every}: repeat it on {on}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -214,6 +215,19 @@ async def test_an_override_of_one_trouble_of_an_instrument_is_none_of_another(
         _register(tmp_path, after)
         blocked = await refused("gates_blocked", kit.ask("batch.start", OPERATOR, batch="B1"))
         assert told in str(blocked)
+
+
+@pytest.mark.parametrize("entry", ["tolerance: 0.0005", "value: 50.000"])
+async def test_a_check_is_held_against_the_standard_of_the_register_as_it_is_now(tmp_path: Path, entry: str) -> None:
+    """What passed within more, or on another weight, is not the check that is asked for."""
+    async with kit_of(tmp_path) as kit:
+        await signed(kit)
+        await checked(kit)
+        assert (await kit.ask("batch.gates", batch="B1"))["open"] is True
+        key = entry.partition(":")[0]
+        (tmp_path / "instruments.yaml").write_text(re.sub(rf"{key}: [0-9.]+", entry, REGISTER))
+        told = await refused("gates_blocked", kit.ask("batch.start", OPERATOR, batch="B1"))
+        assert "the register changed since the last check of balance" in str(told)
 
 
 async def test_a_setpoint_that_is_read_after_the_start_and_wrong_is_a_record(tmp_path: Path) -> None:
