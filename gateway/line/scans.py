@@ -93,12 +93,16 @@ class Scans:
         return Code(text(point.code), scan.tagset.device, text(point.lot), text(point.expires), unread)
 
     def _compare(self, code: Code, by: str) -> Match:
-        """With the open batch; before it began, with the one that waits for it, the newest first."""
+        """With the batch that runs; else with the one that waits and brings it, the newest first.
+
+        One that is complete and still open takes what none of those brings.
+        """
         batches = [batch for batch in self._run.batches.values() if batch.state in WAITING]
         batch = self._run.current
         now_ns = self._world.time_ns()
-        if batch is None:
-            batch = next((one for one in reversed(batches) if scans.lines(one, code)), batches[-1] if batches else None)
+        if batch is None or (batch.state is BatchState.COMPLETE and not scans.lines(batch, code)):
+            meant = next((one for one in reversed(batches) if scans.lines(one, code)), None)
+            batch = meant or batch or (batches[-1] if batches else None)
         if batch is None:
             return scans.stray(code, f"{code.text!r} was scanned, but there is no batch it could be for", by, now_ns)
         return self._scanned(batch, code, by, now_ns)

@@ -161,6 +161,26 @@ async def test_the_open_batch_goes_before_those_that_wait(tmp_path: Path) -> Non
     assert scanner.records() == [("OIL-7", "B1", True), ("OIL-8", "B2", True), ("OIL-8", "B1", False)]
 
 
+async def test_materials_of_the_next_batch_are_its_own_while_the_last_one_is_reviewed(tmp_path: Path) -> None:
+    """What QA still has to close takes back its own lots, and what is of no batch at all."""
+    other = [{**MATERIALS[0], "lot": "OIL-8", "uid": "1A4FF0100000022000000555"}, MATERIALS[1]]
+    async with line(tmp_path) as scanner:
+        kit = scanner.kit
+        await kit.people.add("olga", "Olga Operator", ["operator"], "correct horse")
+        await kit.ask("batch.order", MES, order=order(materials=MATERIALS))
+        await kit.ask("batch.sign", OPERATOR, batch="B1", step="clearance")
+        await asyncio.sleep(0.5)
+        await kit.ask("batch.start", OPERATOR, batch="B1")
+        await kit.ask("batch.order", MES, order=order("B2", materials=other))
+        await kit.ask("batch.complete", OPERATOR, batch="B1")
+        for code in ("OIL-8", "OIL-7", "L-1", "OIL-9"):
+            await scanner.read(code)
+
+    assert scanner.records() == [
+        ("OIL-8", "B2", True), ("OIL-7", "B1", True), ("L-1", "B1", True), ("OIL-9", "B1", False),
+    ]  # fmt: skip
+
+
 async def test_a_person_scans(tmp_path: Path) -> None:
     """By command: recorded with the person's name, answered with what it is; a wrong one raises an alarm too."""
     async with line(tmp_path) as scanner:
