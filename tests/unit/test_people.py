@@ -127,6 +127,7 @@ async def test_a_hash_of_another_cost_still_holds(file: Path) -> None:
 async def test_hashing_leaves_the_loop_alone(file: Path) -> None:
     """While a real hash works, a heartbeat on the loop keeps its time: it is late by far less than the hash takes."""
     people = People.open(file, World())
+    await people.add("ana", "Ana Alva", ["operator"], GOOD)
     loop = asyncio.get_running_loop()
     late: list[float] = []
 
@@ -137,16 +138,17 @@ async def test_hashing_leaves_the_loop_alone(file: Path) -> None:
             late.append(loop.time() - due)
 
     beating = asyncio.create_task(heartbeat())
-    began = loop.time()
-    for _ in range(2):
-        await refused("bad_login", people.authenticate("nobody", GOOD))
+    began, hashes = loop.time(), 0
+    while loop.time() - began < 0.3:
+        await people.authenticate("ana", GOOD)
+        hashes += 1
     took = loop.time() - began
     beating.cancel()
+    await asyncio.gather(beating, return_exceptions=True)
     people.close()
 
-    assert took > 0.05, "the hash is too cheap to prove anything"
     assert len(late) > took / 0.005 / 4, "the loop was starved"
-    assert sorted(late)[len(late) // 2] < took / 10
+    assert sorted(late)[len(late) // 2] < took / hashes / 3, "on the loop, a hash makes each beat late by most of it"
 
 
 async def test_one_hash_at_a_time_and_few_may_wait(people: People, hasher: Reverse) -> None:
