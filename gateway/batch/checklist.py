@@ -206,7 +206,7 @@ _ASKS: Final = (
         "time",
         "Clock, gaps, interruptions",
         "11.10(e), Annex 11",
-        ("clock.stepped", "device.lost", "telemetry.shed", "gateway.started", "counter.stepped"),
+        ("clock.stepped", "device.lost", "telemetry.shed", "gateway.started", "gateway.stalled", "counter.stepped"),
         needs="nothing",
     ),
     _Ask(

@@ -290,6 +290,7 @@ def _gaps(log: Log) -> Iterator[Finding]:
 
 _MARKS: Final = {
     "clock.stepped": "the wall clock was stepped",
+    "gateway.stalled": "a pause of the gateway itself, which judged nothing, ended",
     "telemetry.shed": "telemetry was shed",
     "store.quarantined": "a damaged store was put aside",
     "store.differs": "a file was not the one that was left",

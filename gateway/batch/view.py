@@ -102,7 +102,8 @@ def people(log: Log) -> list[Row]:
 
 
 _EVENTS: Final = (
-    "gateway.started", "gateway.stopped", "device.lost", "device.flapping", "device.connected", "clock.stepped",
+    "gateway.started", "gateway.stopped", "gateway.stalled", "device.lost", "device.flapping", "device.connected",
+    "clock.stepped",
     "counter.stepped", "telemetry.shed", "store.quarantined", "store.differs", "verification.started",
     "verification.ended", "command.refused", "recipe.refused", "people.changed", "batch.aborted",
 )  # fmt: skip

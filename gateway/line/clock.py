@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-import msgspec
 import structlog
 
 from gateway.batch.records import lasted, moment
 from gateway.journal import Journal
 from gateway.line.alarms import Alarms
+from gateway.line.sparing import Sparing, Sum
 from gateway.model import Json, Priority
 from gateway.world import World
 
@@ -28,16 +28,6 @@ OPEN_BATCH: Final = ("running", "complete")
 
 STEP_NS: Final = 1_000_000_000
 """A wall clock that moved this much against the monotonic one was stepped: that is a record (BARS R11)."""
-TOLD: Final = 3
-AGAIN_NS: Final = 600_000_000_000
-"""So many are told one by one; of a clock that steps on and on, the sum each ten minutes."""
-
-
-class Step(msgspec.Struct, frozen=True):
-    """How far the wall clock was stepped, and how often."""
-
-    ns: int
-    times: int = 1
 
 
 class ClockWatch:
@@ -45,29 +35,18 @@ class ClockWatch:
 
     def __init__(self) -> None:
         self._offset: int | None = None
-        self._untold = Step(0, 0)
-        self._told_ns = 0
-        self._tells = 0
+        self._sparing = Sparing()
 
-    def step(self, mono_ns: int, wall_ns: int) -> Step | None:
-        """What is to be told of the wall clock now."""
+    def step(self, mono_ns: int, wall_ns: int) -> Sum | None:
+        """How far it was stepped, and how often, where that is to be told now."""
         offset = wall_ns - mono_ns
         if self._offset is None:
             self._offset = offset
         by = offset - self._offset
         if abs(by) > STEP_NS:
             self._offset = offset
-            self._untold = Step(self._untold.ns + by, self._untold.times + 1)
-        return self._tell(mono_ns) if self._untold.times else None
-
-    def _tell(self, mono_ns: int) -> Step | None:
-        if mono_ns - self._told_ns >= AGAIN_NS:
-            self._tells = 0
-        if self._tells >= TOLD:
-            return None
-        told, self._untold = self._untold, Step(0, 0)
-        self._tells, self._told_ns = self._tells + 1, mono_ns
-        return told
+            self._sparing.add(by)
+        return self._sparing.due(mono_ns)
 
 
 class WallClock:
@@ -97,7 +76,7 @@ class WallClock:
 
     def _was_set_back(self, by_ns: int, batch: str | None) -> None:
         text = f"set back while the gateway was down, by {lasted(-by_ns)} or more"
-        self._note(Step(by_ns), batch, down=True, text=text)
+        self._note(Sum(by_ns), batch, down=True, text=text)
         self._journal.keep(ROW, "until", str(self.until_ns))
         log.error("the wall clock was set back while the gateway was down", least_s=-by_ns / 1e9, next="look at it")
 
@@ -128,6 +107,6 @@ class WallClock:
             self._journal.keep(ROW, "until", None)
             self._alarms.stand(ALARM, "")
 
-    def _note(self, step: Step, batch: str | None, **more: Json) -> None:
+    def _note(self, step: Sum, batch: str | None, **more: Json) -> None:
         body = {"step": str(step.ns), "clock": self._world.clock(), "times": step.times, **more}
         self._journal.note("clock.stepped", body, batch=batch)

@@ -31,6 +31,7 @@ from gateway.line.contradiction import Contradictions
 from gateway.line.halts import HALT_FAILED, Holds
 from gateway.line.handling import Handling
 from gateway.line.links import Links
+from gateway.line.pauses import Pauses
 from gateway.line.releases import NO_RECORD, Releases, alarm_of
 from gateway.line.sight import Sight
 from gateway.line.suppression import Suppression
@@ -85,6 +86,7 @@ class Line:
         self.alarms = Alarms(journal, world, lambda: run.running)
         self._handling = Handling(self.alarms, world)
         self.clock = WallClock(self.alarms, journal, world, lambda: run.running)
+        self._pauses = Pauses(self.alarms, journal, lambda: run.running)
         self.suppression = Suppression(run.rules, self.latest, self.alarms.standing)
         self.suppression.holds = self.alarms.holds
         self.alarms.suppression = self.suppression
@@ -292,8 +294,11 @@ class Line:
         """Staleness, delays, overdue checks and halts, clock steps."""
         loop = asyncio.get_running_loop()
         while True:
+            due_s = loop.time() + TICK_S
             await asyncio.sleep(TICK_S)
-            self.tick(int(loop.time() * 1e9))
+            now_s = loop.time()
+            self._pauses.rang(int(now_s * 1e9), int((now_s - due_s) * 1e9))
+            self.tick(int(now_s * 1e9))
 
     def tick(self, mono_ns: int) -> None:
         """A tenth of a second went by."""

@@ -18,6 +18,7 @@ from gateway.model import Json, Watermark
 KINDS: Final[dict[str, str]] = {
     "gateway.started": "the gateway began: version, boot, hashes of configuration and rules, devices, waivers",
     "gateway.stopped": "it ended in order",
+    "gateway.stalled": "it stood still for a second or more, how long: nothing was read, judged or halted meanwhile",
     "config.loaded": "another configuration is in force",
     "clock.stepped": "the wall clock was stepped by more than a second",
     "device.connected": "a device was reached; what it says of itself",

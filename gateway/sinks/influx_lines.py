@@ -28,7 +28,7 @@ from gateway.model import Identity, Json, Quality, Record, Scan, TagSet, Value
 EVENTS: Final = "events"
 WEIGHINGS: Final = "weighing"
 _BATCH: Final = ("batch.started", "batch.completed", "batch.closed")
-SHOWN: Final = ("alarm.", "halt.", "check.judged", "check.missed", "clock.stepped", *_BATCH)
+SHOWN: Final = ("alarm.", "halt.", "check.judged", "check.missed", "clock.stepped", "gateway.stalled", *_BATCH)
 """Kinds that go to `events`."""
 STEPPED: Final = "clock_stepped"
 STEP_NS: Final = 1_000_000_000

@@ -194,6 +194,7 @@ def plant_unnamed_tray(story: Story) -> None:
         (plant_failed_halt, ["halt.failed"]),
         (plant_unsynchronised, ["clock.unsynchronised"]),
         (lambda story: story.add(50, "clock.stepped", {"step": "-7200000000000"}), ["clock.stepped"]),
+        (lambda story: story.add(50, "gateway.stalled", {"text": "stood still for 2 s"}), ["gateway.stalled"]),
         (lambda story: story.add(50, "telemetry.shed", {"first": "1", "last": "9"}), ["telemetry.shed"]),
         (lambda story: story.add(50, "store.quarantined", {"text": "telemetry.db"}), ["store.quarantined"]),
         (lambda story: story.add(50, "store.differs", {"text": "latches"}), ["store.differs"]),

@@ -13,6 +13,7 @@ from line_kit import HOUSE, LINE, MES, OPERATOR, QA, RECIPE, TECHNICIAN, Kit
 from gateway.config.reading import load
 from gateway.errors import Refused
 from gateway.line.clock import ClockWatch
+from gateway.line.pauses import Pauses
 from gateway.model import Principal, Priority, Severity, Watermark
 from gateway.sinks.mqtt_inbox import LARGEST
 from gateway.verdicts import Verdict
@@ -210,6 +211,30 @@ def test_a_clock_that_steps_on_and_on_does_not_bury_the_record() -> None:
     assert len(told) <= 3 * 6 + 3
     assert max(step.times for step in told) > 100
     assert abs(sum(step.ns for step in told) + 1800 * 10**9) <= 300 * 10**9, "what came since the last record"
+
+
+async def test_a_pause_of_the_gateway_is_a_record(tmp_path: Path) -> None:
+    """A second without the loop is told with its length and its batch; a shorter one is not; of many, the sum."""
+    async with Kit(tmp_path) as kit:
+        pauses = Pauses(kit.line.alarms, kit.journal, lambda: "B1")
+        for second in range(1200):
+            pauses.rang(second * 10**9, 10**9 if second % 10 == 0 else 10**9 - 1)
+        await kit.journal.durable()
+
+        told = kit.records("gateway.stalled")
+        assert (told[0]["batch"], told[0]["body"]) == (
+            "B1",
+            {"lasted": "1000000000", "times": 1, "text": "stood still for 1.0 s"},
+        )
+        assert len(told) <= 6
+        assert [kit.line.alarms.standing["gateway:stalled"].priority, told[3]["body"]["times"]] == ["medium", 60]
+
+
+async def test_a_loop_that_keeps_its_time_tells_of_no_pause(tmp_path: Path) -> None:
+    """A minute of the line's timer."""
+    async with Kit(tmp_path) as kit:
+        await asyncio.sleep(60)
+        assert kit.records("gateway.stalled") == []
 
 
 @pytest.mark.parametrize("step_s", [-7200.0, 10 * 365 * 86400.0])
