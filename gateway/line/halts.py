@@ -14,9 +14,10 @@ import structlog
 
 from gateway import halts
 from gateway.errors import Refused
-from gateway.halts import Halt, HaltState, Needs, Released
+from gateway.halts import Halt, HaltState, Needs
 from gateway.journal import Journal
 from gateway.line import homes
+from gateway.line.pasts import Pasts
 from gateway.model import HaltOrder, HaltProof, Json, Priority, Severity
 from gateway.verdicts import Verdict
 from gateway.world import World
@@ -65,7 +66,7 @@ class Holds:
         self._unsaid: list[tuple[Halt, bool]] = []
         """Requested, and not recorded yet; True: anew, so it is logged, too.  What goes out first is the order."""
         journal.before.append(self._gather)
-        self._released: dict[str, Released] = {}
+        self._pasts = Pasts(journal)
         self._leaving: dict[str, Halt] = {}
         """Released, and that is not durable yet: shown until it is, and holding whoever does not wait for it."""
 
@@ -80,7 +81,7 @@ class Holds:
 
         `released`: what earlier latches left behind.
         """
-        self._released = {key: msgspec.convert(row, Released) for key, row in released.items()}
+        self._pasts.restore(released)
         for halt_id in sorted({*rows, *file}):
             known = [halt for home in (rows, file) if halt_id in home and (halt := _read(halt_id, home[halt_id]))]
             halt = max(known, key=lambda each: each.version) if known else self._rebuilt(halt_id)
@@ -100,7 +101,7 @@ class Holds:
     def _owed_still(self) -> None:
         """A person released, and the gateway ended before it could say so to the machine: it is said now."""
         held = {halt.device for halt in self.standing.values()}
-        for device in {past.device for past in self._released.values() if past.owed} - held:
+        for device in self._pasts.owed() - held:
             if device in self.stations:
                 self.stations[device].take_back()
                 log.warning("release still to be carried out", device=device, next="our hold output is withdrawn")
@@ -110,7 +111,7 @@ class Holds:
 
         `file`: None where it is gone and should be there.
         """
-        differs = homes.difference(rows, file, {key: past.version for key, past in self._released.items()})
+        differs = homes.difference(rows, file, self._pasts.versions())
         if differs is None:
             return
         self._journal.note("store.differs", differs.body(), batch=batch, lane=halts.LANE)
@@ -121,7 +122,7 @@ class Holds:
     def _rebuilt(self, halt_id: str) -> Halt | None:
         halt = halts.rebuilt(halt_id, self._world.time_ns())
         log.error("stored latch cannot be read", halt=halt_id, next="it holds by its name" if halt else "it is dropped")
-        return halt and msgspec.structs.replace(halt, version=self._next_version(halt_id))
+        return halt and msgspec.structs.replace(halt, version=self._pasts.next_version(halt_id))
 
     # -- from the rules --------------------------------------------------------------------------
 
@@ -132,7 +133,7 @@ class Holds:
         for device in verdict.halts:
             halt_id = f"{device}:{verdict.rule}"
             previous = self.standing.get(halt_id)
-            version = self._next_version(halt_id)
+            version = self._pasts.next_version(halt_id)
             halt = halts.requested(previous, verdict, device, needs, batch, sampled_ns or wall, wall, version=version)
             if previous is None:
                 self._since[halt.id] = now_ns
@@ -149,7 +150,7 @@ class Holds:
             if station is None or (previous is not None and previous.state is HaltState.CONFIRMED):
                 continue
             judged_ns = previous.judged_ns if previous else wall_ns
-            version = previous.version + 1 if previous else self._next_version(halt_id)
+            version = previous.version + 1 if previous else self._pasts.next_version(halt_id)
             station.halt(HaltOrder(halt_id, device, verdict.rule, verdict.text, judged_ns, version))
 
     def of(self, device: str) -> list[Halt]:
@@ -160,13 +161,13 @@ class Holds:
         """The machine's own word: did it leave Held while latched, or is it held without a latch?"""
         if not held:
             self._stay(device)
-            self._moved(device)
+            self._pasts.moved(device)
         latched = self.of(device)
         if not held:
             for halt in latched:
                 if halt.state is HaltState.CONFIRMED:
                     self._left(halt, now_ns)
-        elif not latched and batch and state in (HOLDING, HELD) and not self._may_stand(device):
+        elif not latched and batch and state in (HOLDING, HELD) and not self._pasts.may_stand(device):
             text = f"{device} was found held ({state}) in an open batch without a halt of ours"
             verdict = Verdict(FOUND_HELD, Severity.HALT, device, text, priority=Priority.HIGH, halts=(device,))
             self.alarm(msgspec.structs.replace(verdict, rule=f"{FOUND_HELD}:{device}", fleeting=True))
@@ -243,9 +244,7 @@ class Holds:
 
     def withdrawn(self, device: str) -> None:
         """The machine was told of the release: nothing is owed to it any more."""
-        for halt_id, past in self._released.items():
-            if past.device == device and past.owed:
-                self._leave_behind(halt_id, msgspec.structs.replace(past, owed=False))
+        self._pasts.withdrawn(device)
 
     def tick(self, now_ns: int) -> None:
         """Whoever is not confirmed in time is a HALT FAILED: top lane, heartbeat withheld, tried for ever."""
@@ -281,7 +280,7 @@ class Holds:
         self.say()
         self._lefts.pop(halt.id, None)
         self._untold.discard(halt.id)
-        self._leave_behind(halt.id, Released(halt.device, halt.version, owed=True))
+        self._pasts.released(halt.id, halt.device, halt.version)
         self._leaving[halt.id] = halt
         self._changed.add(halt.id)
         body = halt.body(reason=reason, recalibration=recalibration, released=str(self._world.time_ns()))
@@ -343,23 +342,6 @@ class Holds:
     def _keep_file(self) -> None:
         self._file_due = False
         self._save({halt_id: halts.to_json(halt) for halt_id, halt in self.standing.items()})
-
-    def _next_version(self, halt_id: str) -> int:
-        past = self._released.get(halt_id)
-        return past.version + 1 if past else 1
-
-    def _leave_behind(self, halt_id: str, released: Released) -> None:
-        self._released[halt_id] = released
-        self._journal.keep("released", halt_id, msgspec.to_builtins(released))
-
-    def _may_stand(self, device: str) -> bool:
-        """Released and not seen moving yet: that it stands is no news."""
-        return any(past.device == device and not past.moved for past in self._released.values())
-
-    def _moved(self, device: str) -> None:
-        for halt_id, past in self._released.items():
-            if past.device == device and not past.moved:
-                self._leave_behind(halt_id, msgspec.structs.replace(past, moved=True))
 
     def _trouble_over(self, device: str) -> None:
         """Nothing on this device has failed any more: beat again, clear the alarm, whichever run raised it."""
