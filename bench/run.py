@@ -34,7 +34,8 @@ sys.path[:0] = [str(HERE.parent), str(HERE)]
 from yardstick import configure  # noqa: E402  # after the path to it
 
 from gateway.config.reading import check  # noqa: E402  # after the path to it
-from gateway.demo.stage import Stage, free_port  # noqa: E402  # after the path to it
+from gateway.demo.ports import free_port  # noqa: E402
+from gateway.demo.stage import Stage  # noqa: E402  # after the path to it
 
 DEVICES = 10
 TICK = os.sysconf("SC_CLK_TCK")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,6 +19,8 @@ from asyncua import Server, ua
 from asyncua.common.callback import CallbackType
 from asyncua.common.methods import uamethod
 from asyncua.common.utils import ServiceError
+
+from gateway.demo.ports import free_port
 
 URI = "urn:test:filler"
 PACKML = "http://opcfoundation.org/UA/PackML/"
@@ -235,12 +236,6 @@ class Peer:
 
 def now() -> Any:
     return datetime.now(UTC)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Remote:

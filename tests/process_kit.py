@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from servers import free_port
-
 from gateway.cli import main as cli
 from gateway.client import Client
+from gateway.demo.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 PASSWORD = "battery staple 7"

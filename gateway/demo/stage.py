@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from gateway.client import Client
 from gateway.config import yaml as config_yaml
+from gateway.demo.ports import free_port
 from gateway.errors import LinegateError
 from gateway.model import Json
 
@@ -45,12 +46,6 @@ PEOPLE: Final = {
     "sue": ("Sue Supervisor", ["supervisor"]),
     "quinn": ("Quinn Quality", ["qa"]),
 }
-
-
-def free_port() -> int:
-    with socket.socket() as door:
-        door.bind(("127.0.0.1", 0))
-        return int(door.getsockname()[1])
 
 
 def ports(*, prefer_defaults: bool) -> dict[str, int]:
@@ -183,7 +178,8 @@ class Stage:
         assert process.stdout is not None
         line = process.stdout.readline()
         if not line:
-            raise LinegateError(f"the simulators did not start; see {self.folder / 'simulators.log'}")
+            file = self.folder / "simulators.log"
+            raise LinegateError(f"the simulators did not start; see {file}:\n{file.read_text()[-2000:]}")
         self.plant = json.loads(line)
         self._trust_machines()
 

@@ -19,13 +19,13 @@ from typing import Any, Final
 import pytest
 from halt_kit import BEAT, COMMAND, STATE, Press, Unit
 
+from gateway.demo.ports import free_port
 from simulators.filler import Filler
 from simulators.modbus import ILLEGAL_ADDRESS, ModbusError
 from simulators.opcua_server import Place
 from simulators.packml import Command, State
 from simulators.packml_device import HEARTBEAT_LIMIT_S
 from simulators.plant import Plant
-from tests.servers import free_port
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
 

@@ -22,6 +22,7 @@ from serial_peers import Registers, TcpLine, TcpServant
 from typer.testing import CliRunner
 
 from gateway.cli.terminal import app
+from gateway.demo.ports import free_port
 from gateway.doctor import files, held, machine, network
 from gateway.doctor.finding import Finding, Job, aside, examine
 from gateway.drivers.modbus.kind import ModbusConfig
@@ -31,7 +32,7 @@ from gateway.sinks.influx import InfluxConfig
 from gateway.sinks.mqtt import MqttConfig
 from gateway.store.folder import Lock
 from gateway.world import World
-from tests.servers import free_port, influxd, mosquitto
+from tests.servers import influxd, mosquitto
 
 
 def said(findings: list[Finding]) -> list[tuple[str, str]]:

@@ -13,13 +13,14 @@ from typing import Any
 
 import pytest
 
+from gateway.demo.ports import free_port
 from gateway.errors import Rejected, SinkError
 from gateway.forwarder import Forwarder
 from gateway.model import Fault, Quality, Record, Scan, TagSet, TagSpec
 from gateway.sinks.influx import InfluxConfig
 from gateway.world import World
 from tests.influx_client import query, rows
-from tests.servers import Server, free_port, influxd, victoria_metrics
+from tests.servers import Server, influxd, victoria_metrics
 from tests.sink_fakes import START_NS, FakeEvidence, FakeTelemetry, ledger, make_ports, scan
 
 

@@ -19,6 +19,7 @@ from serial_peers import PtyLine
 from typer.testing import CliRunner
 
 from gateway.cli.terminal import app
+from gateway.demo.ports import free_port
 from gateway.drivers.modbus.kind import ModbusConfig
 from gateway.errors import DeviceError
 from gateway.model import HaltOrder
@@ -53,14 +54,6 @@ async def peer(*command: str) -> AsyncIterator[str]:
 
 def libmodbus(*given: str) -> Any:
     return peer(sys.executable, str(TESTS / "libmodbus_peer.py"), *given)
-
-
-async def free_port() -> int:
-    server = await asyncio.start_server(lambda _r, _w: None, "127.0.0.1", 0)
-    port = int(server.sockets[0].getsockname()[1])
-    server.close()
-    await server.wait_closed()
-    return port
 
 
 TAGS: dict[str, Any] = {
@@ -107,7 +100,7 @@ async def read_and_halt(config: ModbusConfig) -> None:
 
 async def test_libmodbus_over_tcp() -> None:
     """Four float orders, scaled, signed and input registers, a bit, a refused address, a halt and its proof."""
-    port = str(await free_port())
+    port = str(free_port())
     async with libmodbus("tcp", port):
         url = f"tcp://127.0.0.1:{port}"
         await read_and_halt(ModbusConfig.model_validate({"url": url, "tags": TAGS, "halt": HALT, "timeout": "5s"}))
@@ -208,7 +201,7 @@ async def test_mbpoll_reads_our_simulated_viscometer() -> None:
 
 async def test_probe_finds_a_known_value() -> None:
     """`linegate probe modbus` on libmodbus: each order of the float, the scaled number, the base, the units."""
-    port = str(await free_port())
+    port = str(free_port())
     async with libmodbus("tcp", port):
 
         def ask(*given: str) -> str:

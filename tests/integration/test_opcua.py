@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from asyncua import ua
 
+from gateway.demo.ports import free_port
 from gateway.drivers.opcua.kind import OpcUaConfig
 from gateway.errors import DeviceError, DeviceMisconfigured, NotHeld
 from gateway.model import HaltOrder, Quality
-from tests.opcua_peer import COMMANDS, LEAVES, TAKES, URI, Cable, Remote, free_port, kill, peer
+from tests.opcua_peer import COMMANDS, LEAVES, TAKES, URI, Cable, Remote, kill, peer
 
 OPEN = {"policy": "None", "mode": "None", "waiver": "loopback"}
 ORDER = HaltOrder("filler:r", "filler", "r", "too light", 0)

@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 from asyncua.server.internal_session import InternalSession
 
+from gateway.demo.ports import free_port
 from gateway.drivers.opcua.kind import OpcUaConfig
 from gateway.model import Scan, TagSet
 from gateway.station.presence import BackOff
 from gateway.station.station import Station
 from gateway.testing import RecordingLine
 from gateway.world import World
-from tests.opcua_peer import URI, Peer, Remote, free_port, kill
+from tests.opcua_peer import URI, Peer, Remote, kill
 from tests.opcua_peer import peer as running_peer
 
 TAGS = {"speed": {"node": "f:Filler.Status.MachSpeed"}, "units": {"node": "f:Filler.Admin.ProdProcessedCount"}}
