@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from simulators.device import Fault
 from simulators.net import FROM_DEVICE, FULL, NET_FAULTS, TO_DEVICE, Net, Way
+from simulators.ports import kept
 
 _RST: Final = struct.pack("ii", 1, 0)
 """SO_LINGER on with no time: close sends RST."""
@@ -182,8 +183,8 @@ class TcpProxy(Proxy):
         """Listen.  Port 0: any free one, kept from then on.  OSError if it is taken."""
         if self._server is None:
             loop = asyncio.get_running_loop()
+            self.port = self.port or kept(self.host, self)
             self._server = await loop.create_server(lambda: _Client(self), self.host, self.port)
-            self.port = int(self._server.sockets[0].getsockname()[1])
 
     async def close(self) -> None:
         """No more connections, none left.  Safe twice."""

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol
 
+from simulators.ports import kept
+
 Send = Callable[[bytes], None]
 _CHUNK: Final = 4096
 
@@ -84,8 +86,8 @@ class TcpDoor:
         if self._server is not None:
             return
         loop = asyncio.get_running_loop()
+        self.port = self.port or kept(self.host, self)
         self._server = await loop.create_server(lambda: _Session(self), self.host, self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def cut(self) -> None:
         """Close every connection and refuse new ones."""

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives import serialization
 from simulators import core_nodes
 from simulators.certificate import application_certificate
 from simulators.link import Gate
+from simulators.ports import kept
 from simulators.ua_edge import (
     BAD_INVALID_STATE,
     BAD_SENSOR_FAILURE,
@@ -190,6 +191,7 @@ class OpcUaLink:
         if self._listener is not None:
             await self._listener.reopen()
             return
+        self.port = self.port or kept(self.host, self)
         self.server.set_endpoint(f"opc.tcp://{self.host}:{self.front or self.port}/")
         await self.server._setup_server_nodes()  # noqa: SLF001  # Server.start, but with a listener of our own
         listener = _Listener(self.server.iserver, self.host, self.port, self.server.limits)
@@ -197,7 +199,6 @@ class OpcUaLink:
         listener.set_policies(self.server._policies)  # noqa: SLF001
         await listener.start()
         self._listener = self.server.bserver = listener
-        self.port = listener.port
         await self.server.iserver.start()
 
     async def cut(self) -> None:

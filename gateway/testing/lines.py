@@ -13,6 +13,8 @@ import tty
 from collections.abc import Callable
 from pathlib import Path
 
+from gateway.demo.ports import free_port
+
 
 class Line:
     """A far end on TCP or on a pty: takes bytes, gives answers, keeps them back, breaks off."""
@@ -63,8 +65,8 @@ class TcpLine(Line):
 
     async def heal(self) -> None:
         loop = asyncio.get_running_loop()
+        self.port = self.port or free_port()
         self._server = await loop.create_server(lambda: _Door(self), "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def cut(self) -> None:
         assert self._server is not None
