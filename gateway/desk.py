@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Final
@@ -27,7 +27,8 @@ from gateway.line.gates import Gates
 from gateway.line.line import Line
 from gateway.line.scans import Scans
 from gateway.model import Identity, Json, Lane, Principal
-from gateway.people import PERSON, People, Person, rights
+from gateway.people import People
+from gateway.staff import Staff
 from gateway.store.evidence import Evidence
 from gateway.store.telemetry import Telemetry
 from gateway.world import World
@@ -59,6 +60,7 @@ class Desk:
         self.run = run
         self.journal = journal
         self.people = people
+        self.staff = Staff(people, journal)
         self.scans = Scans(settings, run, line.alarms, journal, world)
         self.gates = Gates(
             settings,
@@ -105,32 +107,6 @@ class Desk:
                 self.line.commit()
             raise
         return Principal(person.name, frozenset(person.roles), "http", person.full_name)
-
-    async def add_person(
-        self,
-        who: Principal,
-        name: str,
-        full_name: str,
-        roles: Sequence[str],
-        password: str,
-        qualified_until: str | None,
-    ) -> Json:
-        """Add a person; recorded without the password."""
-        person = await self.people.add(name, full_name, roles, password, qualified_until)
-        return self._person_added(person, who.name)
-
-    async def add_first_person(
-        self, token: str, name: str, full_name: str, roles: Sequence[str], password: str, qualified_until: str | None
-    ) -> Json:
-        """The first one, by the token of the first run."""
-        added = self.people.add_first(token, name, full_name, password, roles=roles, qualified_until=qualified_until)
-        return self._person_added(await added, "first run")
-
-    def _person_added(self, person: Person, by: str) -> Json:
-        body = {"person": person.name, "full_name": person.full_name, "roles": sorted(person.roles)}
-        self.journal.note("people.changed", body, batch=None, by=by)
-        self.journal.keep(PERSON, person.name, rights(person))
-        return body
 
     def sign(self, batch: str, step: str, who: Principal, comment: str) -> Json:
         """A signature, by a person whose qualification has not run out."""

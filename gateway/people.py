@@ -170,7 +170,12 @@ class People:
         person = self.get(name)
         if person is None or person.disabled:
             raise Refused("not_qualified", f"{name} is not known here")
-        if person.qualified_until is not None and person.qualified_until < self._today():
+        self.still_qualified(name)
+
+    def still_qualified(self, name: str) -> None:
+        """Refused `not_qualified` if the qualification of somebody who is known here ran out."""
+        person = self.get(name)
+        if person is not None and person.qualified_until is not None and person.qualified_until < self._today():
             text = f"the qualification of {name} ended on {person.qualified_until}; have it renewed before signing"
             raise Refused("not_qualified", text, qualified_until=str(person.qualified_until))
 

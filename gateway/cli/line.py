@@ -1,4 +1,4 @@
-"""The commands that talk to the running gateway: people, batch, take, sign, alarms, halts."""
+"""The commands that talk to the running gateway: batch, take, sign, alarms, halts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ Who = Annotated[str, typer.Option("--as", envvar="LINEGATE_PERSON", help="your n
 DEFAULT_STATE = Path("run/state")
 
 batch_app = typer.Typer(no_args_is_help=True, help="Orders, start, counts, completion, report of a batch.")
-people_app = typer.Typer(no_args_is_help=True, help="Who may do what.")
 halts_app = typer.Typer(invoke_without_command=True, help="Halts that stand, and their release.")
 alarms_app = typer.Typer(invoke_without_command=True, help="Alarms that stand, and their acknowledgement.")
 
@@ -29,7 +28,6 @@ alarms_app = typer.Typer(invoke_without_command=True, help="Alarms that stand, a
 def add_to(app: typer.Typer) -> None:
     """Hang these commands into the top-level one."""
     app.add_typer(batch_app, name="batch")
-    app.add_typer(people_app, name="people")
     app.add_typer(halts_app, name="halts")
     app.add_typer(alarms_app, name="alarms")
     app.command("take")(take)
@@ -76,35 +74,6 @@ def _at(stamp: str | int | None) -> str:
     if not stamp:
         return "-"
     return datetime.fromtimestamp(int(stamp) / 1e9, tz=UTC).strftime("%H:%M:%S.%f")[:-3] + "Z"
-
-
-# -- people ------------------------------------------------------------------------------------------
-
-
-@people_app.command("add")
-def people_add(
-    name: str,
-    full_name: Annotated[str, typer.Option(help="as it shall stand in signatures")] = "",
-    role: Annotated[list[str], typer.Option(help="operator, technician, supervisor, qa, maintenance, mes, admin")] = [],  # noqa: B006
-    qualified_until: Annotated[str | None, typer.Option(help="YYYY-MM-DD; after it no signature is taken")] = None,
-    first_run: Annotated[str, typer.Option(help="the token shown at first run; makes the first person")] = "",
-    state: State = DEFAULT_STATE,
-    who: Who = "",
-) -> None:
-    """Add a person: by an admin, or the first one with the first-run token."""
-    fresh = os.environ.get("LINEGATE_NEW_PASSWORD", "") or getpass.getpass(f"new password of {name}: ")
-    facts: dict[str, Any] = {
-        "name": name,
-        "full_name": full_name or name,
-        "roles": role or ["admin"],
-        "password": fresh,
-    }
-    if qualified_until:
-        facts["qualified_until"] = qualified_until
-    if first_run:
-        _say(Client(state / "console.token").command("people.first", token=first_run, **facts))
-    else:
-        _say(_client(state, who).command("people.add", signed=True, **facts))
 
 
 # -- batch -------------------------------------------------------------------------------------------

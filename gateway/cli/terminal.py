@@ -24,6 +24,7 @@ from gateway.cli import (
     line,
     listen,
     opcua,
+    people,
     probe,
     profile,
     replay,
@@ -41,7 +42,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for topic in (balance, browse, checks, doctor, fit, gates, hil, line, listen, opcua, probe, profile, replay, faults):
+for topic in (
+    balance, browse, checks, doctor, fit, gates, hil, line, listen, opcua, people, probe, profile, replay, faults
+):  # fmt: skip
     topic.add_to(app)
 alarms.add_to(line.alarms_app)
 capability.add_to(line.batch_app)

@@ -42,6 +42,8 @@ class Command(Generic[A]):
     """Any one of them suffices; empty: whoever came through the door."""
     doors: frozenset[str] = HTTP
     signed: bool = False
-    """Name and password in this very request."""
+    """Name and password in this very request, and a qualification that has not run out."""
+    ever: bool = False
+    """Signed after the qualification, too: nobody could renew one otherwise."""
     changes: bool = True
     """False: it only shows something, and is answered also while nothing can be recorded."""

@@ -74,7 +74,10 @@ COMMANDS: Final[Mapping[str, Command[Any]]] = {
         Command("alarm.return", alarms.AlarmArguments, alarms.return_to_service, UPKEEP, signed=True),
         Command("alarm.stats", alarms.StatsArguments, alarms.alarm_stats, changes=False),
         Command("halt.release", alarms.ReleaseArguments, alarms.release, DECIDES | {"technician"}, signed=True),
-        Command("people.add", people.PersonArguments, people.person, frozenset({"admin"}), signed=True),
+        Command("people.add", people.PersonArguments, people.person, frozenset({"admin"}), signed=True, ever=True),
+        Command("people.change", people.ChangeArguments, people.change, frozenset({"admin"}), signed=True, ever=True),
+        Command("people.password", people.PasswordArguments, people.password, signed=True, ever=True),
+        Command("people.list", NoArguments, people.people, changes=False),
         Command("people.first", people.FirstPersonArguments, people.first),
         Command("status", StatusArguments, status, doors=BOTH, changes=False),
     )
@@ -90,6 +93,8 @@ async def execute(
     """
     try:
         command = _allowed(name, who, proven=proven)
+        if command.signed and not command.ever:
+            desk.people.still_qualified(who.name)
         asked = _parse(command, arguments)
         if command.changes:
             desk.records_now()

@@ -81,8 +81,10 @@ def _server(desk: Desk, token: str, world: World) -> uvicorn.Server:
         def capture_signals(self) -> Iterator[None]:
             yield
 
+    sessions = Sessions(world)
+    desk.staff.changed.append(sessions.end)
     config = uvicorn.Config(
-        build(desk, token, Sessions(world)), log_config=None, access_log=False, lifespan="off", timeout_keep_alive=5
+        build(desk, token, sessions), log_config=None, access_log=False, lifespan="off", timeout_keep_alive=5
     )
     config.load()
     return Server(config)

@@ -27,6 +27,10 @@ class Sessions:
         self._open[token] = (person, now, now)
         return token
 
+    def end(self, name: str) -> None:
+        """All of a person's: who was changed logs in again, as what they are now."""
+        self._open = {token: known for token, known in self._open.items() if known[0].name != name}
+
     def person(self, token: str) -> Principal:
         """Whose session it is.  Raises Refused when it ended."""
         now = asyncio.get_running_loop().time()

@@ -202,14 +202,17 @@ async def test_every_command_has_its_path(tmp_path: Path) -> None:
 # -- people ---------------------------------------------------------------------------------------------
 
 
+async def logged_in(ask: Console, name: str) -> dict[str, str]:
+    """The header of a session of theirs."""
+    who = {"X-Linegate-Person": name, "X-Linegate-Password": PASSWORD}
+    return {"X-Linegate-Session": (await ask("POST", "/api/v1/login", headers=who)).json()["session"]}
+
+
 async def test_a_session_acts_and_does_not_sign(tmp_path: Path) -> None:
     """Log in once for the floor's work; a signature needs the password in that very request."""
     async with console(tmp_path) as ask:
         await add(ask.kit, "sue", "supervisor")
-        login = await ask(
-            "POST", "/api/v1/login", headers={"X-Linegate-Person": "sue", "X-Linegate-Password": PASSWORD}
-        )
-        session = {"X-Linegate-Session": login.json()["session"]}
+        session = await logged_in(ask, "sue")
         answer = await ask("POST", "/api/v1/command/batch.order", json={"order": order()}, headers=session)
         assert answer.json()["result"]["batch"] == "B1"
 
@@ -236,6 +239,26 @@ async def test_a_wrong_password_is_refused_and_limited(tmp_path: Path) -> None:
         alarms = (await ask("GET", "/api/v1/board")).json()["alarms"]
         assert "5 attempts for 'sue'" in alarms["gateway:logins"]["text"]
         assert alarms["gateway:logins"]["occurrence"] == 1, "said once until somebody acknowledged it"
+
+
+async def test_who_is_changed_logs_in_again(tmp_path: Path) -> None:
+    """Roles, a password, the end: what was opened before is over at once; others' sessions go on."""
+    async with console(tmp_path) as ask:
+        await add(ask.kit, "anna", "admin")
+        await add(ask.kit, "olga", "operator")
+        opened = {name: await logged_in(ask, name) for name in ("anna", "olga")}
+
+        async def start(name: str) -> tuple[int, str]:
+            return refusal(await ask("POST", "/api/v1/command/batch.start", json={"batch": "B1"}, headers=opened[name]))
+
+        assert await start("olga") == (409, "no_such_batch")
+        change = {"name": "olga", "roles": ["qa"], "reason": "new work"}
+        who = {"X-Linegate-Person": "anna", "X-Linegate-Password": PASSWORD}
+        changed = await ask("POST", "/api/v1/command/people.change", json=change, headers=who)
+        assert changed.json()["result"]["before"] == {"roles": ["operator"]}
+        assert await start("olga") == (401, "bad_login")
+        assert refusal(await ask.command("batch.start", "olga", batch="B1")) == (403, "not_allowed")
+        assert await start("anna") == (403, "not_allowed")
 
 
 async def test_an_unknown_session_is_refused(tmp_path: Path) -> None:

@@ -317,6 +317,26 @@ def test_people_are_added_by_token_or_by_an_admin(
     ]  # fmt: skip
 
 
+def test_people_are_changed_by_an_admin_and_a_password_by_its_owner(
+    linegate: Cli, asked: list[tuple[str, dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only what is named is sent; `never` takes the last day away."""
+    monkeypatch.setenv("LINEGATE_NEW_PASSWORD", "battery staple")
+    change = ("people", "change", "tom", "--reason", "retrained", "--as", "anna")
+    assert linegate(*change, "--qualified-until", "2027-12-31") == 0
+    assert linegate(*change, "--qualified-until", "never", "--role", "qa", "--disable", "--new-password") == 0
+    assert linegate("people", "password", "--as", "tom") == 0
+    assert linegate("people", "change", "tom", "--as", "anna") != 0, "a reason is asked for"
+
+    said = {"name": "tom", "reason": "retrained", "_who": "anna", "_signed": True}
+    assert asked == [
+        ("people.change", {**said, "qualified_until": "2027-12-31"}),
+        ("people.change", {**said, "qualified_until": None, "roles": ["qa"], "disabled": True,
+                           "password": "battery staple"}),
+        ("people.password", {"password": "battery staple", "_who": "tom", "_signed": True}),
+    ]  # fmt: skip
+
+
 def test_a_password_comes_from_a_file(
     linegate: Cli, asked: list[tuple[str, dict[str, Any]]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

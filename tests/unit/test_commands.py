@@ -72,7 +72,11 @@ def test_what_decides_is_signed() -> None:
         "gate.override",
         "halt.release",
         "people.add",
+        "people.change",
+        "people.password",
     }
+
+    assert {name for name, command in COMMANDS.items() if command.ever} == {each for each in signed if "people" in each}
 
 
 async def test_a_signed_command_without_its_password_is_refused(tmp_path: Path) -> None:

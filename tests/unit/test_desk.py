@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Awaitable
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,15 @@ from gateway.model import Principal
 pytestmark = pytest.mark.looptime(start=1000)
 
 FIRST = {"name": "anna", "full_name": "Anna Admin", "roles": ["admin"], "password": "correct horse"}
+ADMIN = Principal("anna", frozenset({"admin"}), "http", "Anna Admin")
 NOBODY = Principal("", frozenset(), "http")
+
+
+async def refusal(awaitable: Awaitable[object]) -> str:
+    """Its code."""
+    with pytest.raises(Refused) as refused:
+        await awaitable
+    return refused.value.code
 
 
 async def test_the_first_person_comes_by_the_token(tmp_path: Path) -> None:
@@ -39,6 +48,67 @@ async def test_the_first_person_comes_by_the_token(tmp_path: Path) -> None:
         assert records[1]["body"]["roles"] == ["operator", "technician"]
         assert "correct horse" not in json.dumps(kit.records())
         assert token not in json.dumps(kit.records())
+
+
+async def test_an_admin_changes_a_person_for_a_reason(tmp_path: Path) -> None:
+    """Recorded with what it was and why, without a password; nothing else of them changes."""
+    async with Kit(tmp_path) as kit:
+        await kit.people.add("anna", "Anna Admin", ["admin"], "correct horse")
+        await kit.people.add("tom", "Tom T", ["technician"], "correct horse", "2020-01-01")
+        ended: list[str] = []
+        kit.desk.staff.changed.append(ended.append)
+        renewed = {"name": "tom", "qualified_until": "2099-12-31"}
+        assert await refusal(kit.ask("people.change", ADMIN, **renewed)) == "reason_missing"
+        assert await refusal(kit.ask("people.change", ADMIN, **renewed, reason="17")) == "reason_missing"
+        await kit.ask("people.change", ADMIN, **renewed, reason="retrained, T-17")
+        assert await refusal(kit.ask("people.change", ADMIN, **renewed, reason="again")) == "nothing_new"
+        await kit.ask("people.change", ADMIN, name="tom", password="battery staple", disabled=True, reason="he left")
+        assert (
+            await refusal(kit.ask("people.change", ADMIN, name="eve", disabled=True, reason="who?")) == "unknown_person"
+        )
+        assert await refusal(kit.ask("people.change", ADMIN, name="anna", disabled=True, reason="I go")) == "last_admin"
+        assert await refusal(kit.desk.authenticate("tom", "battery staple")) == "bad_login"
+
+        first, second = kit.records("people.changed")
+        assert (first["by"], first["body"]) == (
+            "anna",
+            {"person": "tom", "full_name": "Tom T", "roles": ["technician"], "qualified_until": "2099-12-31",
+             "disabled": False, "before": {"qualified_until": "2020-01-01"}, "reason": "retrained, T-17",
+             "password": False},
+        )  # fmt: skip
+        assert (second["body"]["before"], second["body"]["password"]) == ({"disabled": False}, True)
+        assert "battery staple" not in json.dumps(kit.records())
+        assert ended == ["tom", "tom"]
+        listed = await kit.ask("people.list", NOBODY)
+        assert [(each["person"], each["disabled"]) for each in listed] == [("anna", False), ("tom", True)]
+
+
+async def test_everybody_changes_their_own_password(tmp_path: Path) -> None:
+    """Also who may not sign any more; the old one is over at once, and the record does not say which."""
+    async with Kit(tmp_path) as kit:
+        await kit.people.add("olga", "Olga Operator", ["operator"], "correct horse", "2020-01-01")
+        await kit.ask("people.password", OPERATOR, password="battery staple")
+        assert await refusal(kit.desk.authenticate("olga", "correct horse")) == "bad_login"
+        assert (await kit.desk.authenticate("olga", "battery staple")).name == "olga"
+        (record,) = kit.records("people.changed")
+        assert (record["by"], record["body"]["password"]) == ("olga", True)
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("halt.release", {"halt": "filler:hot", "version": 1, "reason": "cooled down"}),
+        ("batch.abort", {"batch": "B1", "reason": "no oil"}),
+        ("alarm.remove", {"alarm": "hot", "reason": "sensor", "occurrence": 1}),
+        ("gate.override", {"batch": "B1", "gate": "clock", "reason": "seen"}),
+    ],
+)
+async def test_nothing_is_signed_after_the_qualification(tmp_path: Path, command: str, said: dict[str, object]) -> None:
+    """Whatever asks for a signature asks whether who gives it may still sign."""
+    async with Kit(tmp_path) as kit:
+        await kit.people.add("vera", "Vera", ["supervisor", "maintenance"], "correct horse", "2020-01-01")
+        vera = Principal("vera", frozenset({"supervisor", "maintenance"}), "http", "Vera")
+        assert await refusal(kit.ask(command, vera, **said)) == "not_qualified"
 
 
 async def test_a_person_who_proved_it_has_name_roles_and_full_name(tmp_path: Path) -> None:
