@@ -337,6 +337,23 @@ def test_people_are_changed_by_an_admin_and_a_password_by_its_owner(
     ]  # fmt: skip
 
 
+def test_people_are_listed_with_what_is_over(linegate: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who signs no more is told from who does."""
+    everybody = [
+        {"person": name, "full_name": name.title(), "roles": ["qa"], "qualified_until": until, "disabled": gone}
+        for name, until, gone in (
+            ("ada", None, False),
+            ("ben", "2020-01-01", False),
+            ("cora", "2999-01-01", False),
+            ("dora", "2020-01-01", True),
+        )
+    ]
+    monkeypatch.setattr(Client, "command", lambda *_, **__: everybody)
+    assert linegate("people", "list") == 0
+    told = {line.split()[1]: line.split("│")[-2].strip() for line in linegate.out.splitlines() if line.startswith("│")}
+    assert told == {"ada": "", "ben": "signs no more", "cora": "", "dora": "disabled"}
+
+
 def test_a_password_comes_from_a_file(
     linegate: Cli, asked: list[tuple[str, dict[str, Any]]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
