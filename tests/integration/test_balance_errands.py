@@ -54,6 +54,11 @@ async def until(holds: Callable[[], object]) -> None:
             await asyncio.sleep(0.01)
 
 
+def at_rest(line: RecordingLine) -> bool:
+    """A draught goes over the simulated pan now and then."""
+    return not line.scans[-1].faults
+
+
 async def _ask(what: str, device: Any) -> Any:
     return await getattr(device, what)()
 
@@ -70,7 +75,7 @@ async def test_it_shows_the_tare_and_goes_on_being_polled(dialect: str, tmp_path
     async with scale(tmp_path, dialect) as sim, attended(sim, dialect, timeout="2s") as (station, line, _):
         reading = await order(station, "tare").shown()
         seen = len(line.scans)
-        await until(lambda: len(line.scans) > seen + 1)
+        await until(lambda: len(line.scans) > seen + 1 and at_rest(line))
 
         assert near(reading.values[0], 0.0)
         assert near(line.scans[-1].values[0], 0.0)
@@ -89,7 +94,7 @@ async def test_what_was_asked_of_a_dead_link_is_not_done_when_it_is_back(tmp_pat
             order(station, "tare")
         await cable.lift("net_blackhole")
         seen = len(line.scans)
-        await until(lambda: len(line.scans) > seen + 3 and not line.scans[-1].faults)
+        await until(lambda: len(line.scans) > seen + 3 and at_rest(line))
 
         assert [what for what, _ in line.events] == ["connected", "lost", "connected"]
         assert sim.tare_g == 0.0
@@ -111,6 +116,7 @@ async def test_a_cable_pulled_over_it_leaves_the_balance_as_it_was(tmp_path: Pat
         await until(lambda: line.events[-1] == ("connected", "scale"))
         await sim.heal("unstable")
         await asyncio.sleep(1.0)
+        await until(lambda: at_rest(line))
 
         assert sim.tare_g == 0.0
         assert near(line.scans[-1].values[0], LOAD_G)
@@ -125,7 +131,7 @@ async def test_a_balance_that_will_not_keeps_its_link(tmp_path: Path) -> None:
             with pytest.raises(NotDone, match="scale"):
                 await order(station, "zero").shown()
             seen = len(line.scans)
-            await until(lambda: len(line.scans) > seen + 1)
+            await until(lambda: len(line.scans) > seen + 1 and at_rest(line))
 
             assert line.events == [("connected", "scale")]
             assert near(line.scans[-1].values[0], 50.0)
