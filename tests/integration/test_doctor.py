@@ -34,6 +34,9 @@ from gateway.store.folder import Lock
 from gateway.world import World
 from tests.servers import influxd, mosquitto
 
+NOBODY = ".".join(["no-such-host"] * 24)
+"""Longer than a name may be: the resolver says so itself, and asks no server of names that may be slow."""
+
 
 def said(findings: list[Finding]) -> list[tuple[str, str]]:
     return [(finding.level, finding.text) for finding in findings]
@@ -56,7 +59,7 @@ async def test_what_hangs_holds_nobody_up() -> None:
     """Checks run at once; one that hangs is a failure within its own limit, the others are answered."""
 
     async def hang() -> list[Finding]:
-        await aside(lambda: time.sleep(3))
+        await aside(lambda: time.sleep(30))
         return []
 
     async def well() -> list[Finding]:
@@ -71,7 +74,7 @@ async def test_what_hangs_holds_nobody_up() -> None:
     jobs = [Job("slow", hang, 0.2), *[Job("well", well)] * 10, Job("broken", broken)]
     found = await examine(jobs, lambda job: done.append(job.area))
 
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 10
     assert said(found) == [("fail", "no answer within 0.2 s"), *[("ok", "fine")] * 10, ("fail", "Input/output error")]
     assert done.index("slow") > done.index("broken")
     assert len(done) == 12
@@ -90,7 +93,7 @@ async def test_devices_answer_or_not(listening: int) -> None:
     """Someone listens; nobody does; the name is unknown: each in words, with what to do."""
     there = await network.device("a", modbus(f"tcp://127.0.0.1:{listening}"), None)
     nobody = await network.device("a", modbus(f"tcp://127.0.0.1:{free_port()}"), None)
-    unknown = await network.device("a", modbus("tcp://no-such-host.invalid:502"), None)
+    unknown = await network.device("a", modbus(f"tcp://{NOBODY}:502"), None)
 
     assert said(there) == [("ok", f"127.0.0.1:{listening} answers")]
     assert nobody[0].level == "fail"

@@ -42,6 +42,8 @@ TAGS: dict[str, Any] = {
     "f": {"address": 8, "type": "ascii", "length": 6},
 }
 EXPECTED = (1.5, -2.25, -1, 1.2, -70000, "LOT-42")
+PLENTY = {"timeout": "5s", "halt_budget": "5s"}
+"""On a busy machine; all of it takes milliseconds."""
 HALT = {"write": {"register": 4, "value": 7}, "confirm": {"tag": "c", "equals": 7}, "confirm_same": "accepted"}
 
 
@@ -87,7 +89,7 @@ async def test_reads_what_pymodbus_reads(server: ModbusTcpServer) -> None:
 async def test_an_address_pymodbus_refuses(server: ModbusTcpServer) -> None:
     """An address outside its memory costs one tag."""
     tags = {**TAGS, "beyond": {"address": 30}}
-    config = ModbusConfig.model_validate({"url": f"tcp://127.0.0.1:{port(server)}", "tags": tags})
+    config = ModbusConfig.model_validate({"url": f"tcp://127.0.0.1:{port(server)}", "tags": tags, **PLENTY})
     async with config.connect("oven") as device:
         reading = await device.poll()
 
@@ -97,7 +99,9 @@ async def test_an_address_pymodbus_refuses(server: ModbusTcpServer) -> None:
 
 async def test_a_write_pymodbus_takes(server: ModbusTcpServer) -> None:
     """A halt's write and its echo are understood by the other implementation."""
-    config = ModbusConfig.model_validate({"url": f"tcp://127.0.0.1:{port(server)}", "tags": TAGS, "halt": HALT})
+    config = ModbusConfig.model_validate(
+        {"url": f"tcp://127.0.0.1:{port(server)}", "tags": TAGS, "halt": HALT, **PLENTY}
+    )
     async with config.connect("oven") as device:
         assert (await device.poll()).held is False
         proof = await device.halt(ORDER)
@@ -125,15 +129,15 @@ async def test_rtu_on_a_pty_with_pymodbus(tmp_path: Path) -> None:
     server = ModbusSerialServer(SimDevice(1, MEMORY), framer=FramerType.RTU, port=str(tmp_path / "b"), baudrate=115200)
     await server.serve_forever(background=True)
     url = f"serial://{tmp_path / 'a'}?baudrate=115200"
-    config = ModbusConfig.model_validate({"url": url, "tags": TAGS, "halt": HALT})
+    config = ModbusConfig.model_validate({"url": url, "tags": TAGS, "halt": HALT, **PLENTY})
     try:
         async with config.connect("oven") as device:
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(20):
                 assert (await device.poll()).values == EXPECTED
                 assert (await device.halt(ORDER)).wrote
             await ours.cut()
             with pytest.raises(DeviceError, match="oven"):
-                async with asyncio.timeout(3):
+                async with asyncio.timeout(20):
                     await device.poll()
     finally:
         await server.shutdown()
@@ -219,7 +223,7 @@ async def test_the_simulated_balance(link: str, tmp_path: Path) -> None:
     balance = ScaleSim(Plant(seed=7), "127.0.0.1", 0, tmp_path / "balance")
     async with started(balance) as addresses:
         where = addresses[link].removeprefix("tcp://").removeprefix("serial://")
-        config = BalanceConfig.model_validate({"url": f"{link}://{where}"})
+        config = BalanceConfig.model_validate({"url": f"{link}://{where}", "timeout": "5s"})
         async with config.connect("balance") as device:
             async with asyncio.timeout(5):
                 reading = await device.poll()

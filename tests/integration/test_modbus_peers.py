@@ -30,6 +30,7 @@ from simulators.viscometer import Viscometer
 TESTS = Path(__file__).parents[1]
 ORDER = HaltOrder(id="pump:rule", device="pump", rule="rule", text="", requested_ns=1)
 ORDERS = [(word, byte) for word in ("big", "little") for byte in ("big", "little")]
+PLENTY = {"timeout": "5s", "halt_budget": "5s"}
 HALT = {
     "write": {"coil": 5, "value": True},
     "confirm": {"tag": "state", "equals": 11},
@@ -103,7 +104,7 @@ async def test_libmodbus_over_tcp() -> None:
     port = str(free_port())
     async with libmodbus("tcp", port):
         url = f"tcp://127.0.0.1:{port}"
-        await read_and_halt(ModbusConfig.model_validate({"url": url, "tags": TAGS, "halt": HALT, "timeout": "5s"}))
+        await read_and_halt(ModbusConfig.model_validate({"url": url, "tags": TAGS, "halt": HALT, **PLENTY}))
 
 
 async def test_libmodbus_over_rtu_two_units_on_one_line(tmp_path: Path) -> None:
@@ -136,7 +137,7 @@ async def test_npm_modbus_serial() -> None:
     async with peer("node", "modbus-server.js") as port:
         tags: dict[str, Any] = {f"r{at}": {"address": at} for at in (3, 250, 998, 999, 1000, 1050, 1099, 1100)}
         tags |= {"low": {"address": 3, "table": "input", "type": "i16"}, "bit": {"address": 9, "table": "discrete"}}
-        given: dict[str, Any] = {"url": f"tcp://127.0.0.1:{port}", "shared": True, "timeout": "5s"}
+        given: dict[str, Any] = {"url": f"tcp://127.0.0.1:{port}", "shared": True, "late": "5s", **PLENTY}
         halted = {**given, "tags": {"state": {"address": 500}}, "unit_id": 2}
         halted["halt"] = {"write": {"coil": 4, "value": True}, "confirm": {"tag": "state", "equals": 11}}
         async with (
@@ -160,7 +161,7 @@ def numbers(said: str) -> dict[int, str]:
 
 async def mbpoll(*given: str) -> dict[int, str]:
     process = await asyncio.create_subprocess_exec(
-        "mbpoll", "-1", "-0", "-q", *given, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        "mbpoll", "-1", "-0", "-q", "-o", "10", *given, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
     out, _ = await asyncio.wait_for(process.communicate(), 20)
     assert process.returncode == 0, out.decode()
@@ -205,7 +206,9 @@ async def test_probe_finds_a_known_value() -> None:
     async with libmodbus("tcp", port):
 
         def ask(*given: str) -> str:
-            return CliRunner().invoke(app, ["probe", "modbus", f"tcp://127.0.0.1:{port}", *given]).output
+            return (
+                CliRunner().invoke(app, ["probe", "modbus", f"tcp://127.0.0.1:{port}", "--timeout", "5", *given]).output
+            )
 
         found = await asyncio.to_thread(ask, "--expect", "86.4", "--from", "0", "--to", "250")
         based = await asyncio.to_thread(ask, "--expect", "86.4", "--manual", "40011")
