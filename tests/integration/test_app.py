@@ -174,6 +174,7 @@ def test_what_is_retained_at_the_end_is_the_last_there_is(tmp_path: Path, number
         stopped = seen.wait_for("event/gateway/stopped")
         late = Mes(broker.port)
         late.wait_for("checkpoint")
+        late.wait_for("state/gateway")
 
         assert stopped["body"]["why"] == number.name
         assert late.retained("state/gateway")["online"] is False
@@ -200,7 +201,7 @@ class Mes:
         return dict(json.loads(self.texts.get(topic) or "{}"))
 
     def wait_for(self, topic: str) -> dict[str, Any]:
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 20
         while topic not in self.texts:
             assert time.monotonic() < deadline, f"{topic} did not come; there are {sorted(self.texts)}"
             time.sleep(0.02)
