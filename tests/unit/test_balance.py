@@ -21,6 +21,9 @@ from gateway.errors import DeviceError, NotDone
 from gateway.model import Quality
 from gateway.units import UNITS
 
+PATIENCE = "5s"
+"""Even on a slow machine: whoever says no name is waited for through half of a short timeout before it is weighed."""
+
 
 @pytest.fixture
 async def peer(tmp_path: Path) -> AsyncIterator[BalancePeer]:
@@ -166,8 +169,8 @@ async def test_other_lines_are_passed_over(peer: BalancePeer) -> None:
 async def test_something_else_on_the_line(peer: BalancePeer) -> None:
     """A device that says nothing is no balance: the error says what to look at."""
     await peer.mute()
-    with pytest.raises(DeviceError, match=r"balance .*does not answer mt-sics within 0\.05 s"):
-        async with peer.config(timeout="50ms").connect("balance"):
+    with pytest.raises(DeviceError, match=r"balance .*does not answer mt-sics within 0\.3 s"):
+        async with peer.config(timeout="300ms").connect("balance"):
             pass
 
 
@@ -185,7 +188,10 @@ async def speaking(dialect: str, path: Path, kind: str = "tcp") -> AsyncIterator
 @pytest.mark.parametrize("dialect", SPEECH)
 async def test_a_print_before_the_answer_is_not_the_answer(dialect: str, tmp_path: Path) -> None:
     """PRINT pressed just as the question came: asked again; the printed line is kept, word for word."""
-    async with speaking(dialect, tmp_path) as peer, peer.config(prints="printed").connect("balance") as device:
+    async with (
+        speaking(dialect, tmp_path) as peer,
+        peer.config(prints="printed", timeout=PATIENCE).connect("balance") as device,
+    ):
         peer.printed = [peer.shown("9.9999")]
         found = await device.poll()
         after = await device.poll()
@@ -198,7 +204,7 @@ async def test_a_print_before_the_answer_is_not_the_answer(dialect: str, tmp_pat
 @pytest.mark.parametrize("dialect", SPEECH)
 async def test_one_that_always_prints_is_an_error(dialect: str, tmp_path: Path) -> None:
     """Two weights for each question: no guess is made; the error says what to set."""
-    async with speaking(dialect, tmp_path) as peer, peer.config().connect("scale_3") as device:
+    async with speaking(dialect, tmp_path) as peer, peer.config(timeout=PATIENCE).connect("scale_3") as device:
         peer.printed = [peer.shown("9.9999")] * 9
         with pytest.raises(DeviceError, match=r"scale_3 .*mode: continuous"):
             await device.poll()
@@ -206,7 +212,7 @@ async def test_one_that_always_prints_is_an_error(dialect: str, tmp_path: Path) 
 
 async def test_one_without_a_name_owes_its_answers(tmp_path: Path) -> None:
     """SBI of an older family: no fence; after cancelled polls the old answers are waited for, and passed over."""
-    async with speaking("sbi-old", tmp_path) as peer, peer.config().connect("balance") as device:
+    async with speaking("sbi-old", tmp_path) as peer, peer.config(timeout=PATIENCE).connect("balance") as device:
         await peer.mute()
         for _ in range(3):
             with pytest.raises(TimeoutError):
@@ -245,7 +251,7 @@ async def test_a_damaged_fence_is_put_up_again(peer: BalancePeer) -> None:
 
 async def test_moving_without_a_unit(tmp_path: Path) -> None:
     """SBI drops the unit while it moves: bad before any stable weight was seen, uncertain in its unit afterwards."""
-    async with speaking("sbi", tmp_path) as peer, peer.config().connect("balance") as device:
+    async with speaking("sbi", tmp_path) as peer, peer.config(timeout=PATIENCE).connect("balance") as device:
         peer.weight = "+   1.0400    "
         before = await device.poll()
         peer.weight = None
@@ -271,7 +277,7 @@ async def test_tare_on_a_cut_line(peer: BalancePeer) -> None:
 async def test_tare_is_believed_only_when_it_shows(peer: BalancePeer) -> None:
     """A balance that says T S and goes on showing the load has not been tared."""
     peer.speech["T"] = "T S     1.0120 g"
-    async with peer.config(tare_budget="600ms").connect("balance") as device:
+    async with peer.config(tare_budget="1200ms").connect("balance") as device:
         with pytest.raises(NotDone, match=r"tare is not seen .*1\.0120"):
             await device.tare()
         peer.net = "0.0001"
@@ -312,7 +318,7 @@ async def test_a_flood_of_lines_is_no_weight(dialect: str, tmp_path: Path) -> No
             peer.line.send(b"\xff\n" * 50)
             await asyncio.sleep(0.005)
         try:
-            async with asyncio.timeout(1):
+            async with asyncio.timeout(10):
                 assert (await poll).values == (None,)
         except DeviceError as error:
             assert "noise on the line" in str(error)  # noqa: PT017  # either is right, by the rule in use
@@ -330,7 +336,7 @@ async def test_a_line_of_one_way(peer: BalancePeer) -> None:
             peer.line.send(peer.shown("1.0120"))
 
     sender = asyncio.get_running_loop().create_task(send())
-    async with peer.config(dialect="mt-sics", mode="continuous", timeout="200ms").connect("balance") as device:
+    async with peer.config(dialect="mt-sics", mode="continuous", timeout="2s").connect("balance") as device:
         assert (await device.poll()).values == (Decimal("1.0120"),)
         assert (await device.poll()).values == (Decimal("1.0120"),)
     sender.cancel()
@@ -338,5 +344,5 @@ async def test_a_line_of_one_way(peer: BalancePeer) -> None:
 
     assert device.identity == {}
     with pytest.raises(DeviceError, match="print continuously"):
-        async with peer.config(dialect="mt-sics", mode="continuous", timeout="100ms").connect("balance"):
+        async with peer.config(dialect="mt-sics", mode="continuous", timeout="400ms").connect("balance"):
             pass
