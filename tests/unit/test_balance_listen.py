@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import pty
 import re
 import select
+import sys
+import termios
 import threading
 import tty
 from collections.abc import Iterator
@@ -31,6 +34,10 @@ LINES = {
     "ohaus": b"     1.0120 g\r\n",
 }
 
+TAKEN = 10
+"""So many lines, far more than a name for the dialect needs."""
+PATIENCE_S = 10.0
+
 
 class Line(threading.Thread):
     """The balance's end of a serial line: says a line each 30 ms, answers what it is asked, keeps what it hears."""
@@ -43,14 +50,24 @@ class Line(threading.Thread):
         self._says, self._answers = says, answers
         self.heard = b""
         self.over = threading.Event()
+        self.listened = threading.Event()
+        """Somebody takes what is said: some lines in a row were gone when the next one came."""
 
     def run(self) -> None:
+        gone = 0
         while not self.over.wait(0.03):
+            gone = 0 if self._waiting() else gone + 1
+            if gone > TAKEN:
+                self.listened.set()
             os.write(self._master, self._says)
             while select.select([self._master], [], [], 0)[0]:
                 asked = os.read(self._master, 1024)
                 self.heard += asked
                 os.write(self._master, b"".join(self._answers.get(each, b"") for each in asked.splitlines(True)))
+
+    def _waiting(self) -> int:
+        """Bytes that were said and not read."""
+        return int.from_bytes(fcntl.ioctl(self._slave, termios.FIONREAD, bytes(4)), sys.byteorder)
 
     def end(self) -> None:
         self.over.set()
@@ -123,7 +140,7 @@ def test_settings_are_tried_once_each() -> None:
 def test_listening_writes_nothing_and_prints_a_device(name: str) -> None:
     """A streaming balance is named, its device printed ready for line.yaml; not one byte went to it."""
     with line(LINES[name]) as end:
-        result = linegate(f"serial://{end.path}", "--seconds", "0.4")
+        result = linegate(f"serial://{end.path}", "--seconds", "0.8")
 
     assert result.exit_code == 0, result.output
     assert end.heard == b""
@@ -157,7 +174,7 @@ def test_silence_says_what_to_do() -> None:
 def test_wrong_parity_says_what_to_do() -> None:
     """Bytes above 7F: the settings differ; --scan is the next step."""
     with line(bytes(byte | 0x80 for byte in LINES["sbi"])) as end:
-        result = linegate(f"serial://{end.path}", "--seconds", "0.2")
+        result = linegate(f"serial://{end.path}", "--seconds", "0.7")
 
     assert result.exit_code == 1
     assert "--scan" in result.output
@@ -166,7 +183,7 @@ def test_wrong_parity_says_what_to_do() -> None:
 def test_scan_stops_at_the_first_that_is_understood() -> None:
     """A scan tells each setting's count and ends where the lines can be read."""
     with line(LINES["a-and-d"]) as end:
-        result = linegate(f"serial://{end.path}?baudrate=2400", "--seconds", "0.2", "--scan")
+        result = linegate(f"serial://{end.path}?baudrate=2400", "--seconds", "0.7", "--scan")
 
     assert result.exit_code == 0, result.output
     assert "baudrate=2400: " in result.output
@@ -186,8 +203,16 @@ def test_a_cable_pulled_while_listening() -> None:
     """What came before the line was lost is judged all the same."""
     with contextlib.ExitStack() as stack:
         end = stack.enter_context(line(LINES["sbi"]))
-        threading.Timer(1.5, stack.close).start()
+
+        def pull() -> None:
+            end.listened.wait(PATIENCE_S)
+            stack.close()
+
+        pulling = threading.Thread(target=pull)
+        pulling.start()
         result = linegate(f"serial://{end.path}", "--seconds", "20")
+        end.listened.set()  # where nobody came to listen
+        pulling.join()
 
     assert result.exit_code == 0, result.output
     assert "connection lost" in result.output
