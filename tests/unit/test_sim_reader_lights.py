@@ -19,6 +19,8 @@ from simulators.plant import Plant
 from simulators.reader import HEARTBEAT_S, Reader
 
 UID = "1A4FF0100000022000000250"
+PATIENCE_S = 5.0
+"""However slow the machine is."""
 
 
 def stand(tmp_path: Path, name: str, *others: str) -> Stand:
@@ -32,9 +34,11 @@ class Ear:
     def __init__(self) -> None:
         self.reader: asyncio.StreamReader
 
-    async def hear(self) -> bytes:
+    async def hear(self, least: int = 0) -> bytes:
+        """So many bytes, however late they come, and what comes with them or soon after."""
+        async with asyncio.timeout(PATIENCE_S):
+            heard = await self.reader.readexactly(least)
         await asyncio.sleep(0.02)
-        heard = b""
         while True:
             try:
                 async with asyncio.timeout(0.02):
@@ -48,8 +52,11 @@ async def listening(reader: Reader) -> AsyncIterator[Ear]:
     await reader.start()
     ear = Ear()
     host, port = reader.addresses()["tcp"].split(":")
+    deaf = reader.truth()["listeners"]
     ear.reader, writer = await asyncio.open_connection(host, int(port))
-    await asyncio.sleep(0.02)
+    async with asyncio.timeout(PATIENCE_S):
+        while reader.truth()["listeners"] == deaf:  # noqa: ASYNC110  # a simulator sets no event
+            await asyncio.sleep(0.001)
     try:
         yield ear
     finally:
@@ -67,7 +74,7 @@ async def test_it_reads_what_is_applied(tmp_path: Path) -> None:
         assert await ear.hear() == b""
         labelling.applied += 2
         await reader.step(0.02)
-        lines = (await ear.hear()).split(b"\r\n")
+        lines = (await ear.hear(2 * len(UID))).split(b"\r\n")
 
     assert [line.split(b";")[0] for line in lines] == [b"\x02" + UID.encode()] * 2 + [b""]
     assert reader.truth()["sent"] == 2
@@ -90,7 +97,7 @@ async def test_its_bad_manners(tmp_path: Path, fault: str, args: dict[str, Any],
     async with listening(reader) as ear:
         await reader.fault(fault, dict(args))
         await reader.force("code", "X-1")
-        assert await ear.hear() == expected
+        assert await ear.hear(len(expected)) == expected
 
 
 async def test_a_burst_a_torn_line_and_the_heartbeat(tmp_path: Path) -> None:
@@ -99,15 +106,15 @@ async def test_a_burst_a_torn_line_and_the_heartbeat(tmp_path: Path) -> None:
     await reader.force("angle", 0)
     async with listening(reader) as ear:
         await reader.fault("burst", {"count": 20})
-        assert (await ear.hear()).count(b"\x03\r\n") == 20
+        assert (await ear.hear(20 * len(b"\x02BURST;A;0\x03\r\n"))).count(b"\x03\r\n") == 20
         await reader.fault("torn", {})
         await reader.force("code", "X-1")
-        first = await ear.hear()
+        first = await ear.hear(1)
         await reader.step(0.4)
-        assert first + await ear.hear() == b"\x02X-1;A;0\x03\r\n"
+        assert first + await ear.hear(1) == b"\x02X-1;A;0\x03\r\n"
         await reader.heal("all")
         await reader.step(HEARTBEAT_S)
-        assert await ear.hear() == b"\x02ALIVE\x03\r\n"
+        assert await ear.hear(1) == b"\x02ALIVE\x03\r\n"
         await reader.fault("no_heartbeat", {})
         await reader.step(2 * HEARTBEAT_S)
         assert await ear.hear() == b""
