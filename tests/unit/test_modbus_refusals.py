@@ -29,7 +29,8 @@ async def line() -> AsyncIterator[tuple[Registers, TcpLine]]:
 
 
 def config(line: TcpLine, **given: Any) -> ModbusConfig:
-    return ModbusConfig.model_validate({"url": f"tcp://{line.address}", "tags": TAGS, **given})
+    patient = {"period": "10s", "timeout": "10s"}
+    return ModbusConfig.model_validate({"url": f"tcp://{line.address}", "tags": TAGS, **patient, **given})
 
 
 async def test_one_bad_address(line: tuple[Registers, TcpLine]) -> None:
@@ -219,7 +220,7 @@ async def test_a_word_that_means_no_value_proves_nothing(line: tuple[Registers, 
     registers.put("holding", 9, 0xFFFF)
     tags = {**TAGS, "t9": {"address": 9, "bit": 3, "bad_values": [0xFFFF]}}
     halt = {**HALT, "confirm": {"tag": "t9", "equals": True}}
-    async with config(tcp, tags=tags, halt=halt, halt_budget="100ms").connect("oven") as device:
+    async with config(tcp, tags=tags, halt=halt, halt_budget="500ms").connect("oven") as device:
         assert (await device.poll()).held is None
         with pytest.raises(NotHeld, match="65535, which means no value"):
             await device.halt(ORDER)
@@ -229,7 +230,7 @@ async def test_an_unreadable_state_does_not_stop_the_halt(line: tuple[Registers,
     """Where the state cannot be read the halt is written all the same, and is not called held."""
     registers, tcp = line
     del registers.words["holding", 9]
-    async with config(tcp, halt=HALT, halt_budget="100ms").connect("oven") as device:
+    async with config(tcp, halt=HALT, halt_budget="500ms").connect("oven") as device:
         with pytest.raises(NotHeld, match="exception 02"):
             await device.halt(ORDER)
 

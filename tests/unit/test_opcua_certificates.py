@@ -68,9 +68,12 @@ def test_a_key_is_looked_through_once(tmp_path: Path) -> None:
     """Each reconnect takes it as it is, which costs next to nothing; another file's content is another key."""
     one, other = (ensure_certificate(tmp_path / name, "urn:a", ["a"]).key for name in ("one", "other"))
     first = key_of(one)
-    began = time.thread_time()
-    assert key_of(one) is first
-    assert time.thread_time() - began < 0.01
+    spent_s = []
+    for _ in range(10):
+        began = time.thread_time()
+        assert key_of(one) is first
+        spent_s.append(time.thread_time() - began)
+    assert min(spent_s) < 0.01
     der = tmp_path / "key.der"
     der.write_bytes(first.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()))
     assert key_of(der).private_numbers() == first.private_numbers()

@@ -316,19 +316,24 @@ def test_rtu_late_answer_of_another_unit() -> None:
 def test_an_endless_stream_costs_little(noise: bytes, piece: int) -> None:
     """A second of a jammed line at 115,200 baud (11,520 bytes) costs less than a tenth of a second of CPU.
 
-    Also where it imitates how the answer begins: each byte is looked at a bounded number of times.
+    Also where it imitates how the answer begins: each byte is looked at a bounded number of times.  The best of some
+    tries counts: a processor that is slow for a moment is not the framing's cost.
     """
-    framing = fresh_rtu()
     stream = (noise * 11520)[:11520]
-    began = time.process_time()
+
+    assert any(spent_s(stream, piece) < 0.1 for _ in range(10))
+
+
+def spent_s(stream: bytes, piece: int) -> float:
+    """CPU that the framing takes for the stream, in such pieces."""
+    framing = fresh_rtu()
+    began = time.thread_time()
     for at in range(0, len(stream), piece):
         if framing._hunt is None:
             framing.ask(QUESTION)
         with suppress(FrameError, Refusal):
             framing.feed(stream[at : at + piece])
-    spent_s = time.process_time() - began
-
-    assert spent_s < 0.1
+    return time.thread_time() - began
 
 
 @given(st.lists(st.sampled_from([b"\x01\x03\x04", b"\xff", b"\0", rtu(1, ANSWER)[:-1], rtu(3, ANSWER)]), max_size=6))
