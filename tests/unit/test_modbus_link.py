@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
 
 import pytest
+import uvloop
 
 from gateway.drivers.modbus.link import ModbusLink
 from gateway.drivers.wire import modbus as wire
@@ -179,3 +184,34 @@ async def test_an_answer_nobody_waits_for_leaves_the_line_free() -> None:
 
     assert link.ask_now(QUESTION) is None
     assert len(line.sent) == 2
+
+
+@pytest.mark.parametrize("loop", [uvloop.new_event_loop, asyncio.new_event_loop])
+def test_what_came_while_the_machine_stood_still_is_late_all_the_same(loop: Callable[[], Any]) -> None:
+    """The end of the wait and the late answer are found in the same turn: it is heard before the next question."""
+
+    async def scene() -> None:
+        (ours, oven), (bell, button) = socket.socketpair(), socket.socketpair()
+        link = ModbusLink("oven", wire.RtuFraming(), late_s=0.3)
+        await link.loop.create_connection(lambda: link, sock=ours)
+
+        def stand_still() -> None:
+            link.loop.remove_reader(bell)
+            oven.send(rtu(666))
+            time.sleep(0.3)
+
+        link.loop.add_reader(bell, stand_still)
+        call = asyncio.create_task(link.call(QUESTION))
+        await asyncio.sleep(0.01)
+        button.send(b"!")
+        oven.setblocking(False)
+        await link.loop.sock_recv(oven, 100)
+        oven.send(rtu(7))
+
+        assert await call == rtu(7)
+        await link.aclose()
+        for each in (oven, bell, button):
+            each.close()
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(scene())
