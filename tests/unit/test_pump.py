@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import termios
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import serial
+import uvloop
 import yaml
 from machine_peers import PumpPeer
 from pydantic import ValidationError
@@ -326,3 +329,38 @@ async def dribbled(peer: PumpPeer, link: PumpLink) -> float:
         await asyncio.sleep(0.001)
         link.data_received(bytes((byte,)))
     return link.loop.time()
+
+
+@pytest.mark.parametrize("loop", [uvloop.new_event_loop, asyncio.new_event_loop])
+def test_what_came_while_the_machine_stood_still_is_an_answer_too(
+    monkeypatch: pytest.MonkeyPatch, loop: Callable[[], Any]
+) -> None:
+    """The end of the rest and more of an answer are found in the same turn: it is heard, and rested after, first."""
+    monkeypatch.setattr("gateway.drivers.pump.link.LEAST_GAP_S", 0.3)
+    monkeypatch.setattr("gateway.drivers.pump.link._LONGEST_ANSWER_S", 5.0)
+
+    async def scene() -> None:
+        (ours, pump), (bell, button) = socket.socketpair(), socket.socketpair()
+        link = PumpLink("pump", 3)
+        await link.loop.create_connection(lambda: link, sock=ours)
+
+        def stand_still() -> None:
+            link.loop.remove_reader(bell)
+            pump.send(b"520Du 15.84")
+            time.sleep(0.3)
+
+        link.loop.add_reader(bell, stand_still)
+        link.data_received(b"1")
+        stop = asyncio.create_task(link.stop())
+        await asyncio.sleep(0.01)
+        button.send(b"!")
+        await stop
+        await asyncio.sleep(0.01)
+
+        assert link._said_at - link._heard_at >= 0.3
+        await link.aclose()
+        for each in (pump, bell, button):
+            each.close()
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(scene())
