@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -39,7 +40,7 @@ class Boot:
             identity=Identity("gw", PATH, self.world.boot_id, "0"),
             ledger_id=self.evidence.ledger_id,
         )
-        config = MqttConfig(url=f"mqtt://127.0.0.1:{port}", timeout=1.0)
+        config = MqttConfig(url=f"mqtt://127.0.0.1:{port}", timeout=10.0)  # a slow answer is no lost one: it would come twice
         self.forwarder = Forwarder("mes", config, self.evidence, self.telemetry, ports, self.world)
 
     def live(self, *seqs: int) -> None:
@@ -78,10 +79,13 @@ class Collector:
         self.scans: list[tuple[str, int]] = []
         self.indexes: list[int] = []
         self.client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
+        ready = threading.Event()
+        self.client.on_subscribe = lambda *_: ready.set()
         self.client.on_connect = lambda client, *_: client.subscribe(f"{PATH}/#", 1)
         self.client.on_message = lambda _c, _d, message: self._take(message)
         self.client.connect("127.0.0.1", port)
         self.client.loop_start()
+        assert ready.wait(15)
 
     def _take(self, message: Any) -> None:
         if "/event/" in message.topic:
@@ -112,7 +116,6 @@ async def test_restart_in_an_outage(broker: Server, tmp_path: Path) -> None:
         await asyncio.sleep(0.5)
     broker.start()
     collector = Collector(broker.port)
-    await asyncio.sleep(0.3)
     try:
         async with booted(folder, broker.port) as second:
             second.live(*range(1, 101))
@@ -123,7 +126,10 @@ async def test_restart_in_an_outage(broker: Server, tmp_path: Path) -> None:
         async with booted(folder, broker.port) as third:
             third.live(1)
             await third.drained()
-        await asyncio.sleep(0.3)
+        async with asyncio.timeout(10):
+            while len(collector.scans) < 501 or len(collector.indexes) < 4:  # noqa: ASYNC110  # another thread
+                await asyncio.sleep(0.02)
+        await asyncio.sleep(0.2)  # what comes twice comes now
     finally:
         collector.close()
 
