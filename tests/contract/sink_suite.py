@@ -23,7 +23,7 @@ class SinkSuite(ABC):
 
     @abstractmethod
     def config(self, server: Server) -> SinkConfig:
-        """A configuration that reaches the server, with a budget of about a second."""
+        """A configuration that reaches the server, with a budget that a slow machine keeps."""
 
     @abstractmethod
     @asynccontextmanager

@@ -46,7 +46,7 @@ class LightsPeer(ModbusPeer):
 
     def config(self, **changes: Any) -> DriverConfig:  # type: ignore[override]  # other lamps on the same module
         base = super().config()
-        keys = {"timeout": "500ms", "period": "20ms", "lamp_test": "0s", **changes}
+        keys = {"timeout": "2s", "period": "20ms", "lamp_test": "0s", **changes}
         return Told.model_validate({"url": base.url, "unit_id": base.unit_id, "lamps": LAMPS, **keys})
 
     @property

@@ -41,7 +41,7 @@ class OpcUaPeer:
             "url": f"opc.tcp://127.0.0.1:{self.cable.port}",
             "namespace": {"f": URI},
             "period": "50ms",
-            "timeout": "500ms",
+            "timeout": "2s",
             "halt": {"action": "hold"},
             "heartbeat": {"write": "f:Filler.Heartbeat.In"},
             "security": {"policy": "None", "mode": "None", "waiver": "loopback"},

@@ -53,7 +53,7 @@ class ReaderPeer:
 
     def config(self, **changes: Any) -> ReaderConfig:
         url = f"serial://{self._path}" if self._path else f"tcp://{self.line.address}"  # type: ignore[attr-defined]
-        keys = {"timeout": "500ms", "period": "50ms", "greeting": "LON", **FORM, **changes}
+        keys = {"timeout": "2s", "period": "50ms", "greeting": "LON", **FORM, **changes}
         return ReaderConfig.model_validate({"url": url, **keys})
 
     @property

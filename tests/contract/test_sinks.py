@@ -45,10 +45,10 @@ class Subscriber(Outside):
         self._scans += document.get("scans", [document])
 
     async def ready(self) -> None:
-        await asyncio.wait_for(self._ready.wait(), 5)
+        await asyncio.wait_for(self._ready.wait(), 15)
 
     async def seqs(self, count: int, *, least: int = 0) -> list[int]:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             while len(found := [each["seq"] for each in self._scans if each["seq"] >= least]) < count:  # noqa: ASYNC110  # another thread
                 await asyncio.sleep(0.02)
         return found
@@ -70,7 +70,7 @@ class TestMqtt(SinkSuite):
             yield server
 
     def config(self, server: Server) -> SinkConfig:
-        return MqttConfig(url=f"mqtt://127.0.0.1:{server.port}", timeout=1.5)
+        return MqttConfig(url=f"mqtt://127.0.0.1:{server.port}", timeout=10.0)
 
     @asynccontextmanager
     async def outside(self, server: Server) -> AsyncIterator[Outside]:
@@ -105,7 +105,7 @@ class TestInflux(SinkSuite):
             yield server
 
     def config(self, server: Server) -> SinkConfig:
-        return InfluxConfig(url=f"http://127.0.0.1:{server.port}", api="v1", database="line", timeout=1.5)
+        return InfluxConfig(url=f"http://127.0.0.1:{server.port}", api="v1", database="line", timeout=10.0)
 
     @asynccontextmanager
     async def outside(self, server: Server) -> AsyncIterator[Outside]:
@@ -210,7 +210,7 @@ async def _publish_as(port: int, user: str) -> int:
     client.connect("127.0.0.1", port)
     client.loop_start()
     try:
-        return await asyncio.wait_for(code, 5) & ~0x10
+        return await asyncio.wait_for(code, 15) & ~0x10
     finally:
         client.disconnect()
         client.loop_stop()

@@ -40,7 +40,7 @@ class Boot:
             identity=Identity("gw", PATH, self.world.boot_id, "0"),
             ledger_id=self.evidence.ledger_id,
         )
-        config = MqttConfig(url=f"mqtt://127.0.0.1:{port}", timeout=10.0)  # a slow answer is no lost one: it would come twice
+        config = MqttConfig(url=f"mqtt://127.0.0.1:{port}", timeout=10.0)  # who answers late has it twice
         self.forwarder = Forwarder("mes", config, self.evidence, self.telemetry, ports, self.world)
 
     def live(self, *seqs: int) -> None:
