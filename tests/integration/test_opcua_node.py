@@ -211,6 +211,8 @@ async def test_sparse_and_both_time_stamps(peer: NodePeer) -> None:
         first = await device.poll()
         assert first.changed is None
         assert first.server_ns.keys() == set(range(40))
+        await peer.ask("put", at=39, value=-7)
+        await until(device, lambda reading: reading.values[39] == -7)  # they are watched
         await until(device, lambda reading: reading.changed == frozenset())
         await peer.ask("put", at=1, value=51)
         reading = await until(device, lambda reading: reading.values[1] == 51)

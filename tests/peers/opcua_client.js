@@ -66,7 +66,7 @@ async function main() {
     objectId: await at(session, execute), methodId: await at(session, `${execute}/${p}:Hold`), inputArguments: [],
   });
   let after = before;
-  for (let tries = 0; tries < 100 && after !== "Held"; tries += 1) {
+  for (let tries = 0; tries < 500 && after !== "Held"; tries += 1) {
     await new Promise((done) => setTimeout(done, 20));
     after = await text();
   }
