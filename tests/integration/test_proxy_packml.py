@@ -48,7 +48,7 @@ class _Stage:
         await self.filler.stop()
 
     async def client(self) -> Client:
-        client = Client(self.filler.addresses()["url"], timeout=2)
+        client = Client(self.filler.addresses()["url"], timeout=10)
         await client.connect()
         self.clients.append(client)
         return client
@@ -62,7 +62,7 @@ class _Stage:
         await self.write(client, "Command.CmdChangeRequest", True, ua.VariantType.Boolean)
 
     async def until(self, *states: State) -> None:
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(10):
             while self.filler.machine.state not in states:  # noqa: ASYNC110  # a machine has no event for us
                 await asyncio.sleep(0.01)
 
