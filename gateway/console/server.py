@@ -59,9 +59,17 @@ async def serve(desk: Desk, door: socket.socket, token_file: Path, world: World)
     finally:
         server.should_exit = True
         serving.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await serving
+        await asyncio.wait([serving])
+        _hang_up(server)
         token_file.unlink(missing_ok=True)
+
+
+def _hang_up(server: uvicorn.Server) -> None:
+    """Cancelled or failed, uvicorn leaves its listeners open: they would take callers from the next server."""
+    for listener in getattr(server, "servers", ()):
+        listener.close()
+    for connection in list(server.server_state.connections):
+        connection.shutdown()
 
 
 def _server(desk: Desk, token: str, world: World) -> uvicorn.Server:

@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+import uvicorn
 from line_kit import LINE, Kit, order
 
 from gateway.commands.commands import COMMANDS
@@ -303,7 +304,7 @@ async def test_sessions_that_ended_are_forgotten() -> None:
 
 
 async def test_four_logins_at_once_leave_the_loop_alone(tmp_path: Path) -> None:
-    """Real password hashes, some 0.3 s each: meanwhile the line's loop is late by milliseconds."""
+    """Real password hashes: meanwhile the line's loop is late by far less than one of them takes."""
     people = People.open(tmp_path / "people.json", VirtualWorld())
     async with console(tmp_path, people) as ask:
         for name in ("ann", "bob", "cyd", "dan"):
@@ -322,20 +323,17 @@ async def test_four_logins_at_once_leave_the_loop_alone(tmp_path: Path) -> None:
             return await ask("POST", "/api/v1/login", headers=headers)
 
         beating = asyncio.create_task(beat())
-        await asyncio.sleep(0.5)
-        idle, began = sorted(late), loop.time()
-        late.clear()
-        answers = await asyncio.gather(*map(login, ("ann", "bob", "cyd", "dan")))
+        began, answers = loop.time(), []
+        while loop.time() - began < 0.5:
+            answers += await asyncio.gather(*map(login, ("ann", "bob", "cyd", "dan")))
         took_s = loop.time() - began
         beating.cancel()
         await asyncio.gather(beating, return_exceptions=True)
-        busy = sorted(late)
 
-        assert [answer.status_code for answer in answers] == [200] * 4
-        assert len(busy) > took_s / 0.02, "the heart went on beating"
-        seen = f"4 logins in {took_s:.2f} s; lateness idle {_spread(idle)}, busy {_spread(busy)}"
-        assert busy[len(busy) // 2] < 0.005, seen
-        assert busy[int(len(busy) * 0.99)] < idle[int(len(idle) * 0.99)] + 0.05, seen
+        assert {answer.status_code for answer in answers} == {200}
+        hash_s = took_s / len(answers)
+        seen = f"{len(answers)} logins, {hash_s * 1e3:.0f} ms each; beats late by {_spread(sorted(late))}"
+        assert sorted(late)[len(late) // 2] < hash_s / 3, f"on the loop, a hash makes most beats late by it: {seen}"
     people.close()
 
 
@@ -359,6 +357,31 @@ async def test_the_console_can_be_started_again_on_the_same_door(tmp_path: Path)
     assert [status for *_, status in seen] == [200, 200]
     assert seen[0][0] == seen[1][0]
     assert seen[0][1] != seen[1][1]
+
+
+async def test_a_console_that_failed_hears_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its token file goes; who knocks before the next one is there is answered by that one, and by its token alone."""
+
+    async def bug(server: uvicorn.Server, counter: int) -> bool:
+        raise RuntimeError("a bug")
+
+    kit = Kit(tmp_path).start()
+    with listen("127.0.0.1", 0) as door:
+        async with served(kit, door) as (url, token), httpx.AsyncClient(timeout=20) as client:
+            headers = {"Authorization": f"Bearer {token}"}
+            assert (await client.get(url + "/api/v1/status", headers=headers)).status_code == 200
+            with monkeypatch.context() as patch:
+                patch.setattr(uvicorn.Server, "on_tick", bug)
+                async with asyncio.timeout(20):
+                    while (tmp_path / "console.token").exists():  # noqa: ASYNC110  # the server sets no event
+                        await asyncio.sleep(0.005)
+        async with httpx.AsyncClient(timeout=20) as client:
+            asking = asyncio.create_task(client.get(url + "/api/v1/status", headers=headers))
+            async with served(kit, door):
+                answer = await asking
+    await kit.kill()
+
+    assert refusal(answer) == (401, "bad_token")
 
 
 async def test_many_at_once_are_all_answered(tmp_path: Path) -> None:
