@@ -189,6 +189,14 @@ class Stream(asyncio.Protocol):
         if data:
             transport.write(data)
 
+    async def caught_up(self) -> None:
+        """What the kernel has already is taken: a turn of the loop to hear of it, one to read it.
+
+        After the machine stood still a timer may ring before what came meanwhile is read.
+        """
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
     def failure(self, text: str | None = None) -> DeviceError:
         """The error to raise: says which device, where, and what happened."""
         return DeviceError(f"{self.where}: {text or self.lost}")

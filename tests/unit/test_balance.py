@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import socket
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
+import uvloop
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +20,7 @@ from pydantic import ValidationError
 from serial_peers import SPEECH, BalancePeer
 
 from gateway.drivers.balance.kind import GRAMS, BalanceConfig, converted, reading
+from gateway.drivers.balance.link import BalanceLink
 from gateway.drivers.wire.mt_sics import parse
 from gateway.errors import DeviceError, NotDone
 from gateway.model import Quality
@@ -346,3 +351,44 @@ async def test_a_line_of_one_way(peer: BalancePeer) -> None:
     with pytest.raises(DeviceError, match="print continuously"):
         async with peer.config(dialect="mt-sics", mode="continuous", timeout="400ms").connect("balance"):
             pass
+
+
+def shown(weight: str) -> bytes:
+    """As an SBI balance says it."""
+    return f"+ {weight:>8} g  \r\n".encode()
+
+
+@pytest.mark.parametrize("loop", [uvloop.new_event_loop, asyncio.new_event_loop])
+def test_a_second_weight_that_came_while_the_machine_stood_still_is_seen(loop: Callable[[], Any]) -> None:
+    """One that was printed before came first: of two for one question neither counts, however late it is read."""
+
+    async def scene() -> None:
+        (ours, pan), (bell, button) = socket.socketpair(), socket.socketpair()
+        link = BalanceLink("balance", BalanceConfig(url="tcp://h:1", dialect="sbi").codec(), 5.0)
+        await link.loop.create_connection(lambda: link, sock=ours)
+        pan.setblocking(False)
+
+        def stand_still() -> None:
+            bell.recv(1)
+            time.sleep(0.05)
+            pan.send(shown("1.0000"))
+            time.sleep(0.3)
+
+        link.loop.add_reader(bell, stand_still)
+        weighing = asyncio.create_task(link.weigh())
+        await link.loop.sock_recv(pan, 100)
+        pan.send(shown("2.0000"))
+        while link._weights_owed:  # noqa: ASYNC110  # the very turn in which it begins to linger
+            await asyncio.sleep(0)
+        button.send(b"!")
+        await link.loop.sock_recv(pan, 100)
+        pan.send(shown("1.0000"))
+
+        assert str((await weighing).value) == "1.0000"
+        link.loop.remove_reader(bell)
+        await link.aclose()
+        for each in (pan, bell, button):
+            each.close()
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(asyncio.wait_for(scene(), 10))

@@ -164,6 +164,7 @@ class BalanceLink(Stream):
         while heard != len(window):
             heard = len(window)
             await asyncio.sleep(self._slowest_s)
+            await self.caught_up()
             self._usable()
 
     def _settle(self, window: list[Message], weights: list[Message]) -> Message:
@@ -227,8 +228,7 @@ class BalanceLink(Stream):
 
     async def _write(self, question: bytes) -> list[Message]:
         """Flush, send, and open the window in which what comes may be the answer."""
-        await asyncio.sleep(0)  # what the kernel has already: one turn to hear of it,
-        await asyncio.sleep(0)  # one to read it
+        await self.caught_up()
         if self.lost is not None:
             raise self.failure()
         if not self._following:

@@ -151,8 +151,7 @@ class ModbusLink(Stream):
         while not self.framing.clean and self.lost is None:
             left = self._sent_at + self.late_s - self.loop.time()
             if left < _SOON_S and isinstance(self.framing, RtuFraming):
-                await asyncio.sleep(0)  # what the kernel has already: one turn to hear of it,
-                await asyncio.sleep(0)  # one to read it
+                await self.caught_up()
                 self.framing.forget()
                 break
             self._heard.clear()

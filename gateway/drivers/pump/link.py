@@ -74,8 +74,7 @@ class PumpLink(Stream):
         """10 ms of silence: on two wires nothing is said into an answer that still comes, awaited or not."""
         latest = self.loop.time() + _LONGEST_ANSWER_S
         while True:
-            await asyncio.sleep(0)  # what the kernel has already: one turn to hear of it,
-            await asyncio.sleep(0)  # one to read it
+            await self.caught_up()
             ends = min(latest, max(self._said_at, self._heard_at) + LEAST_GAP_S)
             if self.loop.time() >= ends:
                 return

@@ -61,8 +61,7 @@ class ZebraLink(Stream):
         await self._say(PAUSE)
 
     async def _say(self, command: bytes) -> None:
-        await asyncio.sleep(0)  # what the kernel has already: one turn to hear of it,
-        await asyncio.sleep(0)  # one to read it
+        await self.caught_up()
         if self.lost is not None:
             raise self.failure()
         self.transport.write(command)
