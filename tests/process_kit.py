@@ -21,7 +21,7 @@ from gateway.demo.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 PASSWORD = "battery staple 7"
-START_S = 30.0
+START_S = 60.0
 
 
 def linegate(*arguments: str | Path) -> tuple[int, str, str]:
@@ -70,7 +70,7 @@ class Process:
     def log(self) -> str:
         return self._log.read_text()
 
-    def until(self, what: str, seen: Callable[[], Any], within_s: float = 20.0) -> Any:
+    def until(self, what: str, seen: Callable[[], Any], within_s: float = 40.0) -> Any:
         """Look until it is true; its value."""
         deadline = time.monotonic() + within_s
         while not (value := seen()):
@@ -99,7 +99,7 @@ class Process:
     def kill(self) -> None:
         """Kill -9."""
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(60)
 
     def again(self) -> Process:
         """Started anew on the same state."""
@@ -109,7 +109,7 @@ class Process:
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Its exit code."""
         self.process.send_signal(number)
-        return self.process.wait(20)
+        return self.process.wait(60)
 
 
 @contextmanager
