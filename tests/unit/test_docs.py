@@ -216,7 +216,7 @@ class TorquePeer(TcpLine):
 
     def config(self, **changes: Any) -> DriverConfig:
         made: DriverConfig = self._module.TorqueConfig.model_validate(
-            {"url": f"tcp://{self.address}", "period": "20ms", "timeout": "500ms", **changes}
+            {"url": f"tcp://{self.address}", "period": "20ms", "timeout": "5s", **changes}
         )
         return made
 
