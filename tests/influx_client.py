@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 def query(port: int, text: str, database: str = "line") -> list[dict[str, Any]]:
     """The series of one statement.  AssertionError where the server refuses it."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     try:
         connection.request("GET", "/query?" + urlencode({"db": database, "q": text, "epoch": "ns"}))
         document = json.loads(connection.getresponse().read())

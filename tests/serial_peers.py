@@ -117,6 +117,8 @@ class RtuServant:
         if len(self._buffer) < 8:
             return []
         size = 9 + self._buffer[6] if self._buffer[1] in (15, 16) else 8
+        if len(self._buffer) < size:
+            return []
         frame, self._buffer = self._buffer[:size], self._buffer[size:]
         assert slow_crc(frame[:-2]) == frame[-2:]
         reply = frame[:1] + self.registers.answer(frame[1:-2])

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from gateway.demo.ports import free_port
 
-START_S = 20.0
+START_S = 60.0
 
 
 def binary(name: str) -> str:
@@ -172,7 +172,7 @@ def _answers(port: int, path: str) -> bool:
 
 
 def _post(port: int, target: str) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     connection.request("POST", target)
     answer = connection.getresponse()
     assert answer.status < 300, answer.read()

@@ -166,14 +166,23 @@ def test_a_serial_path_that_is_not_there(tmp_path: Path) -> None:
 def test_a_weight_that_is_none_is_recorded_and_never_judged(tmp_path: Path, answer: str, reason: str) -> None:
     """No unit, one that is no mass, not stable, garbled: never a good value, whatever number stands in it."""
     with scale(answer) as port:
-        device = {"driver": "balance", "dialect": "mt-sics", "url": f"tcp://127.0.0.1:{port}", "period": "200ms"}
+        device = {
+            "driver": "balance",
+            "dialect": "mt-sics",
+            "url": f"tcp://127.0.0.1:{port}",
+            "period": "200ms",
+            "timeout": "5s",
+        }
         with running(written(tmp_path, devices={"balance": device})) as gateway:
-            shown = gateway.until(
-                "a scan with its fault",
-                lambda: (seen := gateway.status()["latest"].get("balance/net", {})) and "fault" in seen and seen,
-            )
+            shown = gateway.until("a scan with its fault", lambda: at_fault(gateway, "balance/net"))
             assert reason in shown["fault"]
             assert shown["value"] is None or shown["fault"].startswith("uncertain")
+
+
+def at_fault(gateway: Any, tag: str) -> Any:
+    """What it shows with a fault of its own: one that is not connected yet has that fault for a while."""
+    seen = gateway.status()["latest"].get(tag, {})
+    return seen if "fault" in seen and "not connected" not in seen["fault"] else None
 
 
 def value_of(gateway: Any, tag: str) -> Any:

@@ -101,7 +101,7 @@ async def test_a_machine_without_a_state_tag_that_goes_to_stopped_leaves_nothing
 async def test_an_uncertain_state_proves_nothing(tmp_path: Path, mode: str) -> None:
     """A server without its controller goes on showing Held as the last usable value: not held, and it says why."""
     async with running(tmp_path, "lying") as filler:
-        made = config(filler, "tags", {"action": "hold"}, mode=mode, halt_budget="300ms", period="50ms")
+        made = config(filler, "tags", {"action": "hold"}, mode=mode, halt_budget="1s", period="50ms")
         async with made.connect("filler") as device:
             await device.poll()
             status = ua.StatusCodes.UncertainLastUsableValue

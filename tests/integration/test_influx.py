@@ -32,7 +32,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def v1(server: Server, **more: Any) -> InfluxConfig:
     return InfluxConfig.model_validate(
-        {"url": f"http://127.0.0.1:{server.port}", "api": "v1", "database": "line", "timeout": 5.0, **more}
+        {"url": f"http://127.0.0.1:{server.port}", "api": "v1", "database": "line", "timeout": 20.0, **more}
     )
 
 
@@ -158,7 +158,7 @@ async def test_server_away_and_back(tmp_path: Path) -> None:
                 telemetry.put(scan(seq, tagset=tagset))
                 forwarder.offer(scan(seq, tagset=tagset))
 
-        async with _running(forwarder), asyncio.timeout(30):
+        async with _running(forwarder), asyncio.timeout(100):
             live(*range(1, 201))
             await _drained(telemetry)
             server.kill()
