@@ -43,6 +43,7 @@ class OpcUaPeer:
             "period": "50ms",
             "timeout": "2s",
             "halt": {"action": "hold"},
+            "halt_budget": "5s",
             "heartbeat": {"write": "f:Filler.Heartbeat.In"},
             "security": {"policy": "None", "mode": "None", "waiver": "loopback"},
         }

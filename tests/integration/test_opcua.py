@@ -30,8 +30,9 @@ DIALECTS = pytest.mark.parametrize("dialect", [TAGS, COMPANION], ids=["tags", "c
 
 
 def config(url: str, **more: Any) -> OpcUaConfig:
-    given = {"driver": "opcua", "url": url, "namespace": {"f": URI}, "period": "100ms", "security": OPEN, **more}
-    return OpcUaConfig.model_validate(given)
+    """With as much time as a slow machine needs; tests of a time give their own."""
+    given = {"driver": "opcua", "url": url, "namespace": {"f": URI}, "period": "100ms", "security": OPEN}
+    return OpcUaConfig.model_validate({**given, "timeout": "5s", "halt_budget": "5s", **more})
 
 
 @pytest.fixture(scope="module")

@@ -49,7 +49,13 @@ def machine(server_pki: Path, doorman: Doorman) -> Iterator[Remote]:
 def config(url: str, pki: Path, **more: Any) -> OpcUaConfig:
     given = {"driver": "opcua", "url": url, "namespace": {"f": URI}, "profile": "packml-tags", "prefix": "Filler"}
     return OpcUaConfig.model_validate(
-        {**given, "halt": {"action": "hold"}, "security": {"policy": "Basic256Sha256", "pki": pki, **more}}
+        {
+            **given,
+            "halt": {"action": "hold"},
+            "timeout": "5s",
+            "halt_budget": "5s",
+            "security": {"policy": "Basic256Sha256", "pki": pki, **more},
+        }
     )
 
 
