@@ -44,8 +44,8 @@ async def peer(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[NodePe
 
 
 def config(url: str, **more: Any) -> OpcUaConfig:
-    given = {"driver": "opcua", "url": url, "namespace": {"f": URI}, "period": "50ms", "security": OPEN, **more}
-    return OpcUaConfig.model_validate(given)
+    given = {"driver": "opcua", "url": url, "namespace": {"f": URI}, "period": "50ms", "security": OPEN, "timeout": "5s"}
+    return OpcUaConfig.model_validate({**given, **more})
 
 
 async def until(device: Any, seen: Callable[[Reading], bool]) -> Reading:
@@ -72,7 +72,7 @@ async def test_halts_it(peer: NodePeer, dialect: dict[str, Any]) -> None:
     await peer.ask("behave", how="obey")
     await peer.ask("state", state="Execute")
     await peer.ask("forget")
-    async with config(peer.url, **dialect, halt={"action": "hold"}, halt_budget="2s").connect("filler") as device:
+    async with config(peer.url, **dialect, halt={"action": "hold"}, halt_budget="5s").connect("filler") as device:
         proof = await device.halt(ORDER)
         assert (proof.state, proof.wrote) == ("PackML Held (11)", True)
         assert (await until(device, lambda reading: reading.values[0] == 11)).held is True
@@ -94,7 +94,7 @@ async def test_writes_are_bare_and_of_the_right_type(peer: NodePeer) -> None:
     await peer.ask("state", state="Execute")
     await peer.ask("forget")
     made = config(
-        peer.url, **TAGS, halt={"action": "hold"}, heartbeat={"write": "f:Filler.Heartbeat.In"}, halt_budget="2s"
+        peer.url, **TAGS, halt={"action": "hold"}, heartbeat={"write": "f:Filler.Heartbeat.In"}, halt_budget="5s"
     )
     async with made.connect("filler") as device:
         await device.beat(7)
