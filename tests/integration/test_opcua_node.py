@@ -44,8 +44,8 @@ async def peer(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[NodePe
 
 
 def config(url: str, **more: Any) -> OpcUaConfig:
-    given = {"driver": "opcua", "url": url, "namespace": {"f": URI}, "period": "50ms", "security": OPEN, "timeout": "5s"}
-    return OpcUaConfig.model_validate({**given, **more})
+    given = {"driver": "opcua", "url": url, "namespace": {"f": URI}, "period": "50ms", "security": OPEN}
+    return OpcUaConfig.model_validate({**given, "timeout": "5s", **more})
 
 
 async def until(device: Any, seen: Callable[[Reading], bool]) -> Reading:
