@@ -52,10 +52,13 @@ class PeopleFile:
         return rows or (), notes
 
     def write(self, rows: tuple[Row, ...]) -> None:
-        """Durable when it returns.  OSError if it cannot be; then the old file stands."""
+        """Durable when it returns.  OSError if it cannot be; then the old files stand, both of them."""
         data = msgspec.json.format(msgspec.json.encode(_File(1, rows)), indent=1)
-        for path in (self.path, self._copy):
-            _replace(path, data)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        drafts = [(_draft(path, data), path) for path in (self._copy, self.path)]
+        for draft, path in drafts:
+            draft.replace(path)
+        _sync(self.path.parent)
 
     def _one(self, path: Path, stamp: str, notes: list[str]) -> tuple[Row, ...] | None:
         try:
@@ -84,8 +87,7 @@ def _put_aside(path: Path, stamp: str) -> str:
     return f"put aside as {aside.name}"
 
 
-def _replace(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+def _draft(path: Path, data: bytes) -> Path:
     draft = path.with_name(path.name + ".new")
     handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _MODE)
     try:
@@ -96,9 +98,12 @@ def _replace(path: Path, data: bytes) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-    draft.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    return draft
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(folder)
+        os.fsync(handle)
     finally:
-        os.close(folder)
+        os.close(handle)
