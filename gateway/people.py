@@ -35,7 +35,7 @@ from gateway.world import World
 log = structlog.get_logger()
 
 ROLES: Final = ("operator", "technician", "supervisor", "qa", "maintenance", "mes", "admin")
-_NAME: Final = re.compile(r"^[a-z][a-z0-9._-]{1,31}$")
+_NAME: Final = re.compile(r"[a-z][a-z0-9._-]{1,31}")
 _RESERVED: Final = frozenset({"gateway"})
 _SHORTEST: Final = 8
 _LONGEST: Final = 256
@@ -156,11 +156,12 @@ class People:
         """
         name = name.strip().lower()[:_LONGEST]
         self._attempts.begin(name, asyncio.get_running_loop().time())
-        row = self._rows.get(name)
+        known = self._rows.get(name)
+        hashed = known.password if known else _NOBODY
         secret = _normal(password[: _LONGEST + 1])
-        right = await self._work(lambda: self._verify(secret, row.password if row else _NOBODY))
-        row = self._rows.get(name)  # disabled meanwhile?
-        if not right or row is None or row.disabled:
+        right = await self._work(lambda: self._verify(secret, hashed))
+        row = self._rows.get(name)  # disabled meanwhile, or another password?
+        if not right or row is None or row.disabled or row.password != hashed:
             raise Refused("bad_login", "name or password is wrong, or the person is disabled")
         self._attempts.clear(name)
         return _public(row)
@@ -232,7 +233,8 @@ class People:
                 raise Refused("name_taken", f"there is a person {name} already; people are changed, never replaced")
             return msgspec.structs.replace(row, password=hashed)
 
-        return await self._change(change)
+        _, added = await self._change(change)
+        return _public(added)
 
     async def change(
         self,
@@ -243,8 +245,11 @@ class People:
         password: str | None = None,
         qualified_until: dt.date | str | None = "",
         disabled: bool | None = None,
-    ) -> Person:
-        """Change what is given; `qualified_until=None` takes the expiry away.  Refused as `add`, and `last_admin`."""
+    ) -> tuple[Person, Person]:
+        """Change what is given; `qualified_until=None` takes the expiry away.  As it was until then, and as it is.
+
+        Refused as `add`, and `unknown_person`, `nothing_new`, `last_admin`.
+        """
         new: dict[str, object] = {}
         if full_name is not None:
             _check_name(name, full_name)
@@ -262,14 +267,20 @@ class People:
         def change(rows: dict[str, Row]) -> Row:
             if name not in rows:
                 raise Refused("unknown_person", f"there is no person {name}")
-            return msgspec.structs.replace(rows[name], **new)
+            if (row := msgspec.structs.replace(rows[name], **new)) == rows[name]:
+                raise Refused("nothing_new", f"{name} is so already; nothing was changed")
+            return row
 
-        return await self._change(change)
+        before, after = await self._change(change)
+        return _public(before[name]), _public(after)
 
     # -- how ---------------------------------------------------------------------------------------
 
-    async def _change(self, change: Callable[[dict[str, Row]], Row]) -> Person:
-        """One change at a time: on disk first, then in force.  Refused `not_stored`: nothing has changed."""
+    async def _change(self, change: Callable[[dict[str, Row]], Row]) -> tuple[dict[str, Row], Row]:
+        """One change at a time: on disk first, then in force.  All as they were, and the one as it is.
+
+        Refused `not_stored`: nothing has changed.
+        """
         async with self._changing:
             row = change(self._rows)
             rows = {**self._rows, row.name: row}
@@ -279,8 +290,8 @@ class People:
                 await self._in_worker(lambda: self._file.write(tuple(rows.values())))
             except OSError as error:
                 raise Refused("not_stored", f"the people file cannot be written: {error.strerror}") from error
-            self._rows = rows
-            return _public(row)
+            before, self._rows = self._rows, rows
+            return before, row
 
     @staticmethod
     def _admins(rows: dict[str, Row]) -> int:
@@ -326,7 +337,7 @@ def _normal(password: str) -> str:
 
 
 def _check_name(name: str, full_name: str) -> None:
-    if not _NAME.match(name) or name in _RESERVED:
+    if not _NAME.fullmatch(name) or name in _RESERVED:
         raise Refused("bad_name", "a name is 2 to 32 of a-z, 0-9, dot, - and _, and starts with a letter")
     if not full_name.strip() or not full_name.isprintable():
         raise Refused("bad_name", "the full name is what signatures show; it cannot be blank")

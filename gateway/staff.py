@@ -31,23 +31,17 @@ class Staff:
         return self._noted(await person, "first run")
 
     async def change(self, by: str, name: str, reason: str, **new: Any) -> Json:
-        """What is given of `People.change`, by an admin, for a reason.
-
-        Refused `reason_missing`, `nothing_new`, and as `People.change`.
-        """
-        before = self._people.get(name)
+        """What is given of `People.change`, by an admin, for a reason.  Refused `reason_missing`, and as it."""
         if not any(letter.isalpha() for letter in reason):
             raise Refused("reason_missing", f"say why {name} is changed, in words: it is recorded")
-        if before is not None and "password" not in new and not _differences(before, new):
-            raise Refused("nothing_new", f"{name} is so already; nothing was changed")
-        after = await self._people.change(name, **new)
-        assert before is not None, "an unknown person was refused"
+        before, after = await self._people.change(name, **new)
         was = {key: value for key, value in _said(before).items() if _said(after)[key] != value}
         return self._noted(after, by, before=was, reason=reason, password="password" in new)
 
     async def renew_password(self, name: str, password: str) -> Json:
         """One's own.  Refused as `People.change`."""
-        return self._noted(await self._people.change(name, password=password), name, password=True)
+        _, after = await self._people.change(name, password=password)
+        return self._noted(after, name, password=True)
 
     def all(self) -> list[Json]:
         """Everybody, without secrets, by name."""
@@ -71,10 +65,3 @@ def _said(person: Person) -> dict[str, Json]:
         "qualified_until": str(until) if until else None,
         "disabled": person.disabled,
     }
-
-
-def _differences(person: Person, new: dict[str, Any]) -> bool:
-    """Would any of it change something?"""
-    known = _said(person)
-    given = {**new, "roles": sorted(set(new["roles"]))} if new.get("roles") is not None else new
-    return any(str(known[key]) != str(value) for key, value in given.items())
