@@ -40,7 +40,8 @@ class Client:
         link = http.client.HTTPConnection(where, timeout=self._timeout_s)
         try:
             payload = None if body is None else json.dumps(body)
-            link.request(method, path, payload, self._headers(token, signed=signed))
+            headers = {key: text.encode() for key, text in self._headers(token, signed=signed).items()}
+            link.request(method, path, payload, headers)
             answer = link.getresponse()
             document = json.loads(answer.read())
         except (OSError, http.client.HTTPException, ValueError) as error:

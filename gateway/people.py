@@ -346,7 +346,9 @@ def _check_name(name: str, full_name: str) -> None:
 def _check_password(name: str, password: str) -> None:
     if not _SHORTEST <= len(password) <= _LONGEST:
         raise Refused("weak_password", f"a password has {_SHORTEST} to {_LONGEST} characters")
-    if password.strip().lower() in {name, *_WELL_KNOWN} or len(set(password)) == 1:
+    if password != password.strip() or not password.isprintable():  # no HTTP header and no password file has it
+        raise Refused("weak_password", "a password neither begins nor ends with a blank, and all of it can be seen")
+    if password.lower() in {name, *_WELL_KNOWN} or len(set(password)) == 1:
         raise Refused("weak_password", "the password is one that everybody would try; choose another")
 
 

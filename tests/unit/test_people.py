@@ -291,6 +291,9 @@ async def test_expired_people_may_look_but_not_sign(people: People) -> None:
         ({"password": "changeme"}, "weak_password"),
         ({"password": "anaanaana", "name": "anaanaana"}, "weak_password"),
         ({"password": "x" * 300}, "weak_password"),
+        ({"password": f"{GOOD} "}, "weak_password"),
+        ({"password": f"\u3000{GOOD}"}, "weak_password"),
+        ({"password": "correct\nhorse"}, "weak_password"),
         ({"qualified_until": "soon"}, "bad_date"),
     ],
 )
