@@ -119,7 +119,7 @@ class _Guard:
 
 def _commands(api: FastAPI, desk: Desk, sessions: Sessions) -> None:
     async def principal(request: Request) -> tuple[Principal, bool]:
-        name, password = (request.headers.get(f"x-linegate-{key}", "") for key in ("person", "password"))
+        name, password = (_text(request.headers.get(f"x-linegate-{key}", "")) for key in ("person", "password"))
         if name and password:
             return await desk.authenticate(name, password), True
         session = request.headers.get("x-linegate-session", "")
@@ -127,8 +127,8 @@ def _commands(api: FastAPI, desk: Desk, sessions: Sessions) -> None:
 
     @api.post("/api/v1/command/{name}")
     async def command(name: str, request: Request) -> Any:
+        body = await _body(request)  # first: while it comes, a person may be changed
         who, proven = await principal(request)
-        body = await _body(request)
         return {"ok": True, "result": await execute(desk, name, body, who, proven=proven)}
 
     @api.post("/api/v1/login")
@@ -137,6 +137,14 @@ def _commands(api: FastAPI, desk: Desk, sessions: Sessions) -> None:
         if not proven:
             raise Refused("bad_login", "give X-Linegate-Person and X-Linegate-Password")
         return {"ok": True, "session": sessions.open(who)}
+
+
+def _text(header: str) -> str:
+    """Names and passwords of any script come in UTF-8; whoever sends Latin-1 is understood, too."""
+    try:
+        return header.encode("latin-1").decode()
+    except UnicodeDecodeError:
+        return header
 
 
 def _host(header: str) -> str:

@@ -8,6 +8,7 @@ import json
 import socket
 import stat
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 import uvicorn
 from line_kit import LINE, Kit, order
 
+from gateway.client import Client
 from gateway.commands.commands import COMMANDS
 from gateway.console.api import LARGEST_BODY
 from gateway.console.server import listen, serve, write_token
@@ -260,6 +262,40 @@ async def test_who_is_changed_logs_in_again(tmp_path: Path) -> None:
         assert await start("olga") == (401, "bad_login")
         assert refusal(await ask.command("batch.start", "olga", batch="B1")) == (403, "not_allowed")
         assert await start("anna") == (403, "not_allowed")
+
+
+@pytest.mark.parametrize("by", ["password", "session"])
+async def test_who_is_disabled_before_the_last_byte_is_nobody(tmp_path: Path, by: str) -> None:
+    """A request that was begun in time and is finished afterwards: who may is asked at the end."""
+    async with console(tmp_path) as ask:
+        await add(ask.kit, "anna", "admin")
+        await add(ask.kit, "eve", "admin", "operator")
+        password = {"X-Linegate-Person": "eve", "X-Linegate-Password": PASSWORD}
+        begun = password if by == "password" else await logged_in(ask, "eve")
+        mallory = b'{"name": "mallory", "full_name": "Mallory", "roles": ["qa"], "password": "a horse!"}'
+        start = ("batch.start", b'{"batch": "B1"}')
+        what, said = ("people.add", mallory) if by == "password" else start
+
+        async def slowly() -> AsyncIterator[bytes]:
+            yield said[:5]
+            await ask("GET", "/api/v1/status")  # and the server has what came before
+            await ask.kit.desk.staff.change("anna", "eve", "she left", disabled=True)
+            yield said[5:]
+
+        answer = await ask("POST", f"/api/v1/command/{what}", content=slowly(), headers=begun)
+        assert refusal(answer) == (401, "bad_login")
+        assert ask.kit.people.get("mallory") is None
+
+
+@pytest.mark.parametrize("password", ["пароль и ещё", "naïve café", "nai\u0308ve 馬"])
+async def test_a_password_in_any_script_opens_what_it_was_set_for(tmp_path: Path, password: str) -> None:
+    """Whoever set it by the command line logs in by it: a last admin would be locked out."""
+    async with console(tmp_path) as ask:
+        await add(ask.kit, "anna", "admin")
+        old, new = (Client(tmp_path / "console.token", person="anna", password=each) for each in (PASSWORD, password))
+        with ThreadPoolExecutor(1) as beside:
+            await asyncio.wrap_future(beside.submit(old.command, "people.password", signed=True, password=password))
+            await asyncio.wrap_future(beside.submit(new.login))
 
 
 async def test_an_unknown_session_is_refused(tmp_path: Path) -> None:
