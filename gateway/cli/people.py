@@ -13,6 +13,7 @@ from rich.table import Table
 
 from gateway.cli.line import DEFAULT_STATE, State, Who, _client, _say
 from gateway.client import Client
+from gateway.errors import LinegateError
 
 people_app = typer.Typer(no_args_is_help=True, help="Who may do what.")
 
@@ -94,4 +95,10 @@ def people_list(state: State = DEFAULT_STATE) -> None:
 
 
 def _new_password(name: str) -> str:
-    return os.environ.get("LINEGATE_NEW_PASSWORD", "") or getpass.getpass(f"new password of {name}: ")
+    """Asked for twice, where the environment has none.  Raises LinegateError."""
+    if given := os.environ.get("LINEGATE_NEW_PASSWORD", ""):
+        return given
+    typed = getpass.getpass(f"new password of {name}: ")
+    if getpass.getpass("once more: ") != typed:
+        raise LinegateError("the two are not the same; nothing was changed")
+    return typed

@@ -354,6 +354,18 @@ def test_people_are_listed_with_what_is_over(linegate: Cli, monkeypatch: pytest.
     assert told == {"ada": "", "ben": "signs no more", "cora": "", "dora": "disabled"}
 
 
+def test_a_new_password_is_asked_for_twice(
+    linegate: Cli, asked: list[tuple[str, dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody sees what they type: with a slip in it an admin would be locked out."""
+    typed = iter(["battery staple", "battery stalpe", "battery staple", "battery staple"])
+    monkeypatch.setattr("getpass.getpass", lambda _: next(typed))
+    assert linegate("people", "password", "--as", "anna") == 4
+    assert "not the same" in linegate.err
+    assert linegate("people", "password", "--as", "anna") == 0
+    assert [said["password"] for _, said in asked] == ["battery staple"]
+
+
 def test_a_password_comes_from_a_file(
     linegate: Cli, asked: list[tuple[str, dict[str, Any]]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
