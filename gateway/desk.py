@@ -145,13 +145,13 @@ class Desk:
 
         What changed while it was read (a count, a tray) is read again: nobody has given a reason for it yet.
         """
-        self.people.may_sign(who.name)
         while True:
             seen = self.run.batch(batch)
             await self.journal.durable()
             records = await self.records(batch)
             # 20,000 records take 0.14 s: not on the loop that judges
             found = await asyncio.get_running_loop().run_in_executor(self._workers, findings, records)
+            self.people.may_sign(who.name)
             if self.run.batch(batch) is seen:
                 return self.run.close(batch, disposition, reasons, found, who)
 

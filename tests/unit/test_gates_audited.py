@@ -328,6 +328,23 @@ async def test_what_changes_while_the_record_is_read_has_a_reason_too(tmp_path: 
         assert "entry.corrected" in str(told)
 
 
+async def test_who_was_disabled_while_the_record_was_read_disposes_of_nothing(tmp_path: Path) -> None:
+    """Whether they may still sign is asked when they do."""
+    async with Kit(tmp_path) as kit:
+        await _over(kit)
+        reading = kit.desk.records
+
+        async def read(batch: str) -> Any:
+            found = await reading(batch)
+            await kit.people.change("quinn", disabled=True)
+            return found
+
+        kit.desk.records = read  # type: ignore[method-assign]
+        closing = kit.ask("batch.close", QA, batch="B1", disposition="rejected", reasons={"*": "seen"})
+        await refused("not_qualified", closing)
+        assert kit.run.batch("B1").state == "complete"
+
+
 @pytest.mark.parametrize("step", ["proof", "review"])
 def test_two_steps_of_one_name_are_refused(tmp_path: Path, step: str) -> None:
     """Cleaning before the start and cleaning before the end: the signature of the one would count for the other."""
