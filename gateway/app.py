@@ -253,6 +253,7 @@ class Gateway:
     async def farewell(self, why: str) -> None:
         """The last record and a checkpoint over it, while the sinks can still tell of them."""
         notify("STOPPING=1")
+        self.line.farewell()
         self.journal.note("gateway.stopped", {"why": why, "boot": self.world.boot_id}, batch=self.run.running)
         with contextlib.suppress(StoreError, TimeoutError):  # a full disk keeps nobody from stopping
             async with asyncio.timeout(GOODBYE_S):

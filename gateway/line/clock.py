@@ -15,7 +15,7 @@ import structlog
 from gateway.batch.records import lasted, moment
 from gateway.journal import Journal
 from gateway.line.alarms import Alarms
-from gateway.line.sparing import Sparing, Sum
+from gateway.line.sparing import Making, Sparing, Sum
 from gateway.model import Json, Priority
 from gateway.world import World
 
@@ -33,30 +33,32 @@ STEP_NS: Final = 1_000_000_000
 class ClockWatch:
     """Order is by index and never by clock; a step is a record all the same."""
 
-    def __init__(self) -> None:
+    def __init__(self, making: Callable[[], Making] = lambda: (None, None)) -> None:
         self._offset: int | None = None
-        self._sparing = Sparing()
+        self.sparing = Sparing(making)
 
     def step(self, mono_ns: int, wall_ns: int) -> Sum | None:
         """How far it was stepped, and how often, where that is to be told now."""
+        if left := self.sparing.over():
+            return left
         offset = wall_ns - mono_ns
         if self._offset is None:
             self._offset = offset
         by = offset - self._offset
         if abs(by) > STEP_NS:
             self._offset = offset
-            self._sparing.add(by)
-        return self._sparing.due(mono_ns)
+            self.sparing.add(by)
+        return self.sparing.due(mono_ns)
 
 
 class WallClock:
     """Says what became of the wall clock: to the record, to people, and to the gate."""
 
-    def __init__(self, alarms: Alarms, journal: Journal, world: World, batch: Callable[[], str | None]) -> None:
+    def __init__(self, alarms: Alarms, journal: Journal, world: World, making: Callable[[], Making]) -> None:
         self.until_ns = 0
         """Before this time, that of the newest record of an earlier run, the clock is not believed; 0: it is."""
-        self._alarms, self._journal, self._world, self._batch = alarms, journal, world, batch
-        self._watch = ClockWatch()
+        self._alarms, self._journal, self._world = alarms, journal, world
+        self._watch = ClockWatch(making)
 
     def begin(self, newest_ns: int, rows: Mapping[str, Json], batches: Mapping[str, Json]) -> None:
         """At the start, before any other record is stamped.
@@ -92,10 +94,16 @@ class WallClock:
         """A moment went by."""
         if self.until_ns and wall_ns >= self.until_ns:
             self.believe()
-        step = self._watch.step(mono_ns, wall_ns)
+        self._tell(self._watch.step(mono_ns, wall_ns))
+
+    def farewell(self) -> None:
+        """The gateway ends: what was kept for a sum is told."""
+        self._tell(self._watch.sparing.rest())
+
+    def _tell(self, step: Sum | None) -> None:
         if step is None:
             return
-        self._note(step, self._batch(), text=f"stepped by {lasted(step.ns)}")
+        self._note(step, step.batch, text=f"stepped by {lasted(step.ns)}")
         text = f"the wall clock was stepped by {lasted(step.ns)}; records keep their order by index, times do not"
         self._alarms.tell(ALARM, text, Priority.MEDIUM)
         log.warning("the wall clock was stepped", step_s=step.ns / 1e9, times=step.times)

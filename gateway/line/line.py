@@ -85,8 +85,8 @@ class Line:
         journal.before.append(self._note_findings)
         self.alarms = Alarms(journal, world, lambda: run.running)
         self._handling = Handling(self.alarms, world)
-        self.clock = WallClock(self.alarms, journal, world, lambda: run.running)
-        self._pauses = Pauses(self.alarms, journal, lambda: run.running)
+        self.clock = WallClock(self.alarms, journal, world, lambda: (run.running, run.producing))
+        self._pauses = Pauses(self.alarms, journal, lambda: (run.running, run.producing))
         self.suppression = Suppression(run.rules, self.latest, self.alarms.standing)
         self.suppression.holds = self.alarms.holds
         self.alarms.suppression = self.suppression
@@ -293,12 +293,18 @@ class Line:
     async def tick_for_ever(self) -> None:
         """Staleness, delays, overdue checks and halts, clock steps."""
         loop = asyncio.get_running_loop()
+        rang_s = loop.time()
         while True:
-            due_s = loop.time() + TICK_S
+            due_s = rang_s + TICK_S
             await asyncio.sleep(TICK_S)
-            now_s = loop.time()
-            self._pauses.rang(int(now_s * 1e9), int((now_s - due_s) * 1e9))
-            self.tick(int(now_s * 1e9))
+            rang_s = loop.time()
+            self._pauses.rang(int(rang_s * 1e9), int((rang_s - due_s) * 1e9))
+            self.tick(int(loop.time() * 1e9))
+
+    def farewell(self) -> None:
+        """What was to be told later is told now: the gateway ends."""
+        self._pauses.farewell()
+        self.clock.farewell()
 
     def tick(self, mono_ns: int) -> None:
         """A tenth of a second went by."""

@@ -15,7 +15,7 @@ import structlog
 from gateway.batch.records import lasted
 from gateway.journal import Journal
 from gateway.line.alarms import Alarms
-from gateway.line.sparing import Sparing
+from gateway.line.sparing import Making, Sparing, Sum
 from gateway.model import Priority
 
 log = structlog.get_logger()
@@ -28,19 +28,27 @@ LONG_NS: Final = 1_000_000_000
 class Pauses:
     """Hears from the loop's timer how late it rang."""
 
-    def __init__(self, alarms: Alarms, journal: Journal, batch: Callable[[], str | None]) -> None:
-        self._alarms, self._journal, self._batch = alarms, journal, batch
-        self._sparing = Sparing()
+    def __init__(self, alarms: Alarms, journal: Journal, making: Callable[[], Making]) -> None:
+        self._alarms, self._journal = alarms, journal
+        self._sparing = Sparing(making)
 
     def rang(self, mono_ns: int, late_ns: int) -> None:
         """Loop time now, and how long ago the timer was due."""
+        self._tell(self._sparing.over())
         if late_ns >= LONG_NS:
             self._sparing.add(late_ns)
-        if (told := self._sparing.due(mono_ns)) is None:
+        self._tell(self._sparing.due(mono_ns))
+
+    def farewell(self) -> None:
+        """The gateway ends: what was kept for a sum is told."""
+        self._tell(self._sparing.rest())
+
+    def _tell(self, told: Sum | None) -> None:
+        if told is None:
             return
         text = f"stood still for {lasted(told.ns)}" + (f" in {told.times} pauses" if told.times > 1 else "")
         body = {"lasted": str(told.ns), "times": told.times, "text": text}
-        self._journal.note("gateway.stalled", body, batch=self._batch())
+        self._journal.note("gateway.stalled", body, batch=told.batch)
         told_all = f"the gateway {text}: nothing was read, judged or halted meanwhile; look at the machine it runs on"
         self._alarms.tell(ALARM, told_all, Priority.MEDIUM)
         log.warning("the gateway stood still", lasted_s=told.ns / 1e9, times=told.times)

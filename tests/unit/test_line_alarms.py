@@ -12,8 +12,9 @@ from line_kit import HOUSE, LINE, MES, OPERATOR, QA, RECIPE, TECHNICIAN, Kit
 
 from gateway.config.reading import load
 from gateway.errors import Refused
-from gateway.line.clock import ClockWatch
+from gateway.line.clock import ClockWatch, WallClock
 from gateway.line.pauses import Pauses
+from gateway.line.sparing import Making
 from gateway.model import Principal, Priority, Severity, Watermark
 from gateway.sinks.mqtt_inbox import LARGEST
 from gateway.verdicts import Verdict
@@ -216,7 +217,7 @@ def test_a_clock_that_steps_on_and_on_does_not_bury_the_record() -> None:
 async def test_a_pause_of_the_gateway_is_a_record(tmp_path: Path) -> None:
     """A second without the loop is told with its length and its batch; a shorter one is not; of many, the sum."""
     async with Kit(tmp_path) as kit:
-        pauses = Pauses(kit.line.alarms, kit.journal, lambda: "B1")
+        pauses = Pauses(kit.line.alarms, kit.journal, lambda: ("B1", "B1"))
         for second in range(1200):
             pauses.rang(second * 10**9, 10**9 if second % 10 == 0 else 10**9 - 1)
         await kit.journal.durable()
@@ -235,6 +236,66 @@ async def test_a_loop_that_keeps_its_time_tells_of_no_pause(tmp_path: Path) -> N
     async with Kit(tmp_path) as kit:
         await asyncio.sleep(60)
         assert kit.records("gateway.stalled") == []
+
+
+@pytest.mark.parametrize("works", ["alarms.review", "_pauses.rang"])
+async def test_a_pause_in_the_timer_s_own_work_is_one_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, works: str
+) -> None:
+    """Stopped there, or blocked by a full pipe of the log: told with its length, and no clock was stepped."""
+    async with Kit(tmp_path) as kit:
+        loop, (part, _, job) = asyncio.get_running_loop(), works.partition(".")
+        runs, does = loop.time, getattr(getattr(kit.line, part), job)
+        paused_s = 0.0
+
+        def pausing(*given: int) -> None:
+            nonlocal paused_s
+            paused_s = 2.0
+            does(*given)
+
+        monkeypatch.setattr(loop, "time", lambda: runs() + paused_s)
+        monkeypatch.setattr(getattr(kit.line, part), job, pausing)
+        await asyncio.sleep(3)
+
+        (told,) = kit.records("gateway.stalled")
+        assert 1.9e9 < int(told["body"]["lasted"]) < 2.2e9
+        assert kit.records("clock.stepped") == []
+
+
+async def test_pauses_of_a_batch_are_told_with_it(tmp_path: Path) -> None:
+    """What was kept for a sum is told when the batch is complete: for its findings, and not for those of the next."""
+    async with Kit(tmp_path) as kit:
+        now: Making = ("B1", "B1")
+        pauses = Pauses(kit.line.alarms, kit.journal, lambda: now)
+        for second in range(5):
+            pauses.rang(second * 10**9, 10**9)
+        now = ("B1", None)
+        pauses.rang(6 * 10**9, 0)
+        now = ("B2", "B2")
+        pauses.rang(7 * 10**9, 3 * 10**9)
+        pauses.farewell()
+        await kit.journal.durable()
+
+        told = [(record["batch"], record["body"]["lasted"]) for record in kit.records("gateway.stalled")]
+        assert told == [*[("B1", "1000000000")] * 3, ("B1", "2000000000"), ("B2", "3000000000")]
+
+
+async def test_clock_steps_of_a_batch_are_told_with_it(tmp_path: Path) -> None:
+    """As pauses are; and whatever is left when the gateway is stopped."""
+    async with Kit(tmp_path) as kit:
+        now: Making = ("B1", "B1")
+        clock = WallClock(kit.line.alarms, kit.journal, kit.world, lambda: now)
+        for second in range(6):
+            clock.tick(second * 10**9, 10 * second * 10**9)
+        now = ("B1", None)
+        clock.tick(6 * 10**9, 51 * 10**9)
+        now = ("B2", "B2")
+        clock.tick(7 * 10**9, 60 * 10**9)
+        clock.farewell()
+        await kit.journal.durable()
+
+        told = [(record["batch"], record["body"]["times"]) for record in kit.records("clock.stepped")]
+        assert told == [("B1", 1), ("B1", 1), ("B1", 1), ("B1", 2), ("B2", 1)]
 
 
 @pytest.mark.parametrize("step_s", [-7200.0, 10 * 365 * 86400.0])
