@@ -34,6 +34,14 @@ def test_nobody_is_given_a_port_that_is_kept() -> None:
         other.bind(("127.0.0.1", port))
 
 
+def test_a_port_is_kept_on_the_address_that_is_asked_for() -> None:
+    """Of either family."""
+    owner = Owner()
+    port = kept("::1", owner)
+    with socket.socket(socket.AF_INET6) as other, pytest.raises(OSError, match="in use"):
+        other.bind(("::1", port))
+
+
 async def test_a_cut_cable_refuses_and_is_plugged_in_again() -> None:
     """The same port, however often, while others look for one."""
     door = TcpDoor("127.0.0.1", 0, lambda _: None, Gate())  # type: ignore[arg-type,return-value]
