@@ -298,6 +298,16 @@ async def test_a_password_in_any_script_opens_what_it_was_set_for(tmp_path: Path
             await asyncio.wrap_future(beside.submit(new.login))
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+async def test_a_password_is_understood_from_either_kind_of_caller(tmp_path: Path, encoding: str) -> None:
+    """A browser sends Latin-1 in its headers, everybody else UTF-8."""
+    async with console(tmp_path) as ask:
+        await ask.kit.desk.people.add("anna", "Anna", ["admin"], "naïve café")
+        who = {b"X-Linegate-Person": b"anna", b"X-Linegate-Password": "naïve café".encode(encoding)}
+        sent = {b"Authorization": f"Bearer {ask.token}".encode(), **who}
+        assert (await ask.client.post(ask.url + "/api/v1/login", headers=sent)).status_code == 200
+
+
 async def test_an_unknown_session_is_refused(tmp_path: Path) -> None:
     """Also one of an earlier run: sessions live in memory only."""
     async with console(tmp_path) as ask:
