@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from gateway.batch.words import tells
+from gateway.counting import made, unsigned
 from gateway.errors import Refused
 from gateway.model import Json, Principal
 
@@ -78,18 +79,18 @@ class Meter(msgspec.Struct, frozen=True):
     late: bool = False
     """First seen after the start: what came before is not known."""
 
-    def read(self, value: int | None) -> Meter:
-        """The meter after a raw reading.  A fall means a restart of the machine: it began again at 0.
+    def read(self, value: int | None, within_ns: int | None = None) -> Meter:
+        """The meter after a raw reading, so long after the last one; None: nobody knows how long.
 
-        Below 0 (a register read with a sign) nothing was made, and nothing is unmade.
+        A fall means a restart of the machine, which began again at 0, or a counter that was set back.  Below 0 it says
+        nothing, unless it is a register read with a sign.
         """
-        if value is None or value == self.last:
+        if value is None or (value := unsigned(value, self.last or 0, within_ns)) < 0 or value == self.last:
             return self
         if self.last is None:
             return Meter(value, self.total, self.resets, late=True)
-        if value < self.last:
-            return Meter(value, self.total + max(0, value), self.resets + 1, self.late)
-        return Meter(value, self.total + value - self.last, self.resets, self.late)
+        total, fell = self.total + made(value, self.last, within_ns), value < self.last
+        return Meter(value, total, self.resets + fell, self.late)
 
     @property
     def known(self) -> bool:

@@ -118,14 +118,21 @@ def start(  # the order of all transitions: batch, recipe, who, what, when
     return after, (draft(after, "batch.started", body, by),)
 
 
-def counted(batch: Batch, counters: Counters, tray: str | None, now_ns: int, position: int | None = None) -> Change:
+def counted(
+    batch: Batch,
+    counters: Counters,
+    tray: str | None,
+    now_ns: int,
+    position: int | None = None,
+    since: Mapping[str, int] = MappingProxyType({}),
+) -> Change:
     """What a scan of the filler or labeller says.  The very same batch comes back where nothing changed.
 
     Only a running batch counts.  `tray` and `position`: the machine's tray id and the units in it; None if unknown.
     """
     if batch.state is not BatchState.RUNNING:
         return batch, ()
-    tally, drafts = _read(batch, counters, now_ns)
+    tally, drafts = _read(batch, counters, now_ns, since)
     after_trays, events = trays.follow(batch.trays, tray, tally.units.total, position, batch.tray_size)
     if tally is batch.tally and after_trays is batch.trays:
         return batch, ()
@@ -221,7 +228,7 @@ def complete(batch: Batch, recipe: Recipe, by: str, counters: Counters, now_ns: 
     """Counting ends; the open tray is closed and everything is reconciled.  Refused: recipe_changed, wrong_state."""
     same_recipe(batch, recipe)
     in_state(batch, (BatchState.RUNNING,), "completing")
-    tally, drafts = _read(batch, counters, now_ns)
+    tally, drafts = _read(batch, counters, now_ns, {})
     after_trays, events = trays.close(batch.trays, tally.units.total)
     after = msgspec.structs.replace(
         batch, state=BatchState.COMPLETE, tally=tally, trays=after_trays, completed_ns=now_ns
@@ -238,14 +245,17 @@ def complete(batch: Batch, recipe: Recipe, by: str, counters: Counters, now_ns: 
     return after, (*drafts, draft(after, "batch.completed", body, by))
 
 
-def _read(batch: Batch, counters: Counters, now_ns: int) -> tuple[Tally, list[Draft]]:
-    """The tally after the machines' counters, and a record of each counter that fell back."""
+def _read(batch: Batch, counters: Counters, now_ns: int, since: Mapping[str, int]) -> tuple[Tally, list[Draft]]:
+    """The tally after the machines' counters, and a record of each counter that fell back.
+
+    `since`: nanoseconds since each counter was read before.
+    """
     before = batch.tally
     after: dict[str, Meter] = {}
     drafts = []
     for name in ("units", "rejects", "labels", "labels_damaged"):
         meter: Meter = getattr(before, name)
-        read = meter.read(getattr(counters, name))
+        read = meter.read(getattr(counters, name), since.get(name))
         if read is meter:
             continue
         after[name] = read

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Final
 
 import msgspec
 
+from gateway.counting import SKEW
 from gateway.model import Json
-
-SKEW: Final = 3
-"""Units by which the counter may run ahead of or behind the tray's name (one publishing interval at 30 units/s)."""
 
 
 class Tray(msgspec.Struct, frozen=True):

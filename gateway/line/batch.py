@@ -318,7 +318,9 @@ class Run:
         batch = self.current
         if batch is None or batch.state is not BatchState.RUNNING:
             return
-        changed, drafts = lifecycle.counted(batch, counts.counters, counts.tray, scan.time_ns, counts.position)
+        changed, drafts = lifecycle.counted(
+            batch, counts.counters, counts.tray, scan.time_ns, counts.position, counts.since
+        )
         if drafts or (changed is not batch and scan.time_ns - self._kept_ns > KEEP_EVERY_NS):
             self._kept_ns = scan.time_ns
             self.put(changed, drafts)

@@ -19,6 +19,10 @@ class Counts:
     def __init__(self, settings: Settings) -> None:
         self._tags: dict[str, tuple[str, int]] = {}
         self._seen: dict[str, Value] = {}
+        self._read_ns: dict[str, int] = {}
+        """Role -> loop time of its last good reading."""
+        self.since: dict[str, int] = {}
+        """Role -> how long before that the one before was; not there for the first one of a run."""
         for role, name in settings.gateway.counters.items():
             device, tag = name.split("/", 1)
             self._tags[role] = (device, settings.tagsets[device].index[tag])
@@ -30,9 +34,17 @@ class Counts:
         return self._tags
 
     def see(self, scan: Scan) -> None:
+        """Take a scan's counters."""
         for role, (device, at) in self._tags.items():
             if device == scan.tagset.device:
                 self._seen[role] = scan.values[at]
+                if scan.values[at] is not None:
+                    self._time(role, scan.mono_ns)
+
+    def _time(self, role: str, mono_ns: int) -> None:
+        if role in self._read_ns:
+            self.since[role] = mono_ns - self._read_ns[role]
+        self._read_ns[role] = mono_ns
 
     @property
     def counters(self) -> Counters:

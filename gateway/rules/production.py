@@ -9,17 +9,9 @@ late.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
+from gateway.counting import SKEW, made, unsigned
 from gateway.model import Json
-from gateway.rules.inputs import S_NS
-
-FASTEST: Final = 20
-"""Units a second: no line makes more."""
-REGISTERS: Final = (16, 32, 64)
-"""Bits."""
-SKEW: Final = 3
-"""Units by which the counter may run ahead of or behind the tray's name, as the batch's own trays have it."""
 
 
 class Production:
@@ -51,16 +43,16 @@ class Production:
     def count(self, counter: int, now_ns: int, wall_ns: int) -> int:
         """The machine's own counter; returns how many units are new.  Below 0 it is none, and says nothing."""
         last, since_ns = self._counter, self._uncounted_ns(now_ns, wall_ns)
-        counter = _unsigned(counter, last or 0, since_ns)
+        counter = unsigned(counter, last or 0, since_ns)
         if counter < 0:
             return 0
         self._counter, self._counted_ns, self._counted_wall_ns = counter, now_ns, wall_ns
         if last is None or self.units is None:
             self.units = self.units or 0
             return 0
-        made = counter - last if counter >= last else counter if _can_be_made(counter, since_ns) else 0
-        self.units += made
-        return made
+        new = made(counter, last, since_ns)
+        self.units += new
+        return new
 
     def _uncounted_ns(self, now_ns: int, wall_ns: int) -> int:
         """Since the last reading; over a restart by the wall clock."""
@@ -156,15 +148,3 @@ class Production:
         self._trays = [(tray, first) for tray, first in state["trays"]]
         self._good_unit = state["good_unit"]
         self._at_ns, self._at_wall_ns = None, state["at_wall_ns"]
-
-
-def _can_be_made(units: int, within_ns: int) -> bool:
-    return units <= 1 + FASTEST * within_ns // S_NS
-
-
-def _unsigned(counter: int, last: int, since_ns: int) -> int:
-    """A register read with a sign goes on below 0 where it is half full: what follows the last reading is meant."""
-    if counter >= 0:
-        return counter
-    meant = (counter + 2**bits for bits in REGISTERS)
-    return next((each for each in meant if each >= last and _can_be_made(each - last, since_ns)), counter)

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from gateway.batch.counts import QUANTITIES, CountEntry, Meter
 from gateway.batch.reconcile import Equation, Tally, equations, mean_weight, outcome
+from gateway.counting import unsigned
+from gateway.rules.production import Production
 
 RECIPE = recipe()
 
@@ -165,8 +167,32 @@ def test_a_meter_never_counts_backwards(readings: list[int]) -> None:
 
 
 def test_a_register_read_with_a_sign_unmakes_nothing() -> None:
-    """Past half its range it falls below 0 and counts on: one unit is not known, and none is taken back."""
+    """Past half its range it falls below 0 and counts on, as the plans have it; where nobody knows since when, not."""
     meter = Meter(32_766)
     for reading in (32_767, -32_768, -32_767, -32_766):
-        meter = meter.read(reading)
-    assert (meter.total, meter.resets) == (3, 1)
+        meter = meter.read(reading, 10**9)
+    assert (meter.total, meter.resets) == (4, 0)
+    assert meter.read(-5, 10**9) is meter
+    assert meter.read(-32_765) is meter
+
+
+def test_a_counter_that_was_set_back_made_nothing() -> None:
+    """It fell to more than can have been made since; what it counts from there on is counted, and the fall is."""
+    meter = Meter(5000).read(5010, 10**9).read(4950, 10**9)
+    assert (meter.total, meter.resets) == (10, 1)
+    assert meter.read(4953, 10**9).total == 13
+
+
+@given(st.lists(st.tuples(st.integers(-40_000, 70_000), st.integers(0, 10**11)), min_size=1, max_size=30))
+def test_the_batch_counts_as_its_plans_do(readings: list[tuple[int, int]]) -> None:
+    """Falls, set-backs, signs: whatever the register says, units have the same numbers in plan and batch."""
+    plan, meter, now_ns, heard_ns = Production("B1", 100, counts=True, tray_tag=False), Meter(1000), 10**12, 10**12
+    plan.count(1000, now_ns, now_ns)
+    for reading, after_ns in readings:
+        now_ns += after_ns
+        plan.count(reading, now_ns, now_ns)
+        since_ns = now_ns - heard_ns
+        if unsigned(reading, meter.last or 0, since_ns) >= 0:
+            heard_ns = now_ns
+        meter = meter.read(reading, since_ns)
+        assert meter.total == plan.units

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from gateway.batch import trays
 from gateway.batch.trays import Trays
+from gateway.counting import SKEW
 
 
 def spans(found: Trays) -> list[tuple[str, int, int]]:
@@ -109,4 +110,4 @@ def test_every_unit_lies_in_exactly_one_tray(fills: list[tuple[int, int]], posit
     for tray in found:
         assert tray.first_unit == expected
         expected = tray.last_unit + 1
-    assert units < expected <= units + 1 + trays.SKEW
+    assert units < expected <= units + 1 + SKEW
