@@ -152,6 +152,24 @@ async def test_a_bad_count_in_a_batch_counts_nothing(tmp_path: Path) -> None:
         assert kit.run.batches["B1"].units == 9
 
 
+async def test_a_counter_that_was_set_back_makes_nothing(tmp_path: Path) -> None:
+    """Somebody restored the controller's memory: the batch keeps its count, goes on from there, and says so."""
+    async with Kit(tmp_path) as kit:
+        kit.filler.values.update(units=5000)
+        await asyncio.sleep(1)
+        await kit.begin()
+        kit.filler.values.update(units=5010)
+        await asyncio.sleep(1)
+        kit.filler.values.update(units=4950)
+        await asyncio.sleep(1)
+        kit.filler.values.update(units=4953)
+        await asyncio.sleep(1)
+
+        assert kit.run.batches["B1"].units == 13
+        (record,) = kit.records("counter.stepped")
+        assert [record["body"][key] for key in ("before", "after", "total")] == ["5010", "4950", "10"]
+
+
 async def test_a_kill_before_the_first_scan_loses_no_count(tmp_path: Path) -> None:
     """Complete at once after a restart: the counts are those of the last commit, not none."""
     async with Kit(tmp_path) as first:
