@@ -229,6 +229,7 @@ class Log:
         for record in self.of("device.lost", "device.flapping", "device.connected"):
             device = record["body"]["device"]
             if record["kind"] == "device.flapping":
+                lost.setdefault(device, _first_loss(record))
                 turned.setdefault(device, []).append(record)
             elif record["kind"] == "device.lost":
                 lost.setdefault(device, record)
@@ -283,11 +284,18 @@ def _into(story: AlarmStory | HaltStory | CheckStory, record: Payload, slot: str
         setattr(story, slot, record)
 
 
+def _first_loss(flapping: Payload) -> Payload:
+    """The beginning of an episode whose loss came before the batch."""
+    turns, reasons = flapping["body"]["turns"], flapping["body"].get("reasons") or {}
+    body = {**flapping["body"], "reason": "; ".join(reasons)}
+    return {**flapping, "time": min((gone for gone, _ in turns), key=int, default=flapping["time"]), "body": body}
+
+
 def _gap(lost: Payload, back: Payload | None, until: int, turned: Sequence[Payload] = ()) -> Gap:
     """`turned`: what the link that flapped did in between; without it the device was away all the time."""
     told = [lost, *turned, *(() if back is None else (back,))]
     body = lost["body"]
-    indexes = tuple(int(record["index"]) for record in told)
+    indexes = tuple(dict.fromkeys(int(record["index"]) for record in told))
     times: dict[int, int] = {}
     for record in turned:  # a loss that was not over is told again, with its end
         times |= {int(gone): until if end is None else int(end) for gone, end in record["body"]["turns"]}

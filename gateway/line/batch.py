@@ -221,11 +221,22 @@ class Run:
         counters, recipe, now_ns = self._counts.counters, self.recipe_of(number), self._world.time_ns()
         changed, drafts = lifecycle.start(batch, recipe, who.name, counters, now_ns, stood, setpoints)
         self.put(changed, drafts)
+        self._note_absent(number)
         self._compile()
         self.engine.begin(seen)
         for rule, state in self.engine.changed().items():  # with the record of the start: a kill -9 forgets neither
             self._journal.keep("rule", rule, state)
         return {"batch": number, "state": changed.state.value}
+
+    def _note_absent(self, number: str) -> None:
+        """Lost before the start: the batch's own record must say so, the loss was no part of it."""
+        for name in self._settings.devices:
+            shown = self._journal.board.get(f"devices/{name}")
+            if shown is None or shown["connected"]:
+                continue
+            reason = f"lost before the start: {shown.get('reason', '')}"
+            body: dict[str, Json] = {"device": name, "text": f"{name} is away, {reason}", "reason": reason}
+            self._journal.note("device.lost", body, batch=number)
 
     def enter(self, number: str, entry: CountEntry, who: Principal) -> Json:
         """A count or quantity by a person."""

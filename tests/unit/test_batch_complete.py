@@ -298,6 +298,17 @@ def test_a_link_that_flapped_is_one_text(story: Story) -> None:
     assert found.text == "balance came and went 3 times, away for 4.5 s in all, 09:00:50.0 to 09:00:58.0 UTC: no answer"
 
 
+def test_a_link_that_flapped_since_before_the_batch_is_a_gap(story: Story) -> None:
+    """Its loss is no record of the batch; its turns in the run are, and count from the start of the run."""
+    turns = [[str(at(-20)), str(at(-10))], [str(at(-1)), str(at(2))], [str(at(20)), str(at(21.5))]]
+    story.add(40, "device.flapping", {"device": "balance", "turns": turns, "reasons": {"no answer": "3"}})
+    story.add(58, "device.connected", {"device": "balance"})
+
+    (found,) = findings(story.records)
+    assert found.text == "balance came and went 2 times, away for 3.5 s in all, 09:00:00.0 to 09:00:58.0 UTC: no answer"
+    assert len(found.indexes) == 2
+
+
 def test_checks_never_asked_for_are_missed() -> None:
     """A plan that asked for too few checks, or for none, is found from the recipe and the count."""
     records = clean().records

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Self
 
 import pytest
-from line_kit import HOUSE, LINE, RECIPE, Kit
+from line_kit import HOUSE, LINE, OPERATOR, RECIPE, Kit
 
 from gateway.batch.complete import findings
 from gateway.config.reading import load
@@ -198,3 +198,24 @@ async def test_the_reviewer_reads_one_finding(tmp_path: Path) -> None:
         gaps = [one.text for one in findings(told) if one.kind == "device.gap"]
         assert len(gaps) == 3
         assert gaps[-1].startswith("oven came and went 38 times, away for 1 min ")
+
+
+@pytest.mark.parametrize("back", [True, False])
+async def test_a_device_that_was_away_when_the_batch_began_is_a_gap(tmp_path: Path, *, back: bool) -> None:
+    """Lost before the start, back in the run or never: the record of the batch says that it was not there."""
+    async with Kit(tmp_path) as kit:
+        kit.oven.link = False
+        await asyncio.sleep(60)
+        await kit.begin()
+        await asyncio.sleep(5)
+        kit.oven.link = back
+        await asyncio.sleep(60)
+        await kit.ask("batch.complete", OPERATOR, batch="B1")
+
+        records = [record for record in kit.records() if record["batch"] == "B1"]
+        (gap,) = [one for one in findings(records) if one.kind == "device.gap"]
+        assert gap.text.startswith("oven was away for")
+        assert "lost before the start: the fake link is down" in gap.text
+        assert back == ("did not come back" not in gap.text)
+        lost = next(record["body"] for record in records if record["kind"] == "device.lost")
+        assert lost["text"] == "oven is away, lost before the start: the fake link is down"
