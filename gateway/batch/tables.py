@@ -152,9 +152,12 @@ def refused_starts(log: Log) -> list[Row]:
 
 
 def proofs_of_label(log: Log) -> list[Row]:
-    """What was read on the label that people approved: a row a field, unless two people saw different things."""
+    """What was read on the label that people approved: a row a field, unless two people saw different things.
+
+    An approval that was withdrawn is of another roll's label, and none of this one's.
+    """
     rows: dict[tuple[str, str, str], Row] = {}
-    for record in log.of("batch.signed"):
+    for record in log.signed:
         who = f"{record['body'].get('full_name') or record['by']} ({record['body']['meaning']})"
         for field in record["body"].get("label") or ():
             told = {key: str(field[key]).strip("'") for key in ("tag", "read", "expected")}

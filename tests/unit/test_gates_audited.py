@@ -17,10 +17,11 @@ from gateway.batch import lifecycle
 from gateway.batch.checklist import checklist
 from gateway.batch.complete import findings
 from gateway.batch.counts import CountEntry, Counters
-from gateway.batch.gates import Facts, Gate, gates
+from gateway.batch.gates import Facts, Field, Gate, gates
 from gateway.batch.records import Log
 from gateway.batch.rolls import refuse_elsewhere
 from gateway.batch.state import Batch, BatchState
+from gateway.batch.tables import proofs_of_label
 from gateway.batch.view import signatures
 from gateway.config.reading import check, load
 from gateway.errors import Refused
@@ -109,6 +110,21 @@ def test_a_signature_that_was_withdrawn_is_none() -> None:
     story.change(3, lifecycle.sign(story.batch, master, "proof", TOM, "", T0))
     told = [one.text for one in findings(story.records) if one.kind == "step.unsigned"]
     assert [text.rpartition(" is ")[2] for text in told] == ["not signed as verified by qa"]
+
+
+def test_a_label_whose_approval_was_withdrawn_is_not_shown_as_approved() -> None:
+    """Two people approved the label of R1; of R2's label nothing was read yet, then by one of them."""
+    master, story = made(PROOF), Story()
+    story.change(0, lifecycle.planned(order(), master, "h", T0))
+    for read, who, at_s in (("84.2", TOM, 1), ("84.2", QUINN, 1), ("84.1", TOM, 3)):
+        assert story.batch is not None
+        if at_s == 3:
+            story.change(2, roll(story.batch, master, "R2"))
+            assert proofs_of_label(Log(story.records)) == []
+        label = (Field("labeller/thc", read, "84.2", ok=True, text=""),)
+        story.change(at_s, lifecycle.sign(story.batch, master, "proof", who, "", T0, label=label))
+    (row,) = proofs_of_label(Log(story.records))
+    assert (row["read"], row["who"]) == ("84.1", ["Tom Weber (performed)"])
 
 
 def test_a_roll_brings_no_more_than_any_batch_left_of_it() -> None:
