@@ -13,6 +13,8 @@ NEAR: Final = 48
 """Limits nearer than this have their numbers outside."""
 _PAD: Final = 0.06
 """Of the width, left and right of what is shown."""
+_HAIR: Final = 1e-9
+"""Of a bar's width: nearer to its edge is on it, whatever binary fractions make of it."""
 
 
 class Edges(NamedTuple):
@@ -47,25 +49,35 @@ def histogram(title: str, values: Sequence[str], low: str | None, high: str | No
 
 
 def _bars(numbers: Sequence[float], edges: Edges, ends: Mapping[str, float]) -> list[str]:
-    counts = [0] * edges.bins
+    counts, red = [0] * edges.bins, set[int]()
     for number in numbers:
-        counts[min(edges.bins - 1, int((number - edges.first) / edges.width))] += 1
+        place = _place(number, edges, ends)
+        counts[place] += 1
+        red |= {place} if _beyond(number, ends) else set()
     width = (WIDTH - 2 * SIDE) / edges.bins
     tallest = max(counts)
     bars = []
     for place, count in enumerate(counts):
         if count:
             height = max(1.5, (FLOOR - TOP) * count / tallest)
-            middle = edges.first + (place + 0.5) * edges.width
-            name = "hist-bar beyond" if _beyond(middle, ends) else "hist-bar"
+            name = "hist-bar beyond" if place in red else "hist-bar"
             at = f'x="{SIDE + place * width + 0.4:.1f}" y="{FLOOR - height:.1f}"'
             size = f'width="{width - 0.8:.1f}" height="{height:.1f}"'
             bars.append(f'<rect class="{name}" {at} {size}><title>{count}</title></rect>')
     return bars
 
 
-def _beyond(middle: float, ends: Mapping[str, float]) -> bool:
-    return middle < ends.get("low", -inf) or middle > ends.get("high", inf)
+def _place(number: float, edges: Edges, ends: Mapping[str, float]) -> int:
+    """Its bar.  Where bars end at a limit, one exactly on it is within, as it is for who judges it."""
+    place = (number - edges.first) / edges.width
+    edge = round(place)
+    if abs(place - edge) < _HAIR:
+        place = edge - (number == ends.get("high"))
+    return min(edges.bins - 1, max(0, int(place)))
+
+
+def _beyond(number: float, ends: Mapping[str, float]) -> bool:
+    return number < ends.get("low", -inf) or number > ends.get("high", inf)
 
 
 def _edges(numbers: Sequence[float], ends: Mapping[str, float]) -> Edges:

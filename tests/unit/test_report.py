@@ -399,6 +399,22 @@ def test_bars_end_at_the_limits_and_what_is_beyond_is_red() -> None:
 
 
 @pytest.mark.parametrize(
+    ("low", "high"), [("0.980", "1.020"), ("0.95", "1.05"), ("0.3", "0.9"), ("98.5", "101.5"), ("0.985", "1.015")]
+)
+def test_a_value_on_its_limit_is_drawn_within_it(low: str, high: str) -> None:
+    """It passed: its bar is not red, wherever the others lie; one a hair outside is."""
+    for other, red in ((low, 0), (high, 0), (f"{high}1", 1), (str(float(low) * 0.9), 1)):
+        svg = histogram("weight", [low, high, other], low, high)
+        assert svg.count("hist-bar beyond") == red, other
+
+
+def test_what_is_beyond_the_only_limit_is_red() -> None:
+    """Bars of a one-sided characteristic do not end at its limit; the one that holds what failed is red."""
+    values = ["0.985", "0.979", *(f"{1 + step / 50:.3f}" for step in range(20))]
+    assert histogram("weight", values, "0.98", None).count("hist-bar beyond") == 1
+
+
+@pytest.mark.parametrize(
     ("values", "low", "high"),
     [([], "1", "2"), (["5"], None, None), (["5", "5"], "5", None), (["1e9", "0"], "0.98", "1.02"), (["1"], "1", "1")],
 )
