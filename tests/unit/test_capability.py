@@ -45,6 +45,24 @@ def test_a_slow_shift_is_seen_as_nine_on_one_side() -> None:
     assert any("9 points in a row" in text for text in found.signals)
 
 
+def test_a_check_of_more_than_a_hundred_units_has_figures() -> None:
+    """A plan may ask for 125 (ISO 2859, letter K): the batch has its capability, and what is out of control is seen."""
+    dice = random.Random(5)
+    groups = [[dice.gauss(1.0, 0.005) for _ in range(125)] for _ in range(25)]
+    found = study(groups, 0.98, 1.02)
+    assert (found.values, found.groups, found.signals) == (3125, 25, ())
+    assert found.capability is not None
+    assert found.capability.cpk == pytest.approx(1.33, rel=0.05)
+    assert study([*groups[:24], [value + 0.002 for value in groups[24]]], 0.98, 1.02).signals
+
+
+def test_checks_that_differ_only_from_one_to_the_next_are_not_said_to_be_all_the_same() -> None:
+    """A scale too coarse for the spread within: the values did vary, and no spread within was found."""
+    found = study([[1.0] * 5] * 12 + [[1.1] * 5] * 12, 0.9, 1.2)
+    assert (found.no_cp, found.no_pp) == ("no spread within subgroups was found",) * 2
+    assert found.overall
+
+
 def test_what_the_lines_own_chart_said_counts() -> None:
     """The chart that ran with the batch has frozen limits, and may know better than the batch of itself."""
     assert study(IN_CONTROL, 0.98, 1.02, ["chart c: 2 of 3"]).no_cp == "not in control: 1 signal"

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from gateway.rules.spc import limits as lim
-from gateway.rules.spc.constants import c4
+from gateway.rules.spc.constants import d2
 from gateway.rules.spc.cusum import Cusum, CusumTerms
 from gateway.rules.spc.ewma import Ewma, EwmaTerms
 from gateway.rules.spc.limits import Limits, Process
@@ -117,7 +117,8 @@ class Chart:
         if self.kind in ("xbar-r", "xbar-s"):
             if len(group) < 2:
                 raise ValueError("a subgroup of one has no spread: use i-mr")
-            c4(len(group))  # ValueError: larger than there are constants for
+            if self.kind == "xbar-r":
+                d2(len(group))  # ValueError: larger than there are constants for
 
     # -- phase I ---------------------------------------------------------------------------------
 

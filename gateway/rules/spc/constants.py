@@ -26,8 +26,8 @@ def _sized(n: int) -> int:
 
 @cache
 def c4(n: int) -> float:
-    """E[s]/sigma, s with divisor n - 1.  ValueError: n below 2."""
-    _sized(n)
+    """E[s]/sigma, s with divisor n - 1; of any n, as it is a formula.  ValueError: n below 2."""
+    _sized(min(n, LARGEST_N))
     return sqrt(2 / (n - 1)) * exp(lgamma(n / 2) - lgamma((n - 1) / 2))
 
 

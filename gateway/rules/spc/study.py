@@ -77,7 +77,7 @@ def study(groups: Sequence[Sequence[float]], low: float | None, high: float | No
         within=within,
         capability=figures,
         signals=signals,
-        no_cp=_no_cp(len(charted), within, signals, limited=limited),
+        no_cp=_no_cp(len(charted), within, signals, overall, limited=limited),
         no_pp=no_pp or ("" if figures else "no spread within subgroups was found"),
         bound=bound(figures.ppk, len(values)) if figures and figures.ppk is not None and not no_pp else None,
     )
@@ -141,13 +141,13 @@ def _of(n: int) -> str:
     return "alone" if n == 1 else f"a mean of {n}"
 
 
-def _no_cp(groups: int, within: Process | None, signals: Sequence[str], *, limited: bool) -> str:
+def _no_cp(groups: int, within: Process | None, signals: Sequence[str], overall: float | None, *, limited: bool) -> str:
     if not limited:
         return "no limit to hold it against"
     if groups < LEAST_GROUPS:
         return f"too few subgroups: {groups} of {LEAST_GROUPS}"
     if within is None:
-        return "the values did not vary"
+        return "no spread within subgroups was found" if overall else "the values did not vary"
     return f"not in control: {len(signals)} signal{'s' * (len(signals) > 1)}" if signals else ""
 
 
