@@ -103,7 +103,7 @@ def _plans(log: Log) -> Iterator[Finding]:
     """A plan of the recipe that asked for nothing, or for fewer checks than the units made call for."""
     if log.run is None:
         return
-    units = int(log.outcome.get("units_filled", 0))
+    units = int(log.filled or 0)
     for name, plan in log.recipe.get("plans", {}).items():
         asked = [story for story in log.checks if str(story.body.get("plan", "")).rpartition(".")[2] == name]
         due, by_units = expected(plan, units), [story for story in asked if _by_units(story)]

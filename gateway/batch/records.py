@@ -174,6 +174,13 @@ class Log:
         return found[-1] if found else {}
 
     @cached_property
+    def filled(self) -> str | None:
+        """Units filled, as its end told it: an aborted batch is counted and not reconciled.  None before the end."""
+        aborted = self.last("batch.aborted")
+        told = self.outcome or (aborted["body"] if aborted else {})
+        return told.get("units_filled")
+
+    @cached_property
     def alarms(self) -> list[AlarmStory]:
         stories: list[AlarmStory] = []
         standing: dict[str, AlarmStory] = {}

@@ -39,12 +39,11 @@ def figures(log: Log) -> list[tuple[str, str, str, bool]]:
     open_halts = sum(1 for story in halts if story.released is None)
     away = lasted(sum(gap.away_ns for gap in log.gaps)) if log.gaps else "none"
     limit = f"limit {of['limit']}" if of.get("limit") else ""
-    filled = (
-        "not counted yet" if not outcome else f"{good or NONE} good, {outcome.get('units_rejected', NONE)} rejected"
-    )
+    waits = "not counted yet" if log.filled is None else "aborted: not reconciled"
+    filled = waits if not outcome else f"{good or NONE} good, {outcome.get('units_rejected', NONE)} rejected"
     judged = str(sum(1 for story in checks if story.judged))
     return [
-        ("units filled", outcome.get("units_filled", NONE), filled, False),
+        ("units filled", log.filled or NONE, filled, False),
         ("of theoretical yield", f"{of['percent']} %" if of.get("percent") else NONE, limit, of.get("ok") is False),
         ("checks judged", judged, f"{failed} failed, {missed} missed", failed + missed > 0),
         ("halts", str(len(halts)), f"{open_halts} not released", open_halts > 0),

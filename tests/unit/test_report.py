@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from batch_story import S, Story, at, clean, order, recipe, series, told
 
+from gateway.batch.complete import findings
 from gateway.batch.histogram import histogram
 from gateway.batch.plots import Limit, Mark, Span, gaps, trend
 from gateway.batch.report import ReportData, render
@@ -198,6 +199,42 @@ def test_a_batch_that_never_ran_still_has_a_page() -> None:
 
     assert "The batch was not started" in page.text
     assert "line-clearance" in page.text
+
+
+def given_up(units: str = "180", **master: Any) -> Story:
+    """The clean batch, aborted where it was complete."""
+    story = clean()
+    end = next(at for at, record in enumerate(story.records) if record["kind"] == "batch.completed")
+    del story.records[end:]
+    ordered = next(record for record in story.records if record["kind"] == "batch.ordered")
+    ordered["body"]["recipe"]["document"] |= master
+    story.add(60, "batch.aborted", {"reason": "oil ran out", "units_filled": units, "state": "aborted"}, "sue")
+    return story
+
+
+def test_an_aborted_batch_says_what_was_made_and_that_nothing_was_reconciled() -> None:
+    """Units that stand in the record are on the page; nothing is said of counts that nobody compared."""
+    text = Page(render(data(given_up(before_close=[])))).text
+    assert "180 units filled aborted: not reconciled" in text
+    assert "Nothing else than the abort itself" in text
+    assert "Nothing was reconciled: the batch was aborted." in text
+    assert "all counts reconcile" not in text
+
+
+def test_an_order_without_steps_has_no_counts_that_reconcile() -> None:
+    """Before the start nothing is missing, and nothing was counted either."""
+    story = clean()
+    story.records = [record for record in story.records if record["kind"] == "batch.ordered"]
+    story.records[0]["body"]["recipe"]["document"] |= {"before_start": [], "before_close": []}
+    text = Page(render(data(story))).text
+    assert "Nothing so far. The batch is not complete" in text
+    assert "all counts reconcile" not in text
+
+
+def test_checks_an_aborted_batch_should_have_had_are_missed() -> None:
+    """399 units and one check of each hundredth: given up or not, two were never asked for."""
+    told = [one.text for one in findings(given_up("399").records) if one.kind == "check.absent"]
+    assert told == ["the recipe's plan every_100 asked for 1 checks; 399 units call for 3"]
 
 
 def test_a_record_with_a_field_less_leaves_a_blank() -> None:
