@@ -151,13 +151,13 @@ def _verification(log: Log) -> Iterator[Finding]:
 
 def _alarms(log: Log) -> Iterator[Finding]:
     for story in log.alarms:
-        what = f"alarm {story.alarm} no. {story.occurrence}"
+        what, indexes = f"alarm {story.alarm} no. {story.occurrence}", tuple(story.indexes)
+        subject = "" if story.raised else f"{story.alarm} no. {story.occurrence}"  # many may have stood at the start
         if story.unseen:
-            yield Finding(
-                "alarm.unacknowledged", f"{what} was not acknowledged: {_alarm_text(story.body)}", tuple(story.indexes)
-            )
+            text = f"{what} was not acknowledged: {_alarm_text(story.body)}"
+            yield Finding("alarm.unacknowledged", text, indexes, subject)
         if story.active:
-            yield Finding("alarm.open", f"{what} still stands: {_alarm_text(story.body)}", tuple(story.indexes))
+            yield Finding("alarm.open", f"{what} still stands: {_alarm_text(story.body)}", indexes, subject)
 
 
 def _hidings(log: Log) -> Iterator[Finding]:
@@ -165,8 +165,15 @@ def _hidings(log: Log) -> Iterator[Finding]:
     for record in log.of("alarm.shelved", "alarm.removed"):
         body = record["body"]
         how = "shelved" if record["kind"] == "alarm.shelved" else "out_of_service"
-        text = f"alarm {body['alarm']} was {_HOW[how]} by {body[how]['by']}: {body[how]['reason']}"
-        yield Finding("hidden.alarm", text, _at(record))
+        yield Finding("hidden.alarm", _aside(body, how), _at(record))
+    for record in log.of("batch.started"):
+        for body in record["body"].get("alarms", ()):
+            for how in [each for each in _HOW if each in body]:
+                yield Finding("hidden.alarm", f"{_aside(body, how)} (before the start)", _at(record), body["alarm"])
+
+
+def _aside(body: Json, how: str) -> str:
+    return f"alarm {body['alarm']} was {_HOW[how]} by {body[how]['by']}: {body[how]['reason']}"
 
 
 _HOW: Final = {"shelved": "shelved", "out_of_service": "taken out of service"}

@@ -85,8 +85,11 @@ def start(  # the order of all transitions: batch, recipe, who, what, when
     now_ns: int,
     stood: Sequence[Gate] = (),
     setpoints: Mapping[str, str] = MappingProxyType({}),
+    alarms: Sequence[Json] = (),
 ) -> Change:
     """Counting begins.  `stood`: the gates as they stand, for the record; `setpoints`: what the machines are set to.
+
+    `alarms`: those that stand already, or that a person put aside: their own records are none of this batch.
 
     Refused: recipe_changed, not_ready (naming the signatures), wrong_state, no_count.
     """
@@ -115,6 +118,8 @@ def start(  # the order of all transitions: batch, recipe, who, what, when
     if stood:
         body["setpoints"] = dict(setpoints)
         body["gates"] = gates.bodies(stood)
+    if alarms:
+        body["alarms"] = list(alarms)
     return after, (draft(after, "batch.started", body, by),)
 
 

@@ -184,8 +184,13 @@ class Log:
     def alarms(self) -> list[AlarmStory]:
         stories: list[AlarmStory] = []
         standing: dict[str, AlarmStory] = {}
-        for record in self.of(*(f"alarm.{word}" for word in (*_SHOWN_WORDS, *_HIDING_WORDS))):
+        for record in self.of("batch.started", *(f"alarm.{word}" for word in (*_SHOWN_WORDS, *_HIDING_WORDS))):
             body, word = record["body"], record["kind"].partition(".")[2]
+            if word == "started":
+                older = [one for one in _stood(record) if one.alarm not in standing]
+                stories += older
+                standing |= {one.alarm: one for one in older}
+                continue
             name, occurrence = body["alarm"], int(body["occurrence"])
             story = standing.get(name)
             if story is None and word in _HIDING_WORDS:
@@ -289,6 +294,19 @@ def _into(story: AlarmStory | HaltStory | CheckStory, record: Payload, slot: str
     story.body = record["body"]
     if slot and hasattr(story, slot) and slot != "reasserted" and not (first and getattr(story, slot) is not None):
         setattr(story, slot, record)
+
+
+def _stood(started: Payload) -> list[AlarmStory]:
+    """Alarms that were raised before the batch and stood at its start; who had seen one has seen it."""
+    found = []
+    for body in started["body"].get("alarms", ()):
+        if body["state"] not in {"unack", "acked"}:
+            continue
+        seen = {"time": body["acked_ns"], "by": body["acked_by"], "body": body} if body["state"] == "acked" else None
+        story = AlarmStory(body["alarm"], int(body["occurrence"]), body, indexes=[int(started["index"])])
+        story.acknowledged = seen
+        found.append(story)
+    return found
 
 
 def _first_loss(flapping: Payload) -> Payload:

@@ -42,6 +42,16 @@ PLOTS: Final = 12
 OPEN_STATES: Final = (BatchState.RUNNING, BatchState.COMPLETE)
 Setpoints = Mapping[str, str]
 NONE: Final[Setpoints] = MappingProxyType({})
+_OF_ALARM: Final = (
+    "alarm", "occurrence", "state", "priority", "text", "subject", "acked_by", "acked_ns", "comment", "shelved",
+    "out_of_service",
+)  # fmt: skip
+"""What the record of a start keeps of an alarm that stands."""
+
+
+def _concerns(alarm: Json) -> bool:
+    """Its condition holds now, or a person put it aside: what is over was no part of the batch."""
+    return alarm["state"] in ("unack", "acked") or "shelved" in alarm or "out_of_service" in alarm
 
 
 class Run:
@@ -219,7 +229,9 @@ class Run:
                 "recipe_changed", f"recipe {batch.recipe_id} changed since the order; abort this batch and order again"
             )
         counters, recipe, now_ns = self._counts.counters, self.recipe_of(number), self._world.time_ns()
-        changed, drafts = lifecycle.start(batch, recipe, who.name, counters, now_ns, stood, setpoints)
+        changed, drafts = lifecycle.start(
+            batch, recipe, who.name, counters, now_ns, stood, setpoints, self._alarms_then()
+        )
         self.put(changed, drafts)
         self._note_absent(number)
         self._compile()
@@ -227,6 +239,12 @@ class Run:
         for rule, state in self.engine.changed().items():  # with the record of the start: a kill -9 forgets neither
             self._journal.keep("rule", rule, state)
         return {"batch": number, "state": changed.state.value}
+
+    def _alarms_then(self) -> list[Json]:
+        """Alarms whose condition holds, and those a person put aside, as the start finds them."""
+        board = self._journal.board
+        found = [*(board.get("alarms") or {}).values(), *(board.get("alarms/hidden") or {}).values()]
+        return [{key: one[key] for key in _OF_ALARM if key in one} for one in found if _concerns(one)]
 
     def _note_absent(self, number: str) -> None:
         """Lost before the start: the batch's own record must say so, the loss was no part of it."""

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 from config_fakes import FileConfig
-from line_kit import HOUSE, LINE, MES, OPERATOR, QA, RECIPE, TECHNICIAN, Kit
+from line_kit import HOUSE, LINE, MES, OPERATOR, QA, RECIPE, SUPERVISOR, TECHNICIAN, Kit
 
+from gateway.batch.complete import findings
+from gateway.batch.records import Log
+from gateway.batch.tables import alarms
 from gateway.config.reading import load
 from gateway.errors import Refused
 from gateway.line.clock import ClockWatch, WallClock
@@ -48,6 +51,61 @@ async def test_an_alarm_is_raised_acknowledged_and_cleared(tmp_path: Path) -> No
         assert [record["kind"].partition(".")[2] for record in steps] == ["raised", "acknowledged", "cleared"]
         assert {record["body"]["occurrence"] for record in steps} == {1}
         assert steps[1]["by"] == "tom"
+
+
+STANDS = "  tepid: {kind: limit, input: oven/temperature, limits: {unit: Cel, high: 62}, alarm: medium}\n"
+
+
+@pytest.mark.parametrize(
+    ("acknowledged", "cools", "kinds"),
+    [
+        (False, False, ["alarm.unacknowledged", "alarm.open"]),
+        (True, False, ["alarm.open"]),
+        (False, True, ["alarm.unacknowledged"]),
+        (True, True, []),
+    ],
+)
+async def test_an_alarm_that_stood_at_the_start_is_in_the_record_of_the_batch(
+    tmp_path: Path, *, acknowledged: bool, cools: bool, kinds: list[str]
+) -> None:
+    """Raised before it and not over: the reviewer of this batch reads of it, as of one that was raised in the run."""
+    async with Kit(tmp_path, line=LINE + STANDS) as kit:
+        await heat(kit, 63.0, 5)
+        if acknowledged:
+            await kit.ask("alarm.acknowledge", alarm="tepid", occurrence=1)
+        await kit.begin()
+        await heat(kit, 60.0 if cools else 63.0, 5)
+        await kit.ask("batch.complete", OPERATOR, batch="B1")
+
+        records = [record for record in kit.records() if record["batch"] == "B1"]
+        found = [one for one in findings(records) if "tepid" in one.text]
+        assert [one.kind for one in found] == kinds
+        assert [one.id for one in found] == [f"{kind}:tepid no. 1" for kind in kinds]
+        (row,) = alarms(Log(records))
+        assert (row["name"], row["raised"], bool(row["acknowledged"])) == ("tepid", "before the batch", acknowledged)
+
+
+async def test_an_alarm_that_was_over_at_the_start_is_none_of_the_batch(tmp_path: Path) -> None:
+    """Nobody acknowledged it yet: that is for the batch it came in."""
+    async with Kit(tmp_path, line=LINE + STANDS) as kit:
+        await heat(kit, 63.0, 5)
+        await heat(kit, 60.0, 5)
+        await kit.begin()
+        assert state(kit, "tepid") == ("rtn_unack", 1)
+        assert "alarms" not in kit.records("batch.started")[-1]["body"]
+
+
+async def test_what_was_put_aside_before_the_start_is_a_finding(tmp_path: Path) -> None:
+    """Shelved over the whole run, it could say nothing of it: by whom, and why, stands in the record."""
+    async with Kit(tmp_path, line=LINE + STANDS) as kit:
+        await kit.ask("alarm.shelve", SUPERVISOR, alarm="tepid", reason="the sensor is new", seconds="3600")
+        await kit.begin()
+        await heat(kit, 63.0, 5)
+        await kit.ask("batch.complete", OPERATOR, batch="B1")
+
+        records = [record for record in kit.records() if record["batch"] == "B1"]
+        told = [one.text for one in findings(records) if one.kind == "hidden.alarm"]
+        assert told == ["alarm tepid was shelved by sue: the sensor is new (before the start)"]
 
 
 async def test_occurrences_go_on_counting(tmp_path: Path) -> None:
