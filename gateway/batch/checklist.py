@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from gateway.batch.complete import unsigned
 from gateway.batch.records import Log, Payload
 from gateway.model import Json
 
@@ -246,6 +247,9 @@ def _answer(ask: _Ask, log: Log, known_devices: bool) -> Item:
         missing = f"no record of kind {' or '.join(ask.automatic)}"
     elif ask.needs in {"person", "both"} and not person:
         missing = _nobody(ask)
+    elif ask.person == SIGNED:
+        covering = [(step, text) for step, text, _ in unsigned(log) if ask.key in step.get("covers", ())]
+        missing = "; ".join(f"{step['id']} is {text}" for step, text in covering)
     return Item(ask.key, ask.text, ask.cite, automatic, person, missing)
 
 

@@ -184,6 +184,12 @@ def _alarm_text(body: Json) -> str:
 
 
 def _steps(log: Log) -> Iterator[Finding]:
+    for step, text, indexes in unsigned(log):
+        yield Finding("step.unsigned", f"{step['id']} ({step['text']}) is {text}", indexes)
+
+
+def unsigned(log: Log) -> Iterator[tuple[Json, str, tuple[int, ...]]]:
+    """(step, `not signed as ... by ...`, records of those who did sign it) of each signature that is not there."""
     signed = log.signed
     for when in ("before_start", "before_close"):
         for step in log.recipe.get(when, ()):
@@ -191,8 +197,7 @@ def _steps(log: Log) -> Iterator[Finding]:
             needed = [(step["meaning"], step["role"])]
             needed += [("verified", step["second_role"])] if step.get("second_role") else []
             for meaning, role in needed[len(have) :]:
-                text = f"{step['id']} ({step['text']}) is not signed as {meaning} by {role}"
-                yield Finding("step.unsigned", text, tuple(int(record["index"]) for record in have))
+                yield step, f"not signed as {meaning} by {role}", tuple(int(record["index"]) for record in have)
 
 
 def _gates(log: Log) -> Iterator[Finding]:

@@ -112,6 +112,24 @@ def test_a_signature_that_was_withdrawn_is_none() -> None:
     assert [text.rpartition(" is ")[2] for text in told] == ["not signed as verified by qa"]
 
 
+def test_what_one_of_two_signed_is_not_answered_in_the_checklist() -> None:
+    """Verified by a second person: the first alone verifies nothing, nor does one step of two that cover it."""
+    first = Step(id="lots", text="Lots scanned", second_role="qa", covers=("components-verified",))
+    second = Step(id="scales", text="Weighed", covers=("components-verified",))
+    master, story = recipe(before_start=(first, second), before_close=()), Story()
+    story.change(0, lifecycle.planned(order(), master, "h", T0))
+    told = []
+    for step, who in (("lots", TOM), ("lots", QUINN), ("scales", TOM)):
+        assert story.batch is not None
+        story.change(1, lifecycle.sign(story.batch, master, step, who, "", T0))
+        told.append(next(one for one in checklist(story.records) if one.key == "components-verified").missing)
+    assert told == [
+        "lots is not signed as verified by qa; scales is not signed as performed by operator",
+        "scales is not signed as performed by operator",
+        "",
+    ]
+
+
 def test_a_label_whose_approval_was_withdrawn_is_not_shown_as_approved() -> None:
     """Two people approved the label of R1; of R2's label nothing was read yet, then by one of them."""
     master, story = made(PROOF), Story()
