@@ -59,6 +59,8 @@ def _sample(sample: Json, plain: set[str]) -> Row:
         "person": sample["person"],
         "raw": sample.get("raw", ""),
         "reason": sample.get("reason", ""),
+        "again": sample.get("why", ""),
+        "aside": bool(sample.get("superseded")),
     }
 
 

@@ -138,6 +138,19 @@ def test_checks_show_each_raw_weight(page: Page) -> None:
     assert sorted(shown) == sorted(weights)
 
 
+def test_what_was_weighed_again_says_so_and_why() -> None:
+    """The first weighing stays on the page as one that counts no more, the second with its reason and who gave it."""
+    story = told()
+    for record in story.records:
+        if record["body"].get("id") == "five-in-15#1" and record["body"].get("samples"):
+            first = record["body"]["samples"][0]
+            again = {**first, "value": "1.003", "reweigh": 1, "why": "a <sleeve> touched the pan"}
+            record["body"]["samples"] = [{**first, "value": "0.971", "superseded": True}, again]
+    text = Page(render(data(story))).text
+    assert re.search(r"0\.971 g u\d+ set aside, counts no more", text)
+    assert re.search(r"1\.003 g u\d+ weighed again by tom: a <sleeve> touched the pan", text)
+
+
 def test_the_control_chart_marks_what_failed(page: Page) -> None:
     """One dot a sample, one cross a failed one, one square a missed check (each once more in the legend)."""
     samples = [r for r in told().records if r["kind"] == "check.taken"]
