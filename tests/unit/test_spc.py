@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from gateway.rules.spc import constants
 from gateway.rules.spc.capability import capability
-from gateway.rules.spc.chart import Chart, Phase
 from gateway.rules.spc.cusum import Cusum, CusumTerms
 from gateway.rules.spc.ewma import Ewma, EwmaTerms
 from gateway.rules.spc.limits import (
@@ -62,14 +61,6 @@ def test_a_subgroup_of_one_has_no_constants(n: int) -> None:
     """A range or a deviation needs two values; a silly size is refused, not computed."""
     with pytest.raises(ValueError, match="no such constant"):
         constants.d2(n)
-
-
-def test_a_chart_of_ranges_takes_no_subgroup_it_has_no_constants_for() -> None:
-    """101 values: refused as they come, not when their limits are wanted; a chart of s knows c4 of any size."""
-    group = [1.0, 1.1] * 51
-    with pytest.raises(ValueError, match="no such constant"):
-        Chart("xbar-r", named(["we1"]), phase=Phase("x", 2)).add(group)
-    assert len(Chart("xbar-s", named(["we1"]), process=Process(1.05, 0.05)).add(group).marks) == 2
 
 
 def test_nist_ewma_example_is_met_point_by_point() -> None:

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from gateway.rules.spc import limits as lim
-from gateway.rules.spc.constants import d2
+from gateway.rules.spc.constants import LARGEST_N
 from gateway.rules.spc.cusum import Cusum, CusumTerms
 from gateway.rules.spc.ewma import Ewma, EwmaTerms
 from gateway.rules.spc.limits import Limits, Process
@@ -68,7 +68,9 @@ class Chart:
         phase: Phase | None = None,
         ewma: EwmaTerms | None = None,
         cusum: CusumTerms | None = None,
+        largest: int = LARGEST_N,
     ) -> None:
+        """`largest`: of the subgroups of an X-bar chart; s has a constant for any size, a range has not."""
         if (process is None) == (phase is None):
             raise ValueError("a chart needs fixed limits or a phase I, and not both")
         if phase is not None and phase.points < LEAST_POINTS:
@@ -77,7 +79,7 @@ class Chart:
         self.process: Process | float | None = None
         self._phase = phase
         self._ewma_terms, self._cusum_terms = ewma or EwmaTerms(), cusum or CusumTerms()
-        self._rules = tuple(rules)
+        self._rules, self._largest = tuple(rules), largest
         self._runs = Runs(rules)
         self._collected: list[list[float]] = []
         self._last: float | None = None
@@ -117,8 +119,8 @@ class Chart:
         if self.kind in ("xbar-r", "xbar-s"):
             if len(group) < 2:
                 raise ValueError("a subgroup of one has no spread: use i-mr")
-            if self.kind == "xbar-r":
-                d2(len(group))  # ValueError: larger than there are constants for
+            if len(group) > self._largest:
+                raise ValueError(f"a subgroup of {len(group)} has no such constant: give 2 to {self._largest}")
 
     # -- phase I ---------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ import msgspec
 
 from gateway.rules.spc import limits as lim
 from gateway.rules.spc.capability import Capability, capability
-from gateway.rules.spc.chart import Chart
+from gateway.rules.spc.chart import Chart, ChartKind
 from gateway.rules.spc.limits import Process
 from gateway.rules.spc.runs import named
 
@@ -129,7 +129,8 @@ def _signals(groups: list[list[float]], rest: list[list[float]], within: Process
     """The rest draws no pattern; but a mean beyond 3 sigma is beyond it."""
     if within is None:
         return ()
-    chart = Chart("i-mr" if len(groups[0]) == 1 else "xbar-s", named(RUNS), process=within)
+    kind: ChartKind = "i-mr" if len(groups[0]) == 1 else "xbar-s"
+    chart = Chart(kind, named(RUNS), process=within, largest=max(map(len, groups)))
     points = [chart.add(group) for group in groups]
     said = [f"subgroup {point.number}: {'; '.join(point.signals)}" for point in points if point.signals]
     apart = [(lim.mean(group), lim.of_mean(within, len(group)), len(group)) for group in rest]
