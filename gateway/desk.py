@@ -168,6 +168,8 @@ class Desk:
         """The figures of the alarms between two times (wall clock, Unix ns), counted from the records."""
         await self.journal.durable()
         tally, after = Tally(from_ns, to_ns), -1
+        for first in await self._evidence.read(-1, 1):
+            tally.cut(first.time_ns, self.now_ns() + 1)
         while chunk := await self._evidence.read(after, 1000, lanes=(Lane.ALARMS,)):
             for record in chunk:
                 if record.kind.startswith("alarm."):

@@ -7,7 +7,8 @@ rule, the standard gives none: raised three times or more within a minute.  Stal
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from statistics import median
 from typing import Final
 
 import msgspec
@@ -29,7 +30,8 @@ SHOWN: Final = frozenset({"unack", "acked", "rtn_unack", "latched_unack", "latch
 ACTIVE: Final = frozenset({"unack", "acked"})
 DEPENDENTS: Final = "alarm.dependents"
 """A lost link's alarm, and how many it suppresses under itself: these have no record of their own."""
-HIDING: Final = {"alarm.shelved": "shelved", "alarm.suppressed": "suppressed", "alarm.removed": "out_of_service"}
+SUPPRESSED: Final = "alarm.suppressed"
+HIDING: Final = {"alarm.shelved": "shelved", SUPPRESSED: "suppressed", "alarm.removed": "out_of_service"}
 
 
 class Flood(msgspec.Struct):
@@ -41,13 +43,15 @@ class Flood(msgspec.Struct):
     alarms: int = 0
     """Raised in it, those that made it one included."""
 
+    def lies_after(self, start_ns: int) -> bool:
+        return self.until_ns is None or self.until_ns > start_ns
+
 
 class Floods:
     """Follows how many were raised in the last ten minutes."""
 
     def __init__(self) -> None:
         self.recent: deque[int] = deque()
-        self.most = 0
         self.found: list[Flood] = []
 
     @property
@@ -57,7 +61,6 @@ class Floods:
     def raised(self, now_ns: int) -> None:
         self.pass_to(now_ns)
         self.recent.append(now_ns)
-        self.most = max(self.most, len(self.recent))
         flood = self.on
         if flood is not None:
             flood.alarms += 1
@@ -72,10 +75,11 @@ class Floods:
             if flood is not None and len(self.recent) < FLOOD_ENDS:
                 flood.until_ns = gone_ns
 
-    def lasted_ns(self, start_ns: int, end_ns: int) -> int:
-        """Time in flood within a window."""
-        spans = ((max(start_ns, each.since_ns), min(end_ns, each.until_ns or end_ns)) for each in self.found)
-        return sum(max(0, until - since) for since, until in spans)
+
+def lasted_ns(floods: Iterable[Flood], start_ns: int, end_ns: int) -> int:
+    """Time in flood within a window."""
+    spans = ((max(start_ns, each.since_ns), min(end_ns, each.until_ns or end_ns)) for each in floods)
+    return sum(max(0, until - since) for since, until in spans)
 
 
 class Chatter:
@@ -132,8 +136,10 @@ class Tally:
 
     def __init__(self, from_ns: int, to_ns: int) -> None:
         self._from_ns, self._to_ns = from_ns, to_ns
-        self._floods = Floods()
-        self._chatter = Chatter()
+        self._raised: list[tuple[int, str]] = []
+        """When, and which.  Records stand in the order of the ledger: a step of the clock makes that another one."""
+        self._told: dict[str, Json] = {}
+        """Alarm -> its occurrence that was raised last."""
         self._count: Counter[str] = Counter()
         self._priorities: Counter[str] = Counter()
         self._hidings: Counter[str] = Counter()
@@ -141,30 +147,42 @@ class Tally:
         self._under: dict[str, Mapping[str, Json]] = {}
         """Alarm of a lost link -> what it suppresses."""
         self._answers_ns: list[int] = []
+        """But of those the clock was stepped back for in between: nobody knows how long they took."""
+
+    def cut(self, first_ns: int, last_ns: int) -> None:
+        """Nothing was recorded before the one, nothing can be after the other: no rate is taken over that time.
+
+        A first record from a clock that was ahead says nothing.
+        """
+        self._to_ns = max(self._from_ns, min(self._to_ns, last_ns))
+        if first_ns < self._to_ns:
+            self._from_ns = max(self._from_ns, first_ns)
 
     def take(self, kind: str, body: Mapping[str, Json], time_ns: int) -> None:
         """One record `alarm.*`."""
         if time_ns >= self._to_ns:
             return
         inside = time_ns >= self._from_ns
-        name, before = str(body["alarm"]), self._last.get(str(body["alarm"]))
+        name, before = str(body["alarm"]), self._last.get(str(body["alarm"]), {})
         self._last[name] = body
         if kind == DEPENDENTS:
             self._under[name] = body
             self._hidings["suppressed"] += int(body["new"]) if inside and not body["over"] else 0
         elif body["state"] not in ACTIVE and body["state"] not in HIDING.values():
             self._under.pop(name, None)
-        if kind == "alarm.raised" and (before is None or before["occurrence"] != body["occurrence"]):
-            self._raised(name, body, time_ns, inside=inside)
-        elif inside and kind == "alarm.acknowledged":
+        if kind == "alarm.raised":
+            self._raise(name, body, time_ns, inside=inside)
+        elif inside and kind == "alarm.acknowledged" and time_ns >= int(body["raised_ns"]):
             self._answers_ns.append(time_ns - int(body["raised_ns"]))
-        elif inside and kind in HIDING:
+        elif inside and kind in HIDING and not (kind == SUPPRESSED and before.get("suppressed_by")):
             self._hidings[HIDING[kind]] += 1
 
-    def _raised(self, name: str, body: Mapping[str, Json], time_ns: int, *, inside: bool) -> None:
+    def _raise(self, name: str, body: Mapping[str, Json], time_ns: int, *, inside: bool) -> None:
+        if self._told.get(name) == body["occurrence"]:
+            return
+        self._told[name] = body["occurrence"]
+        self._raised.append((time_ns, name))
         if inside:
-            self._floods.raised(time_ns)
-            self._chatter.raised(name, time_ns)
             self._count[name] += 1
             self._priorities[str(body["priority"])] += 1
 
@@ -175,22 +193,33 @@ class Tally:
                 if not body["over"]:
                     yield from (f"{rule} ({count} under {link})" for rule, count in body["rules"].items())
 
+    def _followed(self) -> tuple[int, list[Flood], Chatter]:
+        """The most in ten minutes of the window, floods of which some lies in it, what chattered in it."""
+        floods, within, chatter, most = Floods(), Floods(), Chatter(), 0
+        for time_ns, name in sorted(self._raised):
+            floods.raised(time_ns)
+            if time_ns >= self._from_ns:
+                within.raised(time_ns)
+                chatter.raised(name, time_ns)
+                most = max(most, len(within.recent))
+        floods.pass_to(self._to_ns)
+        return most, [each for each in floods.found if each.lies_after(self._from_ns)], chatter
+
     def figures(self) -> Figures:
-        self._floods.pass_to(self._to_ns)
+        most, floods, chatter = self._followed()
         raised, lasting_ns = self._count.total(), max(1, self._to_ns - self._from_ns)
         top = dict(self._count.most_common(TOP))
         shown = {name: body for name, body in self._last.items() if body["state"] in SHOWN}
-        answers = sorted(self._answers_ns)
         return Figures(
             from_ns=self._from_ns,
             to_ns=self._to_ns,
             raised=raised,
             per_hour=raised * HOUR_NS / lasting_ns,
             per_10min=raised * TEN_MIN_NS / lasting_ns,
-            most_in_10min=self._floods.most,
-            floods=self._floods.found,
-            flood_percent=100 * self._floods.lasted_ns(self._from_ns, self._to_ns) / lasting_ns,
-            chattering=dict(self._chatter.worst),
+            most_in_10min=most,
+            floods=floods,
+            flood_percent=100 * lasted_ns(floods, self._from_ns, self._to_ns) / lasting_ns,
+            chattering=dict(chatter.worst),
             stale=sorted(name for name, body in shown.items() if self._to_ns - int(body["raised_ns"]) > DAY_NS),
             top=top,
             top_percent=percent(sum(top.values()), raised),
@@ -199,7 +228,7 @@ class Tally:
             standing=len(shown),
             hidden={state: sorted(self._hidden(state)) for state in HIDING.values()},
             hidings={state: self._hidings[state] for state in HIDING.values()},
-            acknowledged_after_s=answers[len(answers) // 2] / S_NS if answers else None,
+            acknowledged_after_s=median(self._answers_ns) / S_NS if self._answers_ns else None,
         )
 
 
@@ -252,4 +281,4 @@ class Meter:
     def flood_s(self, now_ns: int) -> float:
         """Seconds in flood so far."""
         self.floods.pass_to(now_ns)
-        return 0.0 if self._began_ns is None else self.floods.lasted_ns(self._began_ns, now_ns) / S_NS
+        return 0.0 if self._began_ns is None else lasted_ns(self.floods.found, self._began_ns, now_ns) / S_NS

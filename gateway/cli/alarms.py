@@ -103,9 +103,11 @@ def _figures(state: Any, from_ns: int, to_ns: int) -> Json:
     if (state / "console.token").exists():
         return _client(state).command("alarm.stats", from_ns=str(from_ns), to_ns=str(to_ns))
     from gateway.alarms.stats import Tally, document
-    from gateway.store.offline import alarm_records
+    from gateway.store.offline import alarm_records, recorded_ns
 
     tally = Tally(from_ns, to_ns)
+    first_ns, last_ns = recorded_ns(state)
+    tally.cut(first_ns, max(last_ns + 1, World().time_ns()))
     for kind, time_ns, body in alarm_records(state):
         tally.take(kind, body, time_ns)
     return document(tally.figures())

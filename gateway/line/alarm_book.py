@@ -57,6 +57,8 @@ class AlarmBook:
         """What was shown last: in a flood one alarm changes and thousands stand."""
         self._past: dict[str, Alarm] = {}
         """Alarms that are over: their occurrences go on counting, so no old acknowledgement hits a new one."""
+        self._counted: dict[str, int] = {}
+        """Alarm -> its occurrence that the meter counted last, or an earlier run did."""
         self._journal = journal
         self._world = world
         self._batch = batch
@@ -66,7 +68,9 @@ class AlarmBook:
     def restore(self, rows: Mapping[str, Json]) -> None:
         """Those of the last run."""
         for rule, row in rows.items():
-            self._place(rule, self._read(rule, row))
+            alarm = self._read(rule, row)
+            self._place(rule, alarm)
+            self._counted[rule] = alarm.occurrence
         self._changed = True
 
     def _read(self, rule: str, row: Json) -> Alarm:
@@ -136,7 +140,13 @@ class AlarmBook:
     def note(self, kind: str, alarm: Alarm, by: str = "gateway", *, batch: str | None = None, **more: Json) -> None:
         body = {**alarms.body(alarm), **more}
         self._journal.note(kind, body, batch=batch or self._batch(), by=by, lane=Lane.ALARMS)
-        self.meter.take(kind, alarm.rule, alarm.priority, round(asyncio.get_running_loop().time() * 1e9))
+        if kind != "alarm.raised" or self._is_another(alarm):
+            self.meter.take(kind, alarm.rule, alarm.priority, round(asyncio.get_running_loop().time() * 1e9))
+
+    def _is_another(self, alarm: Alarm) -> bool:
+        """False: the occurrence was counted, these are other words of it."""
+        counted, self._counted[alarm.rule] = self._counted.get(alarm.rule), alarm.occurrence
+        return counted != alarm.occurrence
 
     def tell_dependents(self, link: str, body: dict[str, Json]) -> None:
         """What is under a lost link, as a record of its alarm."""

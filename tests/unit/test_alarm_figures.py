@@ -66,6 +66,7 @@ def test_without_a_gateway_the_store_is_read(tmp_path: Path) -> None:
     assert result.exception is None
     figures = json.loads(result.stdout)
     assert (figures["raised"], figures["top"], figures["chattering"]) == (3, {"hot": 3}, {"hot": 3})
+    assert figures["per_hour"] > 1, "the time before the first record is in no rate"
     assert (tmp_path / "evidence.db").read_bytes() == before
     assert "chattering" in CliRunner().invoke(app, asked).stdout
 
@@ -85,6 +86,7 @@ def test_no_store_and_no_window_are_told(tmp_path: Path) -> None:
 async def test_the_running_line_tells_them_too(tmp_path: Path) -> None:
     """The command counts from the records, the metrics from what happened since the start."""
     async with Kit(tmp_path) as kit:
+        opened_ns = kit.world.time_ns() - 60 * 10**9
         await kit.begin()
         start_ns = kit.world.time_ns()
         for degrees in (67.0, 62.0, 67.0):
@@ -94,6 +96,9 @@ async def test_the_running_line_tells_them_too(tmp_path: Path) -> None:
         end_ns = kit.world.time_ns() + 1
         figures = await kit.ask("alarm.stats", OPERATOR, from_ns=str(start_ns), to_ns=str(end_ns))
         assert (figures["raised"], figures["hidden"]["shelved"]) == (2, ["hot"])
+        tomorrow_ns = end_ns + 86400 * 10**9
+        wide = await kit.ask("alarm.stats", OPERATOR, from_ns="0", to_ns=str(tomorrow_ns))
+        assert opened_ns <= int(wide["from_ns"]) <= start_ns < int(wide["to_ns"]) <= end_ns, "no time nobody recorded"
         page = AlarmMetrics(kit.line.alarms).text(end_ns).decode()
         for line in (
             'linegate_alarms_raised_total{priority="medium"} 2.0',
@@ -104,6 +109,38 @@ async def test_the_running_line_tells_them_too(tmp_path: Path) -> None:
             "linegate_alarm_flood_seconds_total 0.0",
         ):
             assert line in page
+
+
+@pytest.mark.looptime(start=1000)
+async def test_metrics_and_records_count_the_same(tmp_path: Path) -> None:
+    """Other words of what stands are no alarm, nor after a restart; what comes off its shelf standing is one."""
+    async with Kit(tmp_path) as first:
+        kit = first
+        await kit.begin()
+        start_ns = kit.world.time_ns()
+        for words in ("late", "late, and later"):
+            kit.line.alarms.stand("gateway:late", words)
+        kit.oven["temperature"] = 67.0
+        await asyncio.sleep(0.5)
+        await kit.ask("alarm.shelve", OPERATOR, alarm="warm", seconds=60, reason="moved")
+        await kit.ask("alarm.unshelve", OPERATOR, alarm="warm")
+        assert (await figures(kit, start_ns), counted(kit)) == (3, 3)
+        kit = await kit.again()
+        before = await figures(kit, start_ns)
+        kit.line.alarms.stand("gateway:late", "late again")
+        assert (await figures(kit, start_ns), counted(kit)) == (before, 0)
+
+
+async def figures(kit: Kit, start_ns: int) -> int:
+    """Alarms raised, by the records."""
+    asked = {"from_ns": str(start_ns), "to_ns": str(kit.world.time_ns() + 1)}
+    return int((await kit.ask("alarm.stats", OPERATOR, **asked))["raised"])
+
+
+def counted(kit: Kit) -> float:
+    """The same by the metrics, since the start."""
+    page = AlarmMetrics(kit.line.alarms).text(kit.world.time_ns()).decode()
+    return sum(float(line.split()[-1]) for line in page.splitlines() if line.startswith("linegate_alarms_raised_total"))
 
 
 @pytest.mark.looptime(start=1000)

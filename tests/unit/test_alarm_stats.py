@@ -45,6 +45,30 @@ def test_the_same_occurrence_counts_once() -> None:
     assert story.figures().raised == 1
 
 
+@pytest.mark.parametrize("kind", ["unshelved", "unsuppressed", "returned"])
+def test_what_comes_back_into_sight_is_raised(kind: str) -> None:
+    """Another occurrence, which flashes and sounds: the record of its return takes nothing from it."""
+    story = Story()
+    story.add(1, "raised", occurrence=1)
+    story.add(2, "shelved", occurrence=1, state="shelved")
+    story.add(3, kind, occurrence=2)
+    story.add(3, "raised", occurrence=2)
+    found = story.figures()
+    assert (found.raised, found.top) == (2, {"a": 2})
+
+
+def test_another_cause_suppresses_nothing_twice() -> None:
+    """By one rule more, and by one less: that is once; back in sight and hidden again is twice."""
+    story = Story()
+    story.add(1, "raised")
+    for at_s, causes in ((2, ["b"]), (3, ["b", "c"]), (4, ["c"])):
+        story.add(at_s, "suppressed", state="suppressed", suppressed_by=causes)
+    story.add(5, "unsuppressed", state="unack", occurrence=9)
+    assert story.figures().hidings["suppressed"] == 1
+    story.add(6, "suppressed", state="suppressed", suppressed_by=["b"])
+    assert story.figures().hidings["suppressed"] == 2
+
+
 @pytest.mark.parametrize(("alarms", "floods"), [(10, 0), (11, 1)])
 def test_a_flood_is_more_than_ten_in_ten_minutes(alarms: int, floods: int) -> None:
     """Ten are none, the eleventh begins one."""
@@ -84,6 +108,50 @@ def test_a_flood_at_the_end_of_the_window_goes_on() -> None:
     found = story.figures()
     assert found.floods[0].until_ns is None
     assert found.flood_percent == pytest.approx(100 * 300 / 3600)
+
+
+def test_a_flood_that_began_before_the_window_lasts_into_it() -> None:
+    """Eleven alarms five minutes before the shift: its first five minutes are in flood."""
+    story = Story()
+    for number in range(11):
+        story.add(-300, "raised", f"a{number}")
+    story.add(1000, "raised")
+    found = story.figures()
+    (flood,) = found.floods
+    assert flood.since_ns == story.start_ns - 300 * S_NS
+    assert found.flood_percent == pytest.approx(100 * 300 / 3600)
+    assert (found.raised, found.most_in_10min) == (1, 1)
+
+
+def test_a_flood_over_the_start_of_the_window_is_one() -> None:
+    """Six before and six after it: neither shift alone, and a person had twelve in two minutes all the same."""
+    story = Story()
+    for number in range(12):
+        story.add(-60 + 10 * number, "raised", f"a{number}")
+    found = story.figures()
+    assert (len(found.floods), found.raised, found.most_in_10min) == (1, 6, 6)
+
+
+def test_a_flood_that_ended_before_the_window_is_none_of_it() -> None:
+    """Nor of its share of time."""
+    story = Story()
+    for number in range(11):
+        story.add(-700, "raised", f"a{number}")
+    found = story.figures()
+    assert (found.floods, found.flood_percent) == ([], 0)
+
+
+def test_a_clock_that_was_stepped_back_makes_no_flood_and_no_chatter() -> None:
+    """What is two hours later by the records is not of these ten minutes; an answer before its alarm took no time."""
+    story = Story(lasts_s=4 * 3600)
+    for number in range(10):
+        story.add(7200 + number, "raised", f"a{number}")
+    for at_s in (600, 1800, 3000):
+        story.add(at_s, "raised", "b")
+    story.add(3100, "acknowledged", "a0", "acked", raised_ns=str(story.start_ns + 7200 * S_NS))
+    found = story.figures()
+    assert (found.raised, found.most_in_10min, found.floods, found.chattering) == (13, 10, [], {})
+    assert found.acknowledged_after_s is None
 
 
 def test_chattering_is_three_times_within_a_minute() -> None:
@@ -132,7 +200,19 @@ def test_priorities_and_the_time_to_an_acknowledgement() -> None:
         story.add(number + 10 * number, "acknowledged", f"a{number}", "acked", raised_ns=raised_ns)
     found = story.figures()
     assert found.priority_percent == {"low": 75.0, "medium": 0.0, "high": 0.0, "critical": 25.0}
-    assert found.acknowledged_after_s == 20
+    assert found.acknowledged_after_s == 15
+
+
+def test_no_rate_is_taken_over_time_nobody_recorded() -> None:
+    """A line of yesterday, asked for a month that ends tonight: six alarms in its one hour, and nothing stale yet."""
+    story = Story(lasts_s=30 * 86400)
+    first_ns = story.start_ns + 20 * DAY_NS
+    story.tally.cut(first_ns, first_ns + HOUR_NS)
+    for number in range(6):
+        story.add(20 * 86400 + 600 * number, "raised")
+    found = story.figures()
+    assert (found.from_ns, found.to_ns) == (first_ns, first_ns + HOUR_NS)
+    assert (found.per_hour, found.stale) == (6.0, [])
 
 
 def test_nothing_is_nothing() -> None:
