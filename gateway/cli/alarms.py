@@ -101,7 +101,11 @@ def _ns(moment: datetime) -> int:
 
 def _figures(state: Any, from_ns: int, to_ns: int) -> Json:
     if (state / "console.token").exists():
-        return _client(state).command("alarm.stats", from_ns=str(from_ns), to_ns=str(to_ns))
+        try:
+            return _client(state).command("alarm.stats", from_ns=str(from_ns), to_ns=str(to_ns))
+        except LinegateError as error:
+            if not isinstance(error.__cause__, ConnectionRefusedError):
+                raise  # else the token of a gateway that was killed, or lost its power
     from gateway.alarms.stats import Tally, document
     from gateway.store.offline import alarm_records, recorded_ns
 

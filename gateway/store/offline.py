@@ -17,8 +17,10 @@ FILE = "evidence.db"
 
 def recorded_ns(folder: Path) -> tuple[int, int]:
     """Unix ns of the first and the newest record of any kind; (0, 0) where there is none.  StoreError in words."""
-    ends = "(SELECT min(idx) FROM record), (SELECT max(idx) FROM record)"
-    sql = f"SELECT time_ns FROM record WHERE idx IN ({ends}) ORDER BY idx"
+    sql = (
+        "SELECT time_ns FROM record WHERE idx IN (SELECT min(idx) FROM record UNION SELECT max(idx) FROM record) "
+        "ORDER BY idx"
+    )
     with _asked(folder) as connection:
         times = [int(time_ns) for (time_ns,) in connection.execute(sql)]
     return (times[0], times[-1]) if times else (0, 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -69,6 +70,18 @@ def test_without_a_gateway_the_store_is_read(tmp_path: Path) -> None:
     assert figures["per_hour"] > 1, "the time before the first record is in no rate"
     assert (tmp_path / "evidence.db").read_bytes() == before
     assert "chattering" in CliRunner().invoke(app, asked).stdout
+
+
+def test_a_gateway_that_was_killed_left_its_token(tmp_path: Path) -> None:
+    """Nobody listens at its address: none runs, and the store is read."""
+    asyncio.run(_written(tmp_path, 3))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    (tmp_path / "console.token").write_text(f"http://127.0.0.1:{port} secret\n")
+    asked = ["alarms", "stats", "--from", "2000-01-01", "--to", "2100-01-01", "--state", str(tmp_path), "--json"]
+    result = CliRunner().invoke(app, asked)
+    assert result.exception is None
+    assert json.loads(result.stdout)["raised"] == 3
 
 
 def test_no_store_and_no_window_are_told(tmp_path: Path) -> None:
