@@ -237,6 +237,10 @@ def _compiles(
 
 
 def _deadline(settings: Settings, rule: RawRule, config: RuleConfig) -> Iterator[Problem]:
+    if config.deadline_s is not None and not (config.halt and config.inputs()):
+        why = "it judges checks, and a check takes its own time" if config.halt else "there is no device to halt"
+        text = f"promises a time until a machine is held, but {why}: leave it out"
+        yield settings.document.problem((*rule.where, "deadline"), text)
     for row in rows_of(settings, rule.name, config):
         if not row.kept and row.deadline_s is not None:
             text = (

@@ -289,6 +289,10 @@ MISFITS = {
             "2s on-delay + 100ms tick + 500ms halt = 3350ms; shorten the period or the budgets, or promise less"
         ),
     ),
+    "deadline of nothing": (
+        (*GOOD_INPUT, ", deadline: 1s"),
+        "1s <- rules.hot.deadline: promises a time until a machine is held, but there is no device to halt: leave it out",
+    ),
     "the rule's own word": (("filler/forbidden", "Cel", ""), "hot: <- rules.hot: filler says no"),
 }
 
