@@ -291,7 +291,10 @@ MISFITS = {
     ),
     "deadline of nothing": (
         (*GOOD_INPUT, ", deadline: 1s"),
-        "1s <- rules.hot.deadline: promises a time until a machine is held, but there is no device to halt: leave it out",
+        (
+            "1s <- rules.hot.deadline: promises a time until a machine is held, but there is no device to halt: "
+            "leave it out"
+        ),
     ),
     "the rule's own word": (("filler/forbidden", "Cel", ""), "hot: <- rules.hot: filler says no"),
 }
