@@ -15,7 +15,7 @@ import msgspec
 from pydantic import BaseModel
 
 from gateway.model import Priority
-from gateway.plans import Characteristic, Plan
+from gateway.plans import Characteristic, Plan, Tare
 from gateway.rules.base import RuleConfig, RuleContext
 from gateway.rules.condition import ConditionConfig
 from gateway.rules.limit import LEAST_BAD_FOR_S, MISSED_PERIODS, LimitConfig
@@ -122,10 +122,10 @@ def _condition(config: ConditionConfig, context: RuleContext) -> Said:
 def _match(config: MatchConfig, context: RuleContext) -> Said:
     del context
     wanted = "; ".join(f"{tag} {_wanted(expected)}" for tag, expected in config.expect.items())
-    wrong = f"halts {listed(config.halt, 'and')}" if config.halt else f"is an alarm ({config.alarm})"
+    wrong = _severe(config, "alarm", config.alarm)
     what = f"Each time {config.on} counts, the label must say: {wanted}. A label that does not say so {wrong}, at once."
     if config.unseen != "ignore":
-        what += f" Labels that went by unread are {_WORDS[config.unseen]}."
+        what += f" Labels that went by unread are {_WORDS[config.unseen]} (low)."
     if config.uids is not None:
         own = "has one of its own, none twice" if config.uids.per == "unit" else "carries the package's"
         issued = f", of {config.uids.first} to {config.uids.last}" if config.uids.first is not None else ""
@@ -203,15 +203,26 @@ def _characteristic(one: Characteristic, config: SamplingConfig) -> str:
     unit = one.window.unit
     sets = [f"{name} {_span(*ends, unit)}" for name, ends in one.sets().items() if ends is not None]
     target = f"target {_amount(one.window.target, unit)}, " if one.window.target is not None else ""
-    tared = f", tare {one.tare.mode}" if one.tare is not None else ""
+    tared = f", {_tared(one.tare)}" if one.tare is not None else ""
     mean = ""
     if one.mean is not None:
         warned = _beyond(one.mean.warn_low, one.mean.warn_high, unit)
         mean = f", mean {_span(one.mean.low, one.mean.high, unit)}" + (f" ({warned} is a warning)" if warned else "")
     if one.uncertainty is not None:
         mean += f", uncertainty {_amount(one.uncertainty, unit)} (k = 2): nearer to a limit proves neither"
+    if one.tare is not None and one.tare.mode == "group":  # it says nothing of each
+        return f"{one.name} {where}{tared}, {target}{mean.removeprefix(', ')}"
     fails = f", fails beyond {one.fails_at}" if len(sets) > 1 or one.fails_at != "action" else ""
     return f"{one.name} {where}{tared}, {target}{', '.join(sets)}{mean}{fails}"
+
+
+def _tared(tare: Tare) -> str:
+    if tare.mode == "group":
+        return f"{tare.n} together empty and full, of which only the mean is judged"
+    if tare.mode == "paired":
+        return "each empty and full"
+    weight, spread = _amount(tare.weight, tare.unit), _amount(tare.spread, tare.unit)
+    return f"less a fixed tare of {weight} (standard deviation {spread})"
 
 
 def _spc(config: SpcConfig, context: RuleContext) -> Said:

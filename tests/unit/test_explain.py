@@ -18,6 +18,7 @@ from gateway.explain import explanation
 from gateway.rules.base import Judge, RuleConfig, RuleContext
 from gateway.rules.explained import EXPLAINED, Said, explained
 from gateway.rules.match import MatchConfig
+from gateway.rules.sampling import SamplingConfig
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden" / "explain_line.txt"
@@ -226,9 +227,8 @@ def test_labels_in_sentences() -> None:
     """What a label must say, its UID, its trend, what a wrong and an unreadable one mean."""
     told = explained(LABEL, CONTEXT)
 
-    assert (
-        "labeller/batch = B-1; labeller/offset -1.5 to 1.5 mm. A label that does not say so halts labeller" in told.what
-    )
+    assert "labeller/batch = B-1; labeller/offset -1.5 to 1.5 mm. A label that does not say so halts" in told.what
+    assert "halts labeller (high), at once. Labels that went by unread are a warning (low)." in told.what
     assert "Its UID in labeller/batch is of a METRC tag's form; each label has one of its own, none twice." in told.what
     assert "labeller/offset (weight 0.2) below -1 mm or above 1 mm is a warning (low)." in told.what
     assert told.dies.startswith("a field that cannot be read is an alarm (high);")
@@ -240,6 +240,39 @@ def test_keys_no_sentence_speaks_of_are_told_as_they_were_written(monkeypatch: p
     monkeypatch.setattr("gateway.rules.explained.EXPLAINED", {MatchConfig: (say, spoken - {"trend"})})
 
     assert "Also: trend {tag: labeller/offset, window: " in explained(LABEL, CONTEXT).what
+
+
+@pytest.mark.parametrize(
+    ("tare", "expected"),
+    [
+        (
+            {"mode": "paired"},
+            "on balance/net, each empty and full, target 1 g, action 0.9 to 1.1 g, mean 0.98 to 1",
+        ),
+        (
+            {"mode": "fixed", "weight": 12.345, "spread": 0.002},
+            "less a fixed tare of 12.345 g (standard deviation 0.002 g), target 1 g, action 0.9 to 1.1 g, mean 0.98 to",
+        ),
+        (
+            {"mode": "group", "n": 5},
+            "5 together empty and full, of which only the mean is judged, target 1 g, mean 0.98 to 1.02 g. A check",
+        ),
+    ],
+)
+def test_how_a_weight_is_tared(tare: dict[str, object], expected: str) -> None:
+    """With the numbers it is taken off by; of a group nothing is said of each, because nothing is judged."""
+    weight = {
+        "name": "fill",
+        "kind": "variable",
+        "source": "weighing",
+        "window": {"unit": "g", "target": 1, "low": 0.9, "high": 1.1},
+        "mean": {"low": 0.98, "high": 1.02},
+        "tare": tare,
+    }
+    plan = {"every": "15min", "n": 1, "characteristics": [weight]}
+    config = SamplingConfig.model_validate({"plan": plan, "weight": "balance/net"})
+
+    assert expected in explained(config, CONTEXT).what
 
 
 class Documented(RuleConfig):
