@@ -87,7 +87,10 @@ def stats(
 def moment_ns(text: str, now: datetime, option: str) -> int:
     """A date, a time (UTC where it names no zone), or a duration before now; Unix ns.  Raises LinegateError."""
     if re.fullmatch(r"\d+(\.\d+)?(ms|s|min|h|d)", text):
-        return _ns(now - timedelta(seconds=duration_s(text)))
+        try:
+            return _ns(now - timedelta(seconds=duration_s(text)))
+        except OverflowError:
+            raise LinegateError(f"{option}: {text!r} is longer ago than any calendar goes back") from None
     try:
         given = datetime.fromisoformat(text)
     except ValueError:
@@ -96,7 +99,8 @@ def moment_ns(text: str, now: datetime, option: str) -> int:
 
 
 def _ns(moment: datetime) -> int:
-    return round(moment.timestamp() * 1e6) * 1000
+    """Unix ns; what is before 1970 is before every record."""
+    return max(0, round(moment.timestamp() * 1e6) * 1000)
 
 
 def _figures(state: Any, from_ns: int, to_ns: int) -> Json:

@@ -50,6 +50,13 @@ def raised(number: int) -> Draft:
     return Draft("alarm.raised", {**body, "raised_ns": str(round(NOW.timestamp()) * 10**9)}, lane=Lane.ALARMS)
 
 
+def test_a_window_may_begin_before_there_were_computers() -> None:
+    """Before 1970 is before every record; before the calendar is told in words."""
+    assert moment_ns("1960-01-01", NOW, "--from") == 0
+    with pytest.raises(LinegateError, match="--from: '999999d' is longer ago than any calendar goes back"):
+        moment_ns("999999d", NOW, "--from")
+
+
 async def _written(folder: Path, alarms: int) -> None:
     """A store as a gateway left it."""
     store = Evidence.open(folder, gateway_id="gw", world=VirtualWorld(), loop=asyncio.get_running_loop())
