@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 from gateway.derive import dimensions
 from gateway.derive.base import DerivedConfig, Input, Memoryless, Result, none
 from gateway.derive.expression import Expression
+from gateway.derive.follow import FROM_ZERO
 from gateway.derive.scales import OFFSET
 from gateway.model import TagSpec
 
@@ -58,6 +59,8 @@ class ExprConfig(DerivedConfig):
             raise ValueError(f"{self.expr!r} gives {dimensions.said(found)}, which is not {self.unit}")
         if self.unit in OFFSET and expression.is_step(units):
             raise ValueError(f"{self.expr!r} gives a difference of temperatures: that is in K, not {self.unit}")
+        if found is not bool and dimensions.alike(self.unit, "K") and expression.is_scaled(units):
+            raise ValueError(f"{self.expr!r} counts from 0 K: {FROM_ZERO}")
         return Expr(expression, self.unit, units)
 
 

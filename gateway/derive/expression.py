@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from gateway.derive import dimensions
 from gateway.derive.follow import follow
-from gateway.derive.scales import sort
+from gateway.derive.scales import sort, weight
 
 Value = float | bool
 LONGEST: Final = 1000
@@ -91,6 +91,10 @@ class Expression:
     def is_step(self, units: Mapping[str, str]) -> bool:
         """Is the result a difference of temperatures?"""
         return sort(self._node, units) == "step"
+
+    def is_scaled(self, units: Mapping[str, str]) -> bool:
+        """Is the result, a temperature, neither a difference nor a point on the scale?"""
+        return weight(self._node, units) is not None and sort(self._node, units) is None
 
     def _check(self, node: ast.AST) -> None:
         functions = {*_FLOATS, "q"}

@@ -11,10 +11,14 @@ from itertools import pairwise
 from typing import Any, Final
 
 from gateway.derive import dimensions
-from gateway.derive.scales import mixed, sort
+from gateway.derive.scales import literal, mixed, sort, weight
 
 Dimension = Any
 """What pint calls a dimensionality; `bool` for true or false."""
+FROM_ZERO: Final = (
+    "two temperatures added, or one multiplied, are no temperature in Cel; "
+    "2 Cel more is + q(2, 'K'), and a share is one of a difference, as (t - q(0, 'Cel')) * 0.02"
+)
 
 
 class UnitError(ValueError):
@@ -74,10 +78,15 @@ class _Follower:
 
     def _scaled(self, node: ast.AST, terms: Sequence[ast.expr], what: str) -> None:
         """UnitError: a step between temperatures beside a point on their scale."""
-        adds = isinstance(node, ast.BinOp) and (isinstance(node.op, ast.Add) or sort(terms[0], self._units) == "point")
-        if not adds and mixed(terms, self._units):
-            at = next(term for term in terms if sort(term, self._units) == "point")
-            raise UnitError(f"{_at(at)}{what} a difference of temperatures and a temperature; 2 Cel apart is q(2, 'K')")
+        adds = isinstance(node, ast.BinOp) and (isinstance(node.op, ast.Add) or sort(terms[0], self._units) != "step")
+        if adds or not mixed(terms, self._units):
+            return
+        held = [(term, sort(term, self._units)) for term in terms if weight(term, self._units) is not None]
+        for term, each in held:
+            if each is None:
+                raise UnitError(f"{_at(term)}{what} a temperature and what counts from 0 K: {FROM_ZERO}")
+        at = next(term for term, each in held if each == "point")
+        raise UnitError(f"{_at(at)}{what} a difference of temperatures and a temperature; 2 Cel apart is q(2, 'K')")
 
     def _advice(self, terms: Sequence[ast.expr], first: Dimension, second: Dimension) -> str:
         if self._pure not in (first, second):
@@ -116,7 +125,7 @@ class _Follower:
         self._plain(node.right, "an exponent")
         if base == self._pure:
             return base
-        exponent = _literal(node.right)
+        exponent = literal(node.right)
         if exponent is None:
             raise UnitError(f"{_at(node.right)}of {_said(base)} the exponent must be a plain number")
         return base**exponent
@@ -178,19 +187,6 @@ _ARGUMENTS: Final = {"abs": (1, 1), "sqrt": (1, 1), "exp": (1, 1), "log": (1, 1)
 
 def _is_zero(node: ast.AST) -> bool:
     return isinstance(node, ast.Constant) and not isinstance(node.value, (bool, str)) and node.value == 0
-
-
-def _literal(node: ast.AST) -> float | None:
-    """2, -1, 1/2: the value of an exponent that is written out; None for anything else."""
-    if isinstance(node, ast.Constant) and isinstance(node.value, (int, float)):
-        return float(node.value)
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd)):
-        inner = _literal(node.operand)
-        return None if inner is None else (-inner if isinstance(node.op, ast.USub) else inner)
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
-        above, below = _literal(node.left), _literal(node.right)
-        return above / below if above is not None and below else None
-    return None
 
 
 def _said(found: Dimension) -> str:

@@ -147,6 +147,48 @@ def test_a_difference_has_no_unit_with_a_zero_of_its_own() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a > b + q(2, 'Cel')", "a > b * 1.02", "a + b > q(120, 'Cel')", "abs(a - b) > b * 0.02", "a * 2 / 3 > b",
+        "max(a, b * 1.1) > b", "-a > q(-5, 'Cel')", "a > 1.02 * (b + q(1, 'K'))", "(a + b + q(60, 'Cel')) / 2 > b",
+        "a > 1.02 * b + q(0.5, 'K')", "a if a > b else b * 1.02",
+    ],
+)  # fmt: skip
+def test_temperatures_that_are_added_or_multiplied_are_no_temperature(text: str) -> None:
+    """Two degrees above the setpoint were 608 K, which nothing is ever above; 2 % more of 60 Cel were 66.7 Cel."""
+    with pytest.raises(ExpressionError, match=r"what counts from 0 K: .* \+ q\(2, 'K'\)"):
+        Expression(text, UNITS).follow(UNITS)
+
+
+@pytest.mark.parametrize(
+    ("text", "unit"), [("t * 1.02 + q(0.5, 'K')", "Cel"), ("t + q(2, 'Cel')", "[degF]"), ("t * 1.02 - sp", "K")]
+)
+def test_a_value_that_counts_from_absolute_zero_is_refused(text: str, unit: str) -> None:
+    """A thermometer's correction gave 67.2 Cel for 60."""
+    with pytest.raises(ValueError, match="counts from 0 K"):
+        expr(text, unit, inputs={name: f"oil/{name}" for name in ("t", "sp") if name in text})
+
+
+def test_the_correction_of_a_thermometer_is_written_from_the_zero_of_its_scale() -> None:
+    """As the refusal advises: 60 Cel by 1.02, and half a kelvin, are 61.7 Cel."""
+    text = "(t - q(0, 'Cel')) * 1.02 + q(0, 'Cel') + q(0.5, 'K')"
+    assert value(expr(text, "Cel", inputs={"t": "oil/t"}), scan(OIL, 0, 60.0, 140.0))[0] == pytest.approx(61.7)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "(a + k) / 2 > q(60, 'Cel')", "a * 0.5 + k * 0.5 > b", "a * 0.7 + b * 0.3 > q(60, 'Cel')", "abs(-a) > b",
+        "(a + b + q(60, 'Cel')) / 3 > b", "a > b + q(2, 'K')", "a / b > 1.02", "a > q(333.15, 'K')", "2 * a - b > a",
+        "abs(a - b) > (b - q(0, 'Cel')) * 0.02",
+    ],
+)  # fmt: skip
+def test_means_of_temperatures_are_temperatures(text: str) -> None:
+    """Of two, of three, weighted; and with one in K, which may be either."""
+    assert Expression(text, UNITS).follow(UNITS) is bool
+
+
 def test_a_number_beside_a_difference_is_advised_in_kelvin() -> None:
     """The advice of an error is to be followed: q(5, 'Cel') there would be wrong again."""
     with pytest.raises(ExpressionError, match=r"q\(5, 'K'\)"):
