@@ -10,7 +10,7 @@ import re
 from functools import cache
 from typing import Any, Final
 
-from gateway.units import UNITS
+from gateway.units import UNITS, code_of
 
 _TOKEN: Final = re.compile(r"([A-Za-z%\[\]_]+|\{[^}]*\}|1)(-?\d+)?")
 _NAMES: Final = {
@@ -85,11 +85,31 @@ def registry() -> Any:
 
 def quantity(value: float, ucum: str) -> Any:
     """A pint quantity in SI base units.  ValueError: no such unit."""
-    text = pint_text(ucum)
+    text = _checked(ucum)
     try:
         return registry().Quantity(value, text).to_base_units()
     except (AttributeError, TypeError) as error:  # pint's own error for an unknown unit is an AttributeError
         raise ValueError(f"{ucum!r} is not a unit I can compute with: {error}") from None
+
+
+_TURNS: Final = re.compile(r"rpm|rps|revolution|turn|cycle")
+"""Pint's words for 2 pi: no UCUM codes, and beside a count a minute wrong by that."""
+
+
+@cache
+def _checked(ucum: str) -> str:
+    """As pint reads it.  ValueError: no UCUM code, but a word of pint's own with a zero or a factor of its own."""
+    text = pint_text(ucum)
+    if ucum in UNITS:
+        return text
+    try:
+        zero = registry().Quantity(0.0, text).to_base_units().magnitude
+    except (AttributeError, TypeError):  # no unit at all: said where it is used
+        return text
+    if zero or _TURNS.search(ucum):
+        meant = code_of(ucum)
+        raise ValueError(f"{ucum!r} is no UCUM code{f'; write {meant}' if meant else ''}")
+    return text
 
 
 _BASE_SI: Final = {

@@ -195,6 +195,20 @@ def test_a_number_beside_a_difference_is_advised_in_kelvin() -> None:
         Expression("a - b > 3", UNITS).follow(UNITS)
 
 
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("abs(a - b) > q(2, 'degC')", "Cel"), ("a - b < q(1, 'celsius')", "Cel"), ("a - b < q(1, 'degF')", r"\[degF\]"),
+        ("v > q(60, 'rpm')", "/min"), ("m > q(1, 'dB')", ""), ("v > q(60, 'revolution/min')", ""), ("a - b < q(1, 'Cel1')", ""),
+    ],
+)  # fmt: skip
+def test_a_word_of_the_library_of_units_is_no_ucum_code(text: str, meant: str) -> None:
+    """`rpm` was 2 pi a minute, 60 of them 377, and 2 degC apart were 275 K: neither was ever reached."""
+    units = {**UNITS, "v": "/min"}
+    with pytest.raises(ExpressionError, match="is no UCUM code" + (f"; write {meant}$" if meant else "$")):
+        Expression(text, units).follow(units)
+
+
 # -- gaps and paces -------------------------------------------------------------------------------------
 
 
