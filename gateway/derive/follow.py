@@ -72,6 +72,7 @@ class _Follower:
                     f"{_at(term)}{what} {_said(first)} and {_said(second)}{self._advice(terms, first, second)}"
                 )
         common = real[0][1]
+        self._bare(node, [term for term, _ in real])
         if common == self._thermal and len(real) < len(found):
             raise UnitError(f"{_at(node)}0 of a temperature needs its unit: write q(0, 'Cel'), or q(0, 'K')")
         return common
@@ -87,6 +88,39 @@ class _Follower:
                 raise UnitError(f"{_at(term)}{what} a temperature and what counts from 0 K: {FROM_ZERO}")
         at = next(term for term, each in held if each == "point")
         raise UnitError(f"{_at(at)}{what} a difference of temperatures and a temperature; 2 Cel apart is q(2, 'K')")
+
+    def _bare(self, node: ast.AST, terms: Sequence[ast.expr]) -> None:
+        """UnitError: a number without a unit beside a percentage, which is computed as a hundredth; 1 is the whole."""
+        unit = self._part(terms)
+        whole = (1.0, -1.0) if isinstance(node, ast.BinOp) else ()
+        for term in terms:
+            number = literal(term)
+            if unit and number is not None and number not in whole:
+                raise UnitError(
+                    f"{_at(term)}{number:g} has no unit, and stands beside {unit}: write q({number:g}, '{unit}')"
+                )
+
+    def _part(self, terms: Sequence[ast.expr]) -> str:
+        """The unit of the first term that is a part of one, as %; empty where none is."""
+        return next((unit for term in terms if (unit := self._part_of(term))), "")
+
+    def _part_of(self, node: ast.expr) -> str:
+        within: Sequence[ast.expr] = ()
+        unit = "1"
+        match node:
+            case ast.Name(id=name):
+                unit = self._units[name]
+            case ast.Call(func=ast.Name(id="q"), args=[_, ast.Constant(value=str() as said)]):
+                unit = said
+            case ast.Call(func=ast.Name(id="abs" | "min" | "max"), args=within):
+                pass
+            case ast.IfExp():
+                within = (node.body, node.orelse)
+            case ast.UnaryOp():
+                within = (node.operand,)
+            case ast.BinOp(op=ast.Add() | ast.Sub()):
+                within = (node.left, node.right)
+        return unit if dimensions.alike(unit, "1") and dimensions.to_si(unit)[0] != 1 else self._part(within)
 
     def _advice(self, terms: Sequence[ast.expr], first: Dimension, second: Dimension) -> str:
         if self._pure not in (first, second):

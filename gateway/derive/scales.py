@@ -1,8 +1,8 @@
 """Points on a scale of temperature and steps between them: 62 Cel less 60 Cel is 2 K, and 2 Cel is 275.15 K.
 
 Both have the dimension of a temperature, so that dimensions alone let one be compared with the other: a difference that
-is to stay below `q(2, 'Cel')` would never be above it.  A term is followed by its weight, how often it holds the zero of
-the scale: a point 1, a step 0, the mean of two points 1 again; two points added, or one multiplied, count from 0 K.
+is to stay below `q(2, 'Cel')` would never be above it.  A term is followed by its weight, how often it holds the zero
+of the scale: a point 1, a step 0, the mean of two points 1 again; two points added, or one multiplied, count from 0 K.
 """
 
 from __future__ import annotations

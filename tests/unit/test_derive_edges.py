@@ -199,7 +199,8 @@ def test_a_number_beside_a_difference_is_advised_in_kelvin() -> None:
     ("text", "meant"),
     [
         ("abs(a - b) > q(2, 'degC')", "Cel"), ("a - b < q(1, 'celsius')", "Cel"), ("a - b < q(1, 'degF')", r"\[degF\]"),
-        ("v > q(60, 'rpm')", "/min"), ("m > q(1, 'dB')", ""), ("v > q(60, 'revolution/min')", ""), ("a - b < q(1, 'Cel1')", ""),
+        ("v > q(60, 'rpm')", "/min"), ("m > q(1, 'dB')", ""), ("v > q(60, 'revolution/min')", ""),
+        ("a - b < q(1, 'Cel1')", ""),
     ],
 )  # fmt: skip
 def test_a_word_of_the_library_of_units_is_no_ucum_code(text: str, meant: str) -> None:
@@ -207,6 +208,26 @@ def test_a_word_of_the_library_of_units_is_no_ucum_code(text: str, meant: str) -
     units = {**UNITS, "v": "/min"}
     with pytest.raises(ExpressionError, match="is no UCUM code" + (f"; write {meant}$" if meant else "$")):
         Expression(text, units).follow(units)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["h > 60", "60 < h", "0 < h < 60", "h == 100", "max(h, 60) > h", "abs(h) > -5", "h if h > 0 else 60", "100 - h > 0",
+     "h + 5 > 0", "h - h > 1/2", "q(60, '%') > 50"],
+)  # fmt: skip
+def test_a_percentage_is_not_compared_with_a_bare_number(text: str) -> None:
+    """It is computed as a hundredth: 95 % was 0.95, and never above 60."""
+    with pytest.raises(ExpressionError, match=r"has no unit, and stands beside %: write q\(.*, '%'\)"):
+        Expression(text, {"h": "%"}).follow({"h": "%"})
+
+
+@pytest.mark.parametrize(
+    "text", ["h > q(60, '%')", "h > 0", "1 - h > q(40, '%')", "h * 100 > 60", "h / h > 1", "n > 60", "h > n"]
+)
+def test_a_percentage_beside_its_own_unit_nothing_and_the_whole_is_a_share(text: str) -> None:
+    """And `1 - h` is the rest."""
+    units = {"h": "%", "n": "{count}"}
+    assert Expression(text, units).follow(units) is bool
 
 
 # -- gaps and paces -------------------------------------------------------------------------------------
