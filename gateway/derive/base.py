@@ -34,6 +34,8 @@ class Input(msgspec.Struct, frozen=True):
             number = float(self.value)  # type: ignore[arg-type]  # what is no number says so
         except (TypeError, ValueError):
             return f"{self.name}: {self.value!r} is not a number"
+        except OverflowError:
+            return f"{self.name}: a whole number beyond all numbers"
         return "" if isfinite(number) else f"{self.name}: not a finite number"
 
     @property

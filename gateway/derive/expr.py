@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from keyword import iskeyword
+from math import isfinite
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -79,4 +80,9 @@ class Expr(Memoryless):
             found = self._expression.value(names)
         except ValueError as error:
             return none(str(error))
-        return Result(found if isinstance(found, bool) else (found - self._offset) / self._factor)
+        if isinstance(found, bool):
+            return Result(found)
+        number = (found - self._offset) / self._factor
+        return (
+            Result(number) if isfinite(number) else none(f"{self._expression.text!r} is beyond all numbers in its unit")
+        )

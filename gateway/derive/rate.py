@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from math import fsum
+from math import fsum, inf, isfinite
 from typing import Final, Literal
 
 from pydantic import Field
@@ -64,7 +64,13 @@ class Rate(Memoryless):
                 return none(f"{each.name}: nothing new within {self._over_ns / S_NS:g} s")
         if len(points) < LEAST or points[-1][0] - points[0][0] < FULL * self._over_ns:
             return none(f"{each.name} was not seen long enough for a rate")
-        return Result(_slope(points) * self._scale)
+        try:
+            found = _slope(points) * self._scale
+        except (OverflowError, ValueError):  # what a controller sends for no value: the largest number there is
+            found = inf
+        return (
+            Result(found) if isfinite(found) else none(f"{each.name}: a rate of {each.number:g} is beyond all numbers")
+        )
 
     def blind(self, now_ns: int) -> None:
         """A slope over a gap is made up: begin anew."""

@@ -31,7 +31,10 @@ from gateway.units import UNITS
 ROOT = Path(__file__).parents[2]
 
 OIL = TagSet("oil", [TagSpec("t", "Cel"), TagSpec("sp", "[degF]"), TagSpec("name", kind="text")])
-VISC = TagSet("visc", [TagSpec("eta", "mPa.s"), TagSpec("t", "Cel"), TagSpec("nu", "mm2/s"), TagSpec("rho", "g/cm3")])
+VISC = TagSet(
+    "visc",
+    [TagSpec("eta", "mPa.s"), TagSpec("t", "Cel"), TagSpec("nu", "mm2/s"), TagSpec("rho", "g/cm3"), TagSpec("n")],
+)
 TAGSETS = {"oil": OIL, "visc": VISC}
 MODEL = {"kind": "andrade", "a": -12.0, "b": 6000.0, "from": 50, "to": 80}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import Any
 
 import pytest
@@ -33,6 +34,25 @@ def test_a_product_beyond_all_numbers_has_no_value() -> None:
     """Two that are numbers, and what they make is none: bad, at once, and nothing else stops."""
     with pytest.raises(ValueError, match="no number"):
         Expression("9" * 300 + " * " + "9" * 300, []).value({})
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_rate_of_the_largest_number_there_is_has_no_value(sign: int) -> None:
+    """What many a controller sends for no reading: its sums were an OverflowError that took the device's link down."""
+    found, fault = value(rate(), *[scan(OIL, 1 + at, sys.float_info.max * sign**at, 1.0) for at in range(40)])
+    assert found is None
+    assert fault is not None
+    assert "beyond all numbers" in fault.reason
+
+
+def test_what_has_no_end_in_its_own_unit_has_no_value() -> None:
+    """A number in Pa.s, and in mPa.s a thousandfold of it; and a whole number with 400 digits."""
+    wide = expr("n * q(1, 'Pa.s')", "mPa.s", inputs={"n": "visc/n"})
+    for number in (1e307, 10**400):
+        found, fault = value(wide, scan(VISC, 0, 1.0, 1.0, 1.0, 1.0, number))
+        assert found is None
+        assert fault is not None
+        assert "beyond all numbers" in fault.reason
 
 
 @pytest.mark.parametrize(
