@@ -72,6 +72,10 @@ class VirtualDevice:
             old = self._seen[name]
             self._paced(name, old.mono_ns, scan.mono_ns)
             self._seen[name] = Input(name, old.unit, scan.values[position], scan.faults.get(position), scan.mono_ns)
+            if (
+                self._seen[name].bad() and not old.bad()
+            ):  # gone again before anything is computed, it was a gap all the same
+                self._gaps.setdefault(name, old.mono_ns)
 
     def _paced(self, name: str, before_ns: int, now_ns: int) -> None:
         """A pause longer than an input lasts, and than its own pace (a file may have a slower one): a gap."""

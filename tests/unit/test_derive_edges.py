@@ -8,14 +8,17 @@ from typing import Any
 
 import pytest
 from msgspec import structs
-from rules_kit import S
-from test_derive import MODEL, OIL, VISC, compensated, device, expr, hot, scan, value
+from rules_kit import S, bad
+from test_derive import MODEL, OIL, TAGSETS, VISC, compensated, device, expr, hot, scan, value
 
+from gateway.derive.base import DerivedConfig
+from gateway.derive.deriver import Deriver, VirtualDevice, watched
 from gateway.derive.expr import ExprConfig
 from gateway.derive.expression import Expression, ExpressionError
 from gateway.derive.rate import RateConfig
+from gateway.derive.time_above import TimeAboveConfig
 from gateway.derive.unchanged import UnchangedConfig
-from gateway.model import Fault, Quality
+from gateway.model import Fault, Quality, TagSet
 
 UNITS = {"a": "Cel", "b": "[degF]", "k": "K", "m": "g"}
 
@@ -287,6 +290,36 @@ def test_a_pause_in_which_nobody_looked_is_no_slope_and_no_heat() -> None:
     assert found == pytest.approx(39.75)
     assert fault == Fault(Quality.UNCERTAIN, "600 s are unknown: nothing good came")
     assert value(rate(), *before, scan(OIL, 641, 85.0, 1.0))[0] is None
+
+
+def watched_by(config: Any) -> Deriver:
+    """Computed with each scan of the viscometer, of a tag of the oven."""
+    sources = {"oil/t": watched("oil/t", TAGSETS, {"oil": 1.0})}
+    beat = UnchangedConfig(input="visc/eta")
+    sources["visc/eta"] = watched("visc/eta", TAGSETS, {"visc": 1.0})
+    configs: list[DerivedConfig] = [config, beat]
+    made = [(each, each.build({"input": "Cel" if each is config else "mPa.s"})) for each in configs]
+    virtual = VirtualDevice(TagSet("made", [config.spec("x"), beat.spec("beat")]), made, sources)
+    return Deriver({"made": (virtual, "visc")}, TAGSETS.values())
+
+
+def test_a_bad_value_between_two_computations_is_not_bridged() -> None:
+    """The oven was lost for two seconds while nobody computed: not two hot seconds, and no slope over them."""
+    over = {"input": "oil/t", "over": "30s", "unit": "K/min"}
+    for config, wanted in (
+        (TimeAboveConfig.model_validate({"input": "oil/t", "above": {"unit": "Cel", "value": 75}, "unit": "s"}), 36.0),
+        (RateConfig.model_validate(over), None),
+    ):
+        deriver = watched_by(config)
+        found: list[tuple[Any, Any]] = []
+        for at in range(1, 42):
+            lost = at in (38, 39)
+            deriver.derive(scan(OIL, at, None if lost else 80.0, 1.0, faults={0: bad("lost")} if lost else {}))
+            if at % 4 == 1:
+                (made,) = deriver.derive(scan(VISC, at + 0.5, 400.0))
+                found.append((made.values[0], made.faults.get(0)))
+        assert found[-1][0] == wanted
+        assert found[-1][1] is not None
 
 
 def test_a_file_with_a_pace_of_its_own_has_no_gaps() -> None:
