@@ -53,6 +53,10 @@ class ModelConfig(Frozen):
             )
         if self.t0 and self.kind != "vft":
             raise ValueError(f"{self.kind} has no t0: that is vft")
+        if self.t0 < 0:
+            raise ValueError(
+                f"t0 is in kelvin, and {self.t0:g} K is none; of {self.t0:g} Cel write {self.t0 + ZERO_CEL:g}"
+            )
         return Model(self.kind, self.a, slope, self.low + ZERO_CEL, self.high + ZERO_CEL, self.t0)
 
 

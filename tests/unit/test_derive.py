@@ -390,6 +390,7 @@ def test_kinematic_needs_a_density() -> None:
         ({"temperature": "visc/eta"}, "no temperature"),
         ({"viscosity": "visc/nu", "density": "visc/eta"}, "no density"),
         ({"model": {**MODEL, "t0": 200}}, "has no t0"),
+        ({"model": {**MODEL, "kind": "vft", "t0": -43}}, "t0 is in kelvin, .* of -43 Cel write 230.15"),
         ({"model": {**MODEL, "ea": 50}}, "exactly one of"),
         ({"model": {**MODEL, "to": 40}}, "wrong way round"),
         ({"model": {**MODEL, "kind": "vft", "t0": 330}}, "not below the fitted range"),
