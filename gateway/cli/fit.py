@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from math import ceil, floor
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -47,7 +49,12 @@ def viscosity(
         print(f"no VFT: {error}")
     _table(fits)
     target = plot or points.with_suffix(".svg")
-    target.write_text(picture(fits, data), encoding="utf-8")
+    if target.resolve() == points.resolve():
+        raise LinegateError(f"the picture would be written over the points, {points}: name another place with --plot")
+    try:
+        target.write_text(picture(fits, data), encoding="utf-8")
+    except OSError as error:
+        raise LinegateError(f"{target} cannot be written: {error}; name another place with --plot") from None
     best = min(fits, key=lambda each: each.spread_percent)
     if best.worst_percent > WORST_PERCENT:
         raise LinegateError(f"{_off_the_curve(best, data)} The picture shows it: {target}")
@@ -98,12 +105,19 @@ def _snippet(best: Fit, source: str, at: float) -> str:
 
     model = best.model
     t0 = f", t0: {model.t0:.3f}" if model.kind == "vft" else ""
-    limits = f"from: {model.low_k - ZERO_CEL:.6g}, to: {model.high_k - ZERO_CEL:.6g}"
+    low, high = (
+        floor(round((model.low_k - ZERO_CEL) * 1e4, 2)) / 1e4,
+        ceil(round((model.high_k - ZERO_CEL) * 1e4, 2)) / 1e4,
+    )
+    limits = f"from: {low:.10g}, to: {high:.10g}"
+    fitted = json.dumps(
+        f"{best.points} points of {source}, worst residual {best.worst_percent:.2f} %", ensure_ascii=False
+    )
     return (
         "derived:\n  oil:\n    tags:\n"
         f"      viscosity_{at:.4g}:\n        kind: viscosity\n"
         "        viscosity: viscometer/viscosity\n        temperature: viscometer/temperature\n"
         f"        at: {{unit: Cel, value: {at:g}}}\n"
         f"        model: {{kind: {model.kind}, a: {model.a:.6f}, b: {model.b:.4f}{t0}, {limits},\n"
-        f'                fitted: "{best.points} points of {source}, worst residual {best.worst_percent:.2f} %"}}'
+        f"                fitted: {fitted}}}"
     )

@@ -86,13 +86,11 @@ class Fit(msgspec.Struct, frozen=True):
 def fit(kind: ModelKind, points: Sequence[tuple[float, float]]) -> Fit:
     """Of (kelvin, mPa.s).  ValueError: too few, not at different temperatures, or no viscosity above zero."""
     wanted = LEAST[kind]
-    if len(points) < wanted or len({kelvin for kelvin, _ in points}) < wanted:
-        raise ValueError(f"{kind} needs {wanted} points at different temperatures; there are {len(points)}")
+    different = len({kelvin for kelvin, _ in points})
+    if different < wanted:
+        raise ValueError(f"{kind} needs {wanted} points at different temperatures; there are {different}")
     for kelvin, eta in points:
-        if not (0 < kelvin < inf and 0 < eta < inf):
-            raise ValueError(
-                f"a viscosity of {eta:g} at {kelvin - ZERO_CEL:g} Cel cannot be: both are finite and above zero"
-            )
+        possible(kelvin, eta)
     data = [(kelvin, log(eta)) for kelvin, eta in sorted(points)]
     if data[-1][0] - data[0][0] < SPAN_K:
         raise ValueError(f"all points lie within {data[-1][0] - data[0][0]:.3g} K; measure over {SPAN_K:g} K or more")
@@ -101,6 +99,14 @@ def fit(kind: ModelKind, points: Sequence[tuple[float, float]]) -> Fit:
     if b <= 0:
         raise ValueError("these viscosities rise with the temperature; those of oil fall: are two columns swapped?")
     return _judged(Model(kind, a, b, data[0][0], data[-1][0], t0), data)
+
+
+def possible(kelvin: float, eta: float, where: str = "") -> tuple[float, float]:
+    """The point itself.  ValueError: there can be none like it."""
+    if not (0 < kelvin < inf and 0 < eta < inf):
+        said = f"a viscosity of {eta:g} at {kelvin - ZERO_CEL:g} Cel cannot be"
+        raise ValueError(f"{where}{said}: both are finite and above zero")
+    return kelvin, eta
 
 
 def odd(kind: ModelKind, points: Sequence[tuple[float, float]]) -> tuple[float, float]:

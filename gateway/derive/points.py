@@ -7,12 +7,12 @@ import io
 import re
 from collections.abc import Sequence
 from html import escape
-from math import ceil, floor, log10
+from math import ceil, floor, inf, log10
 
 from gateway.derive import dimensions
-from gateway.derive.models import ZERO_CEL, Fit, curve
+from gateway.derive.models import ZERO_CEL, Fit, curve, possible
 
-_HEAD = re.compile(r"^\s*(temperature|temp|t|viscosity|eta)[\s_]*(.*?)\s*$", re.IGNORECASE)
+_HEAD = re.compile(r"^\s*(temperature|temp|t(?=[^a-z]|[cfk]?\s*$)|viscosity|eta)[\s_]*(.*?)\s*$", re.IGNORECASE)
 _SPELT = {"°C": "Cel", "degC": "Cel", "C": "Cel", "°F": "[degF]", "degF": "[degF]", "F": "[degF]"}
 _SPELT |= {"mPas": "mPa.s", "mPa·s": "mPa.s", "mPa*s": "mPa.s", "Pas": "Pa.s", "Pa·s": "Pa.s", "Pa*s": "Pa.s"}
 """As laboratories write them -> UCUM."""
@@ -48,8 +48,14 @@ def read_points(text: str, name: str) -> list[tuple[float, float]]:
     points = []
     for (number, _), row in zip(lines[1:], rows[1:], strict=False):
         if any(cell.strip() for cell in row):
+            if any(cell.strip() for cell in row[len(heads) :]):
+                where = f"{name}:{number}:{len(heads) + 1}"
+                raise ValueError(
+                    f"{where}: more cells than the head names; a comma in a number? Write 60.5 with a point"
+                )
             kelvin, pascal_s = (_cell(row, columns[each], name, number) for each in ("temperature", "viscosity"))
-            points.append((kelvin, pascal_s * 1000))
+            at = columns["viscosity" if 0 < kelvin < inf else "temperature"][0]
+            points.append(possible(kelvin, pascal_s * 1000, f"{name}:{number}:{at + 1}: "))
     return points
 
 

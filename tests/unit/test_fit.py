@@ -57,7 +57,11 @@ def test_it_refuses_to_extrapolate(tmp_path: Path) -> None:
         ("t,eta [cSt]\n40,1\n", r"points\.csv:1:2: cSt is kinematic; multiply by the density"),
         ("# ours\n# 2026\nt,eta\n40,x\n", r"points\.csv:4:2: 'x' is not a number"),
         ("t,eta\n4_0,1\n", r"points\.csv:2:1: '4_0' is not a number"),
-        ("t,eta\n40,inf\n50,2\n60,1\n", "finite and above zero"),
+        ("t,eta\n40,inf\n50,2\n60,1\n", r"points\.csv:2:2: .* finite and above zero"),
+        ("t,eta\n40,5\n# ours\n50,0\n60,1\n", r"points\.csv:4:2: a viscosity of 0 at 50 Cel cannot be"),
+        ("eta,t\n5,nan\n", r"points\.csv:2:2: .* finite and above zero"),
+        ("t,eta\n40,5,5200\n50,5,1710\n60,5,690\n", r"points\.csv:2:3: more cells than the head names; a comma"),
+        ("t,eta\n40,5\n40,4\n50,3\n50,2\n", "different temperatures; there are 2"),
         ("t,eta\n40,1\n50,2\n60,3\n", "rise with the temperature"),
         ("t,eta\n40,5\n50,4\n", "needs 3 points"),
         ("", r"points\.csv:1:1: no column 'temperature'"),
@@ -87,6 +91,30 @@ def test_a_slip_of_the_decimal_point_gives_no_model(tmp_path: Path, wrong: str, 
         run(tmp_path, POINTS.replace(wrong, right))
     assert str(tmp_path / "points.svg") in str(said.value)
     assert (tmp_path / "points.svg").exists()
+
+
+def test_other_columns_of_an_instruments_export_are_passed_over() -> None:
+    """Time, torque and tray are no temperature, though they begin with a t; tC is one."""
+    text = "time,tC,torque,viscosity,tray\n0,60,12,690,T1\n"
+    assert read_points(text, "x") == [(pytest.approx(333.15), pytest.approx(690))]
+
+
+def test_the_ends_of_what_was_measured_in_fahrenheit_are_in_the_model_it_prints(tmp_path: Path) -> None:
+    """37.7778 Cel was above the coldest point, 100 degF, which had no viscosity."""
+    out = run(tmp_path, "t [degF],eta\n100,5200\n122,1710\n140,690\n175,210\n", "--at", "60")
+    tags = yaml.safe_load(out[out.index("derived:") : out.index("picture:")])["derived"]["oil"]["tags"]
+    model = ViscosityConfig.model_validate(tags["viscosity_60"]).model.made()
+    for fahrenheit in (100, 175):
+        assert model.log_eta((fahrenheit + 459.67) * 5 / 9) > 0
+
+
+def test_a_picture_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
+    """It was a traceback; and no picture is written over the points."""
+    with pytest.raises(LinegateError, match=r"x\.svg cannot be written: .* with --plot"):
+        run(tmp_path, POINTS, "--plot", str(tmp_path / "nowhere" / "x.svg"))
+    with pytest.raises(LinegateError, match="written over the points"):
+        run(tmp_path, POINTS, "--plot", str(tmp_path / "points.csv"))
+    assert (tmp_path / "points.csv").read_text() == POINTS
 
 
 def test_units_as_laboratories_write_them_are_read() -> None:
