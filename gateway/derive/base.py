@@ -75,7 +75,9 @@ class Derivation(Protocol):
         """State worth keeping over a restart; None if there is none."""
         ...
 
-    def load(self, state: Json) -> None: ...
+    def load(self, state: Json) -> None:
+        """What was kept, before the first `begin` of a start; None if nothing was."""
+        ...
 
 
 class DerivedConfig(Frozen):

@@ -135,8 +135,7 @@ class VirtualDevice:
 
     def load(self, states: Mapping[str, Json]) -> None:
         for name, (_, made) in zip(self.tagset.tags, self._made, strict=True):
-            if states.get(name) is not None:
-                made.load(states[name])
+            made.load(states.get(name))
 
 
 class Deriver:
@@ -169,6 +168,5 @@ class Deriver:
         return {name: state for name, state in states.items() if state}
 
     def load(self, states: Mapping[str, Json]) -> None:
-        for name, state in states.items():
-            if name in self.devices and state:
-                self.devices[name].load(state)
+        for name, device in self.devices.items():
+            device.load(states.get(name) or {})

@@ -60,6 +60,10 @@ class TimeAbove:
         self._blind_since: int | None = None
         self._restarted = False
         """The gateway was down in this batch, and nobody knows how long it was hot meanwhile."""
+        self._starts = False
+        """A batch that is made at the start was made before it."""
+        self._unseen = False
+        """This batch was made before the start, and nothing is kept of it."""
 
     def compute(self, inputs: Mapping[str, Input], now_ns: int) -> Result:
         (each,) = inputs.values()
@@ -79,6 +83,8 @@ class TimeAbove:
             said.append(f"{self._unknown_ns / S_NS:.0f} s are unknown: nothing good came")
         if self._restarted:
             said.append("the time the gateway was down is unknown")
+        if self._unseen:
+            said.append("what was in this batch before the gateway's start is unknown")
         return Fault(Quality.UNCERTAIN, "; ".join(said)) if said else None
 
     def blind(self, now_ns: int) -> None:
@@ -91,15 +97,19 @@ class TimeAbove:
             self._batch = batch
             self._total_ns, self._unknown_ns, self._restarted = 0.0, 0, False
             self._blind_since = None  # what was unknown before belongs to no batch, or to the last
+            self._unseen = self._starts and batch is not None
+        self._starts = False
 
     def dump(self) -> Json:
         if self._per_batch and self._batch is None and not self._total_ns and not self._unknown_ns:
             return None
-        return {"batch": self._batch, "total_ns": self._total_ns, "unknown_ns": self._unknown_ns}
+        kept = {"batch": self._batch, "total_ns": self._total_ns, "unknown_ns": self._unknown_ns}
+        return {**kept, "unseen": True} if self._unseen else kept
 
     def load(self, state: Json) -> None:
         """Goes on where it was; `begin` says whether that batch is still made."""
+        self._starts = True
         if state:
             self._batch = state["batch"]
             self._total_ns, self._unknown_ns = state["total_ns"], state["unknown_ns"]
-            self._restarted = True
+            self._restarted, self._unseen = True, bool(state.get("unseen"))

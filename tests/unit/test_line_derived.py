@@ -100,6 +100,26 @@ async def test_time_above_is_kept_through_kill_9(tmp_path: Path) -> None:
         assert "down is unknown" in scan.faults[2].reason
 
 
+@pytest.mark.looptime(start=1000)
+async def test_time_above_that_is_new_in_a_running_batch_does_not_know_what_was_before(tmp_path: Path) -> None:
+    """Declared in the middle of a hot batch: its sum is uncertain, and still so after the next start."""
+    hot = "      hot_for: {kind: time-above, input: oven/temperature, above: {unit: Cel, value: 65}, unit: s}\n"
+    path = line(tmp_path, DERIVED.replace(hot, ""))
+    async with Kit(tmp_path) as first:
+        await first.begin()
+        first.oven["temperature"] = 66.0
+        await asyncio.sleep(4)
+        path.write_text(path.read_text().replace("      still:", f"{hot}      still:"))
+        kit = await first.again(settings=load(path, house=HOUSE))
+        await asyncio.sleep(1)
+        scan = kit.line.latest["oil"]
+        assert float(scan.values[2]) < 2.0  # type: ignore[arg-type]
+        assert scan.faults[2].reason == "what was in this batch before the gateway's start is unknown"
+        kit = await kit.again()
+        await asyncio.sleep(1)
+        assert "what was in this batch before" in kit.line.latest["oil"].faults[2].reason
+
+
 @pytest.mark.parametrize(
     ("derived", "said"),
     [
