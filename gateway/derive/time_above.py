@@ -10,12 +10,15 @@ was down is unknown, too.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Final, Literal
 
 from gateway.derive import dimensions
 from gateway.derive.base import S_NS, DerivedConfig, Input, Result
 from gateway.model import Fault, Json, Quality
 from gateway.recipe import Frozen
+
+EXACT: Final = ".12g"
+"""There and back through kelvin 67.4 Cel would be a hair less, and a tag that stands at 67.4 above it."""
 
 
 class Level(Frozen):
@@ -43,7 +46,9 @@ class TimeAboveConfig(DerivedConfig):
         factor, offset = dimensions.to_si(self.above.unit)
         scale, shift = dimensions.to_si(units["input"])
         level = (self.above.value * factor + offset - shift) / scale
-        return TimeAbove(level, dimensions.to_si(self.unit)[0] * S_NS, per_batch=self.per == "batch")
+        return TimeAbove(
+            float(f"{level:{EXACT}}"), dimensions.to_si(self.unit)[0] * S_NS, per_batch=self.per == "batch"
+        )
 
 
 class TimeAbove:

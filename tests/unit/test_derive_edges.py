@@ -253,6 +253,15 @@ def test_a_percentage_beside_its_own_unit_nothing_and_the_whole_is_a_share(text:
     assert Expression(text, units).follow(units) is bool
 
 
+@pytest.mark.parametrize(("unit", "level"), [("Cel", 67.4), ("[degF]", 153.32), ("K", 340.55)])
+def test_what_stands_at_the_level_is_not_above_it(unit: str, level: float) -> None:
+    """67.4 Cel went through kelvin and came back a hair less: ten seconds at it were ten seconds above."""
+    config = {"input": "oil/t", "above": {"unit": unit, "value": level}, "unit": "s"}
+    deriver = device(TimeAboveConfig.model_validate(config))
+    assert value(deriver, *[scan(OIL, 1 + at, 67.4, 140.0) for at in range(11)]) == (0.0, None)
+    assert value(deriver, scan(OIL, 12, 67.5, 140.0), scan(OIL, 13, 67.5, 140.0))[0] == 1.5
+
+
 # -- gaps and paces -------------------------------------------------------------------------------------
 
 
