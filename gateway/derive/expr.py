@@ -83,6 +83,11 @@ class Expr(Memoryless):
         if isinstance(found, bool):
             return Result(found)
         number = (found - self._offset) / self._factor
-        return (
-            Result(number) if isfinite(number) else none(f"{self._expression.text!r} is beyond all numbers in its unit")
-        )
+        if not isfinite(number):
+            return none(f"{self._expression.text!r} is beyond all numbers in its unit")
+        return Result(_shown(number))
+
+
+def _shown(number: float) -> float:
+    """Without the last binary digits: what stands at a limit of 0.3 K is not beyond it."""
+    return number if number.is_integer() else float(f"{number:.12g}")

@@ -42,6 +42,21 @@ _FLOATS: Final[Mapping[str, Callable[..., float]]] = {
 }
 
 
+def _same(one: float, other: float) -> bool:
+    """But for the last binary digits: 62.6 Cel less 62.3 Cel is 0.3 K, though through kelvin it is a hair more."""
+    return one == other or math.isclose(one, other, rel_tol=1e-11)
+
+
+_COMPARES: Final[Mapping[type[ast.cmpop], Callable[[float, float], bool]]] = {
+    ast.Eq: _same,
+    ast.NotEq: lambda one, other: not _same(one, other),
+    ast.Lt: lambda one, other: one < other and not _same(one, other),
+    ast.LtE: lambda one, other: one < other or _same(one, other),
+    ast.Gt: lambda one, other: one > other and not _same(one, other),
+    ast.GtE: lambda one, other: one > other or _same(one, other),
+}
+
+
 class ExpressionError(ValueError):
     """What is wrong with it, and where in its text."""
 
@@ -162,4 +177,5 @@ def _si(value: float, unit: str) -> float:
 def _evaluator(functions: Mapping[str, Any]) -> Any:
     from simpleeval import DEFAULT_OPERATORS, SimpleEval  # noqa: PLC0415
 
-    return SimpleEval(operators={**DEFAULT_OPERATORS, ast.Pow: math.pow}, functions=dict(functions))
+    operators = {**DEFAULT_OPERATORS, **_COMPARES, ast.Pow: math.pow}
+    return SimpleEval(operators=operators, functions=dict(functions))

@@ -262,6 +262,19 @@ def test_what_stands_at_the_level_is_not_above_it(unit: str, level: float) -> No
     assert value(deriver, scan(OIL, 12, 67.5, 140.0), scan(OIL, 13, 67.5, 140.0))[0] == 1.5
 
 
+def test_sensors_that_are_apart_by_the_limit_are_not_beyond_it() -> None:
+    """Tenths of a Cel, 0.3 K apart: through kelvin four of five such pairs were a hair more, and a halt."""
+    inputs = {"t": "oil/t", "u": "visc/t"}
+    apart = expr("abs(t - u)", inputs=inputs)
+    beyond, within = (expr(f"abs(t - u) {op} q(0.3, 'K')", "1", inputs=inputs, truth=True) for op in (">", "<="))
+    for tenths in range(200, 1000):
+        pair = (scan(OIL, 1, tenths / 10, 140.0), scan(VISC, 1, 400.0, (tenths - 3) / 10))
+        assert value(apart, *pair)[0] == 0.3
+        assert value(beyond, *pair)[0] is False
+        assert value(within, *pair)[0] is True
+    assert value(beyond, scan(OIL, 2, 60.4, 140.0), scan(VISC, 2, 400.0, 60.0))[0] is True
+
+
 # -- gaps and paces -------------------------------------------------------------------------------------
 
 
