@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from pathlib import Path
 
 import apsw
@@ -15,6 +16,7 @@ from gateway.config.reading import load
 from gateway.errors import LinegateError
 from gateway.model import Scan, TagSet, TagSpec
 from gateway.store.telemetry_file import TelemetryFile
+from gateway.verdicts import Verdict
 
 OVEN = TagSet("oven", [TagSpec("temperature", "Cel"), TagSpec("power", "%"), TagSpec("open", kind="bool")])
 CROSSINGS = [
@@ -100,6 +102,19 @@ def test_other_units_in_the_store_are_converted(tmp_path: Path) -> None:
 
     assert (1.0, "hot", "WARNING") in said(heard)
     assert (19.0, "hot", "HALT") in said(heard)
+
+
+def test_weights_stored_in_another_unit_are_converted(tmp_path: Path) -> None:
+    """A balance stores decimals: 1003 mg is judged as 1.003 g, digit by digit, never as 1003 g."""
+    balance = "  balance: {driver: balance, dialect: mt-sics, url: tcp://192.0.2.12:4001, period: 1s, timeout: 500ms}\n"
+    rules = "rules:\n  heavy: {kind: limit, input: balance/net, limits: {unit: g, high: 1.1}}\n"
+    stored = TagSet("balance", [TagSpec("net", "mg", kind="decimal")])
+    store(tmp_path, stored, [(0.0, (Decimal(1003),)), (1.0, (Decimal("1100.0"),)), (2.0, (Decimal("1100.1"),))])
+
+    _, heard = replay(line(tmp_path, rules, devices=DEVICES + balance), tmp_path)
+
+    assert said(heard) == [(0.0, "heavy", "NORMAL"), (2.0, "heavy", "ALARM")]
+    assert [each.value for _, each in heard if isinstance(each, Verdict)] == [Decimal("1.003"), Decimal("1.1001")]
 
 
 def test_a_bad_value_stays_bad(tmp_path: Path) -> None:
