@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from heapq import merge
-from itertools import islice, pairwise
+from itertools import pairwise
 from operator import attrgetter
 from statistics import median
 from typing import Final
@@ -29,11 +29,21 @@ _time = attrgetter("mono_ns")
 
 
 def steps_s(sources: Iterable[Source]) -> dict[str, float]:
-    """Device -> the usual time between two of its scans, where there are enough to tell."""
+    """Device -> the usual time between two of its scans, where there are enough to tell.
+
+    Beside fast devices a slow one comes late: the data is read on until there are enough of each.
+    """
     times: dict[str, list[int]] = {}
     for source in sources:
-        for scan in islice(source.scans(), LOOK_AT):
-            times.setdefault(scan.tagset.device, []).append(scan.mono_ns)
+        few = set(source.tags)
+        for count, scan in enumerate(source.scans()):
+            if count >= LOOK_AT and not few:
+                break
+            at = times.setdefault(scan.tagset.device, [])
+            if count < LOOK_AT or scan.tagset.device in few:
+                at.append(scan.mono_ns)
+            if len(at) > LEAST_STEPS:
+                few.discard(scan.tagset.device)
     found: dict[str, float] = {}
     for device, at in times.items():
         steps = [b - a for a, b in pairwise(at) if b > a]

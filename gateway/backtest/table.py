@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from gateway.backtest.terms import Notes, Tagsets, Wish
-from gateway.drivers.replay.rows import Column, FileError, Reader, Row, converter, open_rows
+from gateway.drivers.replay.rows import NO_CELL, Column, FileError, Reader, Row, converter, open_rows
 from gateway.errors import LinegateError
 from gateway.model import NO_FAULTS, Fault, Quality, Scan, TagSet, Value
 
@@ -202,7 +202,8 @@ class Long:
                     if place is None:
                         strange[f"{device}/{tag}"] = strange.get(f"{device}/{tag}", 0) + 1
                         continue
-                value, fault = self._value(place, text, more[0] if more else None)
+                torn = row.faults.get(len(LONG)) is NO_CELL
+                value, fault = (None, NO_CELL) if torn else self._value(place, text, more[0] if more else None)
                 cells.append((row.time_ns, place.device, place.position, value, fault))
             if strange:
                 told = ", ".join(f"{name[:_LONG]} ({count})" for name, count in list(strange.items())[:_SHOWN])

@@ -185,6 +185,29 @@ def test_coarse_data_is_judged_by_its_own_step(tmp_path: Path) -> None:
     assert any("the data has a scan each 60 s" in text for text in result.notes.texts)
 
 
+def test_a_slow_device_beside_a_fast_one_is_judged_by_its_own_step(tmp_path: Path) -> None:
+    """One value each half an hour among one a second of another device: no gap, nothing blind, and it is told."""
+    fast = [f"{iso(second)},oven,temperature,50" for second in range(7201)]
+    slow = [f"{iso(second)},press,force,1.5" for second in range(0, 7201, 1800)]
+    path = tmp_path / "long.csv"
+    path.write_text("\n".join(("time,device,tag,value", *fast, *slow)) + "\n")
+    rules = RULES + "  strong: {kind: limit, input: press/force, limits: {unit: V, high: 2}}\n"
+
+    result, heard = replay(line(tmp_path, rules), path)
+
+    assert [each for each in said(heard) if each[1] == "strong"] == [(0.0, "strong", "NORMAL")]
+    assert not result.flow.gaps
+    assert any("press: the data has a scan each 1.8e+03 s" in text for text in result.notes.texts)
+
+
+def test_a_line_torn_before_its_quality_is_no_good_value(tmp_path: Path) -> None:
+    """A file that ends in the middle of a line: `75` of `75.5,bad` is not taken for a good 75."""
+    path = tmp_path / "long.csv"
+    path.write_text(f"time,device,tag,value,quality\n{iso(0)},oven,temperature,55,good\n{iso(1)},oven,temperature,75")
+
+    assert [each for each in said(replay(line(tmp_path), path)[1]) if each[1] == "hot"] == [(0.0, "hot", "NORMAL")]
+
+
 def test_from_and_to(tmp_path: Path) -> None:
     """Only what lies within is judged."""
     result, heard = replay(line(tmp_path), ramp(tmp_path), since_ns=at(5), until_ns=at(15))

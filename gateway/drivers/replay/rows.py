@@ -23,7 +23,7 @@ from gateway.drivers.replay.times import NoZoneError, Times
 from gateway.model import NO_FAULTS, Fault, Quality, Value
 
 _EMPTY: Final = Fault(Quality.BAD, "empty cell")
-_NO_CELL: Final = Fault(Quality.BAD, "the line ends before this cell")
+NO_CELL: Final = Fault(Quality.BAD, "the line ends before this cell")
 _TRUE: Final = frozenset(("true", "1", "yes", "on", "t"))
 _FALSE: Final = frozenset(("false", "0", "no", "off", "f"))
 _BATCH: Final = 1024
@@ -144,7 +144,7 @@ class Rows:
         for at, (cell, convert) in enumerate(zip(cells, self._converts, strict=True)):
             value: Value = None
             if cell is _MISSING or cell is None or cell == "":
-                faults[at] = _NO_CELL if cell is _MISSING else _EMPTY
+                faults[at] = NO_CELL if cell is _MISSING else _EMPTY
             else:
                 plain = cell.replace(",", ".") if self._comma and isinstance(cell, str) else cell
                 value = convert(plain)
