@@ -11,6 +11,7 @@ from typing import Final, Protocol
 
 import msgspec
 
+from gateway.backtest.beside import beside
 from gateway.backtest.curves import Curves
 from gateway.backtest.flow import Flow, periods_s, steps_s
 from gateway.backtest.player import Player, Tell
@@ -93,7 +94,7 @@ def _play(
     notes = Notes()
     there = evidence(wish.data, wish, notes)
     wish = _whole(wish, there, notes)
-    sources = [_opened(path, settings, wish, notes) for path in wish.data]
+    sources = beside([_opened(path, settings, wish, notes) for path in wish.data], settings.tagsets, notes)
     periods = periods_s(settings.devices, steps_s(sources), notes)
     settings = paced(settings, periods)
     rules = ruleset(settings, _tags(sources), wish, notes, there)

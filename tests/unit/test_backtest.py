@@ -174,6 +174,46 @@ def test_two_files_of_one_device_that_overlap_are_told(tmp_path: Path) -> None:
     assert "oven: 10 scan(s) skipped: their time came twice" in result.notes.texts
 
 
+POWER = "  strong: {kind: limit, input: oven/power, limits: {unit: '%', high: 70}}\n"
+
+
+@pytest.mark.parametrize("apart_s", [0.0, 0.3])
+def test_one_file_a_tag_is_one_device(tmp_path: Path, apart_s: float) -> None:
+    """As historians export: the tags of a device in files of their own are judged as if they stood in one."""
+    heat = wide(tmp_path, ("oven/temperature",), [(float(second), 40 + second) for second in range(40)], "heat.csv")
+    power = wide(tmp_path, ("oven/power",), [(second + apart_s, 40 + second) for second in range(40)], "power.csv")
+
+    result, heard = replay(line(tmp_path, RULES + POWER), heat, power)
+
+    assert [each for each in said(heard) if each[1] != "silent"] == [
+        (0.0, "hot", "NORMAL"),
+        (apart_s, "strong", "NORMAL"),
+        (21.0, "hot", "WARNING"),
+        (31.0, "hot", "HALT"),
+        (31.0 + apart_s, "strong", "ALARM"),
+    ]
+    assert not result.notes.texts
+
+
+def test_a_tag_whose_file_has_ended_does_not_stand_on(tmp_path: Path) -> None:
+    """Power was logged for ten seconds, heat for thirty: afterwards nobody knows the power, and its rule says so.
+
+    The heat of those ten seconds is in both files: it is counted, and told.
+    """
+    heat = wide(tmp_path, ("oven/temperature",), [(float(second), 50) for second in range(30)], "heat.csv")
+    power = wide(
+        tmp_path, ("oven/power", "oven/temperature"), [(float(each), 40, 50) for each in range(10)], "power.csv"
+    )
+
+    result, heard = replay(line(tmp_path, RULES + POWER), heat, power)
+
+    assert [each for each in said(heard) if each[1] == "strong"] == [
+        (0.0, "strong", "NORMAL"),
+        (12.0, "strong", "ALARM"),
+    ]
+    assert "oven: 10 value(s) came twice for one moment; the first file's count" in result.notes.texts
+
+
 def test_coarse_data_is_judged_by_its_own_step(tmp_path: Path) -> None:
     """One row a minute from a line that polls each second: no gap, and three of its steps until it is missed."""
     rows = [(60.0 * minute, 55.0) for minute in (*range(10), *range(20, 30))]
