@@ -11,12 +11,15 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from gateway.backtest.ruleset import Ruleset
+from gateway.backtest.taken import TAKES
+from gateway.backtest.terms import Due
 from gateway.derive.deriver import Derived
 from gateway.errors import Refused
 from gateway.model import Scan, TagSet, Tick
 from gateway.verdicts import CheckChange, Finding
 
 GRID_NS: Final = 100_000_000
+SAMPLES: Final = (*TAKES, "value")
 _TICK: Final = Tick()
 
 Tell = Callable[[int, Finding], None]
@@ -49,6 +52,8 @@ class Player:
         self.refused = 0
         """Takes and entries that fitted nothing."""
         self.why_refused = ""
+        self.unbound: list[Due] = []
+        """Takes whose weight the data lacks."""
 
     def take(self, scan: Scan) -> None:
         """Ticks that were due before it; then it is judged, and after it what is computed from it."""
@@ -63,7 +68,7 @@ class Player:
         if self._ends_ns is not None and scan.time_ns > self._ends_ns:
             self._ends_ns = None
             self._derive_for(None)
-        if self._entries and self._entries[0][0] <= scan.time_ns:
+        if self._entries and self._entries[0].time_ns <= scan.time_ns:
             self._enter_before(scan)
         self._judge(scan)
 
@@ -81,13 +86,21 @@ class Player:
 
     def _enter_before(self, scan: Scan) -> None:
         """What was brought before this scan was seen."""
-        while self._entries and self._entries[0][0] <= scan.time_ns:
-            wall_ns, entry = self._entries.popleft()
+        while self._entries and self._entries[0].time_ns <= scan.time_ns:
+            due = self._entries.popleft()
+            if due.binds and scan.time_ns > due.time_ns + 1:
+                self.unbound.append(due)
+                continue
             try:
-                self._told(scan.mono_ns, self._engine.judge(entry, scan.mono_ns, wall_ns))
+                self._told(scan.mono_ns, self._engine.judge(due.entry, scan.mono_ns, due.time_ns))
             except Refused as refusal:  # other rules ask for other samples
                 self.refused += 1
-                self.why_refused = self.why_refused or f"{entry.rule}: {refusal}"
+                self.why_refused = self.why_refused or f"{due.entry.rule}: {refusal}"
+
+    def left(self, until_ns: int | None) -> list[Due]:
+        """Samples that were not judged, as the data lacks their moment or ends before it."""
+        after = (due for due in self._entries if due.entry.kind in SAMPLES)
+        return [*self.unbound, *(due for due in after if until_ns is None or due.time_ns <= until_ns)]
 
     def _judge(self, scan: Scan) -> None:
         now_ns = scan.mono_ns

@@ -9,13 +9,13 @@ from typing import Final
 import msgspec
 
 from gateway.backtest.taken import Evidence
-from gateway.backtest.terms import Busy, Notes, Wish
+from gateway.backtest.terms import Busy, Due, Notes, Wish
 from gateway.config.derived import Virtual
 from gateway.config.model import RawRule, Settings, resolve_rule
 from gateway.config.patterns import members
 from gateway.derive.deriver import Deriver, watched
 from gateway.errors import ConfigError, LinegateError
-from gateway.model import Entry, Json
+from gateway.model import Json
 from gateway.recipe import Recipe
 from gateway.rules.base import Checking, Judge, RuleConfig, RuleContext
 from gateway.rules.engine import Engine
@@ -41,8 +41,8 @@ class Ruleset(msgspec.Struct, frozen=True):
     """Rule -> why it does not judge."""
     recipe: Recipe | None
     context: RuleContext
-    entries: Sequence[tuple[int, Entry]] = ()
-    """(wall time, what was brought), in the order of time."""
+    entries: Sequence[Due] = ()
+    """What was brought, in the order of time."""
     started_ns: int | None = None
     """When the batch of the entries was started, and completed."""
     ended_ns: int | None = None

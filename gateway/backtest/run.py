@@ -115,6 +115,11 @@ def _play(
         player.take(scan)
     if player.refused:
         notes.say(f"{player.refused} takes or entries fit no check under these rules; the first: {player.why_refused}")
+    if left := player.left(wish.until_ns):
+        notes.say(
+            f"{len(left)} takes or entries are not judged: the data has no scan of their moment; "
+            f"the first: {left[0].entry.rule}, {stamp(left[0].time_ns)}"
+        )
     story.end(flow.last_ns)
     if watch is not None:
         watch.at(flow.values, flow.last_ns)

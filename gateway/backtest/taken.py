@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from gateway.backtest.stored import opened
-from gateway.backtest.terms import S_NS, Busy, Notes, Wish
+from gateway.backtest.terms import S_NS, Busy, Due, Notes, Wish
 from gateway.errors import LinegateError
 from gateway.model import Entry, Json, Value
 from gateway.rules.sampling import SamplingConfig
@@ -22,6 +22,7 @@ from gateway.rules.takes import TARE
 from gateway.rules.tares import is_tare
 
 FILE: Final = "evidence.db"
+TAKES: Final = ("take", "reweigh")
 SCALE: Final = "scale.repeatability"
 """It counts from its batch on, and those before say what it was when the batch began."""
 _TARES: Final = ("balance.tared", "balance.zeroed", "balance.not_done")
@@ -81,14 +82,18 @@ class Evidence(msgspec.Struct, frozen=True):
 
     def entries(
         self, rules: Mapping[str, SamplingConfig], charts: Container[str], periods_s: Mapping[str, float]
-    ) -> list[tuple[int, Entry]]:
+    ) -> list[Due]:
         """In the order of time, for these sampling rules and charts; `periods_s`: device -> time between its scans."""
         found = [
-            (each.time_ns - (_waited_ns(rules[entry.rule], periods_s) if each.unsettled else 0), entry)
+            Due(
+                each.time_ns - (_waited_ns(rules[entry.rule], periods_s) if each.unsettled else 0),
+                entry,
+                binds=entry.kind in TAKES and not each.unsettled,
+            )
             for each in self.brought
             for entry in _told(each, rules, charts)
         ]
-        return sorted(found, key=lambda pair: pair[0])
+        return sorted(found, key=lambda due: due.time_ns)
 
 
 def _told(each: Brought, rules: Mapping[str, SamplingConfig], charts: Container[str]) -> Iterator[Entry]:

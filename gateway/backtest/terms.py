@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from gateway.model import Json, Scan, TagSet
+from gateway.model import Entry, Json, Scan, TagSet
 
 S_NS: Final = 1_000_000_000
 
@@ -39,6 +39,16 @@ class Busy(msgspec.Struct, frozen=True):
     since_ns: int
     until_ns: int
     device: str
+
+
+class Due(msgspec.Struct, frozen=True):
+    """What somebody brought, and when it is given to the rules."""
+
+    time_ns: int
+    """Wall clock: before the first scan of this time, or later."""
+    entry: Entry
+    binds: bool = False
+    """A weight of the very next nanosecond; where the data lacks that, no other one takes its place."""
 
 
 class Notes:

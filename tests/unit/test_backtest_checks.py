@@ -13,7 +13,8 @@ import pytest
 from line_kit import LINE, Kit
 
 from gateway.backtest.run import Result, play
-from gateway.backtest.terms import Wish
+from gateway.backtest.stored import Stored
+from gateway.backtest.terms import Notes, Wish
 from gateway.config.model import Settings
 from gateway.config.reading import load
 from gateway.model import Scan
@@ -23,6 +24,7 @@ from gateway.verdicts import CheckChange, Finding, Sample, Verdict, Weighing
 RULES = """\
   chart: {kind: spc, of: weight, characteristic: weight, chart: i-mr, process: {center: 1, sigma: 0.01}, runs: we1}
 """
+S = 1_000_000_000
 EXECUTE = 6
 BEFORE = 137
 """What the machine's counter stands at: it was never reset."""
@@ -136,6 +138,40 @@ async def test_tighter_limits_are_judged_by_the_same_weights(tmp_path: Path) -> 
     _, heard = replayed(load(tmp_path / "line.yaml", house=line_kit.HOUSE), tmp_path)
 
     assert judged(heard)[0] == ("weight#1", "schedule", "failed")
+
+
+@pytest.mark.parametrize("lost", ["the first weight", "all up to it", "all from the second on"])
+@pytest.mark.looptime(start=1000)
+async def test_a_take_whose_weight_the_data_lacks_binds_no_other(tmp_path: Path, lost: str) -> None:
+    """Telemetry that was shed, damaged, or ends early: no weight is put to another unit; it is counted and told."""
+    settings, _ = await lived(tmp_path)
+    _, heard = replayed(settings, tmp_path)
+    then = {(each.unit_no, str(each.value)) for each in samples(heard)}
+    first, second, *_ = [each.time_ns for each in samples(heard)]
+    gone = {
+        "the first weight": range(first - S // 10, second - S // 10),
+        "all up to it": range(second - S // 10),
+        "all from the second on": range(second - S // 10, 2**63),
+    }[lost]
+    without(tmp_path, settings, gone)
+
+    result, heard = replayed(settings, tmp_path)
+
+    assert {(each.unit_no, str(each.value)) for each in samples(heard)} < then
+    count = 3 if lost == "all from the second on" else 1
+    said = f"{count} takes or entries are not judged: the data has no scan of their moment; the first: weight, 2027-"
+    assert any(text.startswith(said) for text in result.notes.texts)
+
+
+def without(folder: Path, settings: Settings, gone: range) -> None:
+    """The telemetry store again, less the scans of a time."""
+    measured = {name: settings.tagsets[name] for name in settings.devices}
+    stored = Stored(folder, measured, Wish([folder]), Notes(), frozenset(settings.derived))
+    kept = [each for each in stored.scans() if each.time_ns not in gone]
+    (folder / "telemetry.db").unlink()
+    file = TelemetryFile(folder / "telemetry.db", "boot", max_bytes=2**26)
+    file.store(kept)
+    file.db.close()
 
 
 @pytest.mark.looptime(start=1000)
