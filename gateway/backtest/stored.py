@@ -10,7 +10,6 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,14 +17,12 @@ import apsw
 import msgspec
 
 from gateway.backtest.table import NOT_THERE
-from gateway.backtest.terms import Notes, Tagsets, Wish, stamp
+from gateway.backtest.terms import Notes, Scale, Tagsets, Wish, scale, stamp
 from gateway.errors import LinegateError
 from gateway.ledger.merkle import leaf_hash
 from gateway.model import NO_FAULTS, Fault, Scan, TagSet, TagSpec, Value
-from gateway.rules.inputs import convert
 from gateway.store.scans import decode
 from gateway.store.telemetry_file import BOOT_BITS
-from gateway.units import linear
 
 FILE: Final = "telemetry.db"
 COPIES: Final = 5
@@ -181,22 +178,6 @@ def _state(path: Path, log: Path) -> tuple[int, int, bytes]:
     return there.st_mtime_ns, there.st_size, head
 
 
-class Scale(msgspec.Struct, frozen=True):
-    """From the unit it was stored in to the one the line has."""
-
-    stored: str
-    unit: str
-    factor: float
-    offset: float
-
-    def of(self, value: Value) -> Value:
-        if isinstance(value, Decimal):
-            return convert(value, self.stored, self.unit)
-        if isinstance(value, (int, float)):
-            return round(value * self.factor + self.offset, 9)  # 140 degF is 60 Cel and no hair more
-        return value
-
-
 class Fit(msgspec.Struct, frozen=True):
     """How what was stored goes into the tags of the line."""
 
@@ -219,8 +200,8 @@ class Fit(msgspec.Struct, frozen=True):
         if self.same:
             return Scan(self.tagset, scan.seq, scan.time_ns, now_ns, scan.values, scan.faults)
         values: list[Value] = [None if pick is None else scan.values[pick] for pick in self.picks]
-        for position, scale in self.scales.items():
-            values[position] = scale.of(values[position])
+        for position, each in self.scales.items():
+            values[position] = each.of(values[position])
         if not scan.faults:
             return Scan(self.tagset, scan.seq, scan.time_ns, now_ns, tuple(values), self.missing)
         picked = ((at, scan.faults.get(pick)) for at, pick in enumerate(self.picks) if pick is not None)
@@ -241,7 +222,7 @@ def fit(tagset: TagSet, specs: Sequence[TagSpec], notes: Notes) -> Fit:
         stored = specs[pick] if pick is not None else None
         if stored is not None and stored.unit != spec.unit:
             try:
-                scales[position] = Scale(stored.unit, spec.unit, *linear(stored.unit, spec.unit))
+                scales[position] = scale(stored.unit, spec.unit)
             except ValueError as error:
                 notes.say(f"{tagset.device}/{spec.name} was stored in {stored.unit}, the line has {spec.unit}: {error}")
                 pick = None

@@ -11,10 +11,11 @@ from typing import Any, Final
 
 import msgspec
 
-from gateway.backtest.terms import Notes, Tagsets, Wish
+from gateway.backtest.terms import Notes, Scale, Tagsets, Wish, scale
 from gateway.drivers.replay.rows import NO_CELL, Column, FileError, Reader, Row, converter, open_rows
 from gateway.errors import LinegateError
 from gateway.model import NO_FAULTS, Fault, Quality, Scan, TagSet, Value
+from gateway.units import code_of
 
 TIME: Final = "time"
 LONG: Final = ("device", "tag", "value")
@@ -23,6 +24,9 @@ NOT_THERE: Final = Fault(Quality.BAD, "not in the data")
 NOT_YET: Final = Fault(Quality.BAD, "nothing in the data yet")
 _EMPTY: Final = "empty cell"
 _QUALITIES: Final = {"": Quality.GOOD, "good": Quality.GOOD, "uncertain": Quality.UNCERTAIN, "bad": Quality.BAD}
+_MORE: Final = ("quality", "unit")
+"""Columns that a long file may have, too."""
+_NOTHING: Final[Mapping[str, Value]] = {}
 _SHOWN: Final = 6
 _LONG: Final = 40
 
@@ -82,6 +86,21 @@ def _by_option(text: str) -> str:
     return text.replace("write timezone: Europe/Berlin, or whose clock it was", "say whose clock it was: --timezone")
 
 
+def _advice(head: Sequence[str]) -> str:
+    """What is probably the matter with a first line of which nothing is known."""
+    text = "".join(head)
+    if "\0" in text:
+        return ". It is not UTF-8: save it as such"
+    if (len(head) == 1 and (";" in text or "\t" in text)) or text.startswith("sep="):
+        return ". Columns are parted by commas, and numbers have a point: save it so"
+    return ""
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(name[:_LONG] for name in names[:_SHOWN]) + more
+
+
 class _Device(msgspec.Struct, frozen=True):
     """Where the values of one device stand in a row."""
 
@@ -102,11 +121,10 @@ class Wide:
         if not names:
             there = ", ".join(repr(name[:_LONG]) for name in strange[:_SHOWN]) or "none"
             some = ", ".join(list(known)[:_SHOWN])
-            raise LinegateError(f"{reader.path}: no column is a tag of this line, as {some}; there are {there}")
+            text = f"{reader.path}: no column is a tag of this line, as {some}; there are {there}{_advice(head)}"
+            raise LinegateError(text)
         if strange:
-            more = f" and {len(strange) - _SHOWN} more" if len(strange) > _SHOWN else ""
-            some = ", ".join(name[:_LONG] for name in strange[:_SHOWN])
-            notes.say(f"{reader.path.name}: no tag of this line, passed over: {some}{more}")
+            notes.say(f"{reader.path.name}: no tag of this line, passed over: {_some(strange)}")
         kinds = {name: known[name].specs[known[name].names.index(name)].kind for name in names}
         self._reader = msgspec.structs.replace(reader, columns=tuple(Column(name, kinds[name]) for name in names))
         self._notes = notes
@@ -164,6 +182,9 @@ class _Place(msgspec.Struct, frozen=True):
     device: str
     position: int
     convert: Callable[[Any], Value]
+    scale: Scale | None = None
+    wrong: Fault | None = None
+    """Its values are in a unit that nothing is known of, or that does not convert."""
 
 
 class Long:
@@ -173,7 +194,14 @@ class Long:
     """
 
     def __init__(self, reader: Reader, head: Sequence[str], rows: int, tagsets: Tagsets, notes: Notes) -> None:
-        names = (*LONG, "quality") if "quality" in head else LONG
+        more = [name for name in head if name.lower() in _MORE]
+        names = (*LONG, *more)
+        self._more = [name.lower() for name in more]
+        if len(set(self._more)) < len(more):
+            raise LinegateError(f"{reader.path}: only one column may be quality, and one unit; there are {more}")
+        strange = [name for name in head if name not in names and name != TIME]
+        if strange:
+            notes.say(f"{reader.path.name}: columns passed over: {_some(strange)}")
         self._reader = msgspec.structs.replace(
             reader, columns=tuple(Column(name, "text") for name in names), any_order=True
         )
@@ -191,19 +219,21 @@ class Long:
     def _read(self) -> list[Cell]:
         if self._cells is None:
             strange: dict[str, int] = {}
-            places: dict[tuple[Value, Value], _Place | None] = {}
+            places: dict[tuple[Value, Value, Value], _Place | None] = {}
             cells: list[Cell] = []
             for row in _rows(self._reader, self._notes):
-                device, tag, text, *more = row.values
-                name = (device, tag)
+                device, tag, text, *others = row.values
+                more = dict(zip(self._more, others, strict=True)) if others else _NOTHING
+                unit = more.get("unit")
+                name = (device, tag, unit)
                 place = places.get(name)
                 if place is None:
-                    place = places[name] = self._place(device, tag) if name not in places else None
+                    place = places[name] = self._place(device, tag, unit) if name not in places else None
                     if place is None:
                         strange[f"{device}/{tag}"] = strange.get(f"{device}/{tag}", 0) + 1
                         continue
-                torn = row.faults.get(len(LONG)) is NO_CELL
-                value, fault = (None, NO_CELL) if torn else self._value(place, text, more[0] if more else None)
+                torn = NO_CELL in row.faults.values() if row.faults else False
+                value, fault = (None, NO_CELL) if torn else self._value(place, text, more.get("quality"))
                 cells.append((row.time_ns, place.device, place.position, value, fault))
             if strange:
                 told = ", ".join(f"{name[:_LONG]} ({count})" for name, count in list(strange.items())[:_SHOWN])
@@ -212,19 +242,31 @@ class Long:
             self._cells = cells
         return self._cells
 
-    def _place(self, device: Value, tag: Value) -> _Place | None:
+    def _place(self, device: Value, tag: Value, unit: Value) -> _Place | None:
         tagset = self._tagsets.get(str(device))
         position = None if tagset is None else tagset.index.get(str(tag))
         if tagset is None or position is None:
             return None
-        return _Place(tagset.device, position, converter(tagset.specs[position].kind))
+        spec = tagset.specs[position]
+        place = _Place(tagset.device, position, converter(spec.kind))
+        if not unit or spec.kind in ("text", "bool") or spec.unit in (unit, code_of(str(unit))):
+            return place
+        try:
+            return msgspec.structs.replace(place, scale=scale(str(unit), spec.unit))
+        except ValueError as error:
+            self._notes.say(f"{self._reader.path.name}: {device}/{tag}, of which the line has {spec.unit}: {error}")
+            return msgspec.structs.replace(place, wrong=Fault(Quality.BAD, f"in {unit}, the line has {spec.unit}"))
 
     def _value(self, place: _Place, text: Value, word: Value) -> tuple[Value, Fault | None]:
         quality = Quality.GOOD if word is None or word == "good" else _QUALITIES.get(str(word).lower())
         if quality is None:
             self._notes.say(f"{self._reader.path.name}: quality {word!r} is none of good, uncertain, bad: bad")
             quality = Quality.BAD
+        if place.wrong is not None:
+            return None, place.wrong
         value = None if text is None else place.convert(text)
+        if place.scale is not None:
+            value = place.scale.of(value)
         if value is None or quality is Quality.BAD:
             reason = "bad in the data" if quality is Quality.BAD else f"the file has {text!r}" if text else _EMPTY
             return None, Fault(Quality.BAD, reason)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Final, Protocol
 
 import msgspec
 
-from gateway.model import Entry, Json, Scan, TagSet
+from gateway.model import Entry, Json, Scan, TagSet, Value
+from gateway.rules.inputs import convert
+from gateway.units import linear
 
 S_NS: Final = 1_000_000_000
 
@@ -49,6 +52,27 @@ class Due(msgspec.Struct, frozen=True):
     entry: Entry
     binds: bool = False
     """A weight of the very next nanosecond; where the data lacks that, no other one takes its place."""
+
+
+class Scale(msgspec.Struct, frozen=True):
+    """From the unit of the data to the one the line has."""
+
+    source: str
+    unit: str
+    factor: float
+    offset: float
+
+    def of(self, value: Value) -> Value:
+        if isinstance(value, Decimal):
+            return convert(value, self.source, self.unit)
+        if isinstance(value, (int, float)):
+            return round(value * self.factor + self.offset, 9)  # 140 degF is 60 Cel and no hair more
+        return value
+
+
+def scale(source: str, unit: str) -> Scale:
+    """ValueError: they do not convert."""
+    return Scale(source, unit, *linear(source, unit))
 
 
 class Notes:

@@ -240,6 +240,32 @@ def test_a_slow_device_beside_a_fast_one_is_judged_by_its_own_step(tmp_path: Pat
     assert any("press: the data has a scan each 1.8e+03 s" in text for text in result.notes.texts)
 
 
+@pytest.mark.parametrize(
+    ("unit", "severity"),
+    [("[degF]", "WARNING"), ("", "HALT"), ("Cel", "HALT"), ("°C", "HALT"), ("bar", None), ("X", None)],
+)
+def test_a_long_file_s_own_units_are_converted(tmp_path: Path, unit: str, severity: str | None) -> None:
+    """A column `unit` is believed: 141 [degF] is no 141 Cel, and what does not convert is bad, never a number."""
+    path = tmp_path / "long.csv"
+    path.write_text(f"time,device,tag,value,Unit\n{iso(0)},oven,temperature,141,{unit}\n")
+
+    result, heard = replay(line(tmp_path), path)
+
+    assert [each[2] for each in said(heard) if each[1] == "hot"] == ([severity] if severity else [])
+    assert any("oven/temperature, of which the line has Cel" in text for text in result.notes.texts) is (not severity)
+
+
+def test_columns_of_a_long_file_are_read_whatever_their_case_or_told(tmp_path: Path) -> None:
+    """`Quality` says bad: no good value; a column that nobody reads is named."""
+    path = tmp_path / "long.csv"
+    path.write_text(f"time,device,tag,value,Quality,who\n{iso(0)},oven,temperature,75,Bad,me\n")
+
+    result, heard = replay(line(tmp_path), path)
+
+    assert not [each for each in said(heard) if each[1] == "hot"]
+    assert result.notes.texts == ["long.csv: columns passed over: who"]
+
+
 def test_a_line_torn_before_its_quality_is_no_good_value(tmp_path: Path) -> None:
     """A file that ends in the middle of a line: `75` of `75.5,bad` is not taken for a good 75."""
     path = tmp_path / "long.csv"
@@ -324,6 +350,10 @@ def test_no_rule_left_is_an_error(tmp_path: Path) -> None:
         ("time,oven/temprature\n", "there are 'oven/temprature'"),
         ("zeit,oven/temperature\n2025-12-01T08:00:00Z,50\n", "no column is called 'time'"),
         ("time,oven/temperature\n2025-12-01T08:00:00,50\n", "--timezone"),
+        ("time;oven/temperature\n2025-12-01T08:00:00Z;50,5\n", "parted by commas, and numbers have a point"),
+        ("sep=;\ntime;oven/temperature\n", "parted by commas, and numbers have a point"),
+        ("t\0i\0m\0e\0,\0o\0v\0e\0n\0", "is not UTF-8"),
+        ("time,device,tag,value,unit,Unit\n", "only one column may be quality, and one unit"),
         ("time,device,tag,value\n2025-12-01T08:00:00Z,oven,heat,5\n", "no line is of a tag of this line"),
     ],
 )
