@@ -39,6 +39,7 @@ def page(results: Sequence[Result], differences: Sequence[Difference] | None) ->
     return environment.get_template("backtest.html").render(
         results=[_shown(result) for result in results],
         flow=results[-1].flow,
+        recipes=list(dict.fromkeys(f"{each.id}@{each.version}" for one in results if (each := one.rules.recipe))),
         differences=None if differences is None else [_differs(each) for each in differences[:MOST_ROWS]],
         differing=len(differences or ()),
         names=[str(result.rules.settings.path) for result in results],
@@ -53,12 +54,12 @@ def _said(time_ns: int | None) -> str:
 def _shown(result: Result) -> dict[str, Any]:
     named = _named(result.story.episodes)
     tags = watched(result.rules)
-    busy = sorted(tags, key=lambda tag: not any(tag in _tags(result, each) for each in result.story.episodes))
+    spoken = {tag for each in result.story.episodes for tag in _tags(result, each)}
+    busy = sorted(tags, key=lambda tag: tag not in spoken)
     episodes = [_row(each, label) for each, label in named[:MOST_ROWS]]
     summaries = sorted(result.story.summaries.values(), key=lambda one: one.silent)
     return {
         "name": result.rules.name,
-        "recipe": result.rules.recipe,
         "batch": result.rules.context.batch,
         "summaries": summaries,
         "totals": {word: sum(getattr(each, word) for each in summaries) for word in ("warned", "alarmed", "halted")},
@@ -69,6 +70,7 @@ def _shown(result: Result) -> dict[str, Any]:
         "total": len(named),
         "charts": [_chart(result, tag, named) for tag in busy[:MOST_CHARTS]],
         "uncharted": busy[MOST_CHARTS:],
+        "busy_uncharted": not spoken.isdisjoint(busy[MOST_CHARTS:]),
         "seen": result.flow.values,
         "scans": result.flow.scans,
         "verdicts": result.story.verdicts,

@@ -231,9 +231,9 @@ def _show(results: list[Result], differences: list[Difference] | None, *, to_std
             console.print(f"note: {text}", markup=False)
         console.print(_figures(result), markup=False)
     if differences is not None:
-        console.print(
-            _compared(results, differences) if differences else f"no difference: {', '.join(_names(results))}"
-        )
+        same = "no difference" if results[0].flow.scans else "nothing to compare"
+        said = f"{same}: {', '.join(_names(results))}"
+        console.print(_compared(results, differences) if differences else said, markup=False)
 
 
 def _summary(result: Result) -> Table:
@@ -242,7 +242,7 @@ def _summary(result: Result) -> Table:
 
     from gateway.batch.records import lasted
 
-    table = Table(title=f"{result.rules.name}: what would have been", title_justify="left")
+    table = Table(title=Text(f"{result.rules.name}: what would have been"), title_justify="left")
     for head in ("rule", "warned", "alarmed", "halted", "first", "last", "longest", "halts"):
         number = head in ("warned", "alarmed", "halted")
         table.add_column(head, justify="right" if number else "left", no_wrap=number or head in ("first", "last"))
@@ -288,7 +288,9 @@ def _compared(results: list[Result], differences: list[Difference]) -> Table:
 
     from gateway.backtest.terms import stamp
 
-    table = Table(title=f"{len(differences)} difference(s)", title_justify="left", caption=" -> ".join(_names(results)))
+    table = Table(
+        title=f"{len(differences)} difference(s)", title_justify="left", caption=Text(" -> ".join(_names(results)))
+    )
     for head in ("time", "rule", "difference"):
         table.add_column(head)
     for each in differences:

@@ -449,6 +449,44 @@ def test_the_report_is_one_page_with_charts(tmp_path: Path) -> None:
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 6
 
 
+def test_no_data_is_not_all_well(tmp_path: Path) -> None:
+    """A head and no rows: neither the page nor the comparison says that the rules had nothing to say."""
+    data, page = wide(tmp_path, ("oven/temperature",), []), tmp_path / "report.html"
+    run(line(tmp_path), data, "--report", page)
+    html = page.read_text()
+    assert "nothing in the data in this time" in html
+    assert "all is well" not in html
+    assert "1970" not in html
+
+    _, _, err = run(data, "--compare", line(tmp_path), line(tmp_path, name="new.yaml"), "--report", page)
+    assert "nothing to compare" in err
+    assert "no difference" not in err
+    assert "say the same" not in page.read_text()
+
+
+def test_the_page_of_more_tags_than_charts_hides_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a tag without a chart it is not said that nothing happened there, if something did."""
+    monkeypatch.setattr("gateway.backtest.page.MOST_CHARTS", 1)
+    page = tmp_path / "report.html"
+    for low, expected in (
+        (1, "Without a chart, as nothing happened there: press/force"),
+        (2, "Without a chart: press"),
+    ):
+        rules = RULES + f"  weak: {{kind: limit, input: press/force, limits: {{unit: V, low: {low}}}}}\n"
+        run(line(tmp_path, rules), ramp(tmp_path), "--report", page)
+        assert expected in page.read_text()
+
+
+def test_names_in_brackets_are_told_as_they_are(tmp_path: Path) -> None:
+    """`line [new].yaml` is a file's name, no instruction to the terminal."""
+    old, new = line(tmp_path, name="line [old].yaml"), line(tmp_path, name="line [new].yaml")
+
+    _, _, err = run(ramp(tmp_path), "--compare", old, new)
+
+    assert "line [old].yaml: what would have been" in err
+    assert f"no difference: {old}, {new}" in err.replace("\n", "")
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
