@@ -58,7 +58,10 @@ class Stored:
             if device not in derived:
                 self._notes.say(f"{self._path.name}: no device of this line, passed over: {device}")
             return number, None
-        specs = msgspec.json.decode(document, type=list[TagSpec])
+        try:
+            specs = msgspec.json.decode(document, type=list[TagSpec])
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise LinegateError(f"{self._path}: the tags of {device} cannot be read: {error}") from None
         return number, fit(tagsets[device], specs, self._notes)
 
     def _bounds(self) -> tuple[str, tuple[int, ...]]:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from gateway.backtest.terms import Notes, Scale, Tagsets, Wish, scale
+from gateway.backtest.terms import Notes, Scale, Tagsets, Wish, scale, stamp
 from gateway.drivers.replay.rows import NO_CELL, Column, FileError, Reader, Row, converter, open_rows
 from gateway.errors import LinegateError
 from gateway.model import NO_FAULTS, Fault, Quality, Scan, TagSet, Value
@@ -27,6 +27,7 @@ _QUALITIES: Final = {"": Quality.GOOD, "good": Quality.GOOD, "uncertain": Qualit
 _MORE: Final = ("quality", "unit")
 """Columns that a long file may have, too."""
 _NOTHING: Final[Mapping[str, Value]] = {}
+_UNREAD: Final = "the file has"
 _SHOWN: Final = 6
 _LONG: Final = 40
 
@@ -101,6 +102,23 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(name[:_LONG] for name in names[:_SHOWN]) + more
 
 
+class _Unread:
+    """Cells that are no value of their tag's kind: each is bad, and they are told by tag."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, tuple[int, int, str]] = {}
+
+    def count(self, name: str, time_ns: int, reason: str) -> None:
+        count, first_ns, first = self._found.get(name, (0, time_ns, reason))
+        self._found[name] = count + 1, first_ns, first
+
+    def tell(self, file: str, notes: Notes) -> None:
+        for name, (count, first_ns, first) in self._found.items():
+            notes.say(
+                f"{file}: {count} value(s) of {name} cannot be read and are bad; the first: {stamp(first_ns)}, {first}"
+            )
+
+
 class _Device(msgspec.Struct, frozen=True):
     """Where the values of one device stand in a row."""
 
@@ -139,8 +157,12 @@ class Wide:
 
     def scans(self) -> Iterator[Scan]:
         devices, alone = self._devices, len(self._devices) == 1
+        unread, names = _Unread(), [column.name for column in self._reader.columns]
         for row in _rows(self._reader, self._notes):
             values = (*row.values, None)
+            for at, fault in row.faults.items():
+                if fault.reason.startswith(_UNREAD):
+                    unread.count(names[at], row.time_ns, fault.reason)
             for device in devices:
                 faults = device.missing
                 if row.faults:
@@ -149,6 +171,7 @@ class Wide:
                         continue  # a device that was not logged at this moment
                     faults = {**faults, **own} if own else faults
                 yield Scan(device.tagset, 0, row.time_ns, row.time_ns, device.pick(values), faults)
+        unread.tell(self._reader.path.name, self._notes)
 
 
 def _nothing(device: _Device, faults: Mapping[int, Fault]) -> bool:
@@ -221,6 +244,7 @@ class Long:
             strange: dict[str, int] = {}
             places: dict[tuple[Value, Value, Value], _Place | None] = {}
             cells: list[Cell] = []
+            unread = _Unread()
             for row in _rows(self._reader, self._notes):
                 device, tag, text, *others = row.values
                 more = dict(zip(self._more, others, strict=True)) if others else _NOTHING
@@ -234,10 +258,13 @@ class Long:
                         continue
                 torn = NO_CELL in row.faults.values() if row.faults else False
                 value, fault = (None, NO_CELL) if torn else self._value(place, text, more.get("quality"))
+                if fault is not None and fault.reason.startswith(_UNREAD):
+                    unread.count(f"{device}/{tag}", row.time_ns, fault.reason)
                 cells.append((row.time_ns, place.device, place.position, value, fault))
             if strange:
                 told = ", ".join(f"{name[:_LONG]} ({count})" for name, count in list(strange.items())[:_SHOWN])
                 self._notes.say(f"{self._reader.path.name}: no tag of this line, passed over: {told}")
+            unread.tell(self._reader.path.name, self._notes)
             cells.sort(key=_time_of)  # stable: of one time, the file's own order
             self._cells = cells
         return self._cells
@@ -268,7 +295,9 @@ class Long:
         if place.scale is not None:
             value = place.scale.of(value)
         if value is None or quality is Quality.BAD:
-            reason = "bad in the data" if quality is Quality.BAD else f"the file has {text!r}" if text else _EMPTY
+            reason = (
+                "bad in the data" if quality is Quality.BAD else f"{_UNREAD} {str(text)[:_LONG]!r}" if text else _EMPTY
+            )
             return None, Fault(Quality.BAD, reason)
         return value, Fault(quality, "uncertain in the data") if quality is Quality.UNCERTAIN else None
 

@@ -62,6 +62,7 @@ def replay(
     rules, data = _sorted(files, compare)
     wish = _wish(data, recipe, batch or [], since, until, timezone, time_format, gap, checks=checks)
     pace = _speed(speed)
+    _spare([*rules, *data], {"--jsonl": None if jsonl == "-" else Path(jsonl), "--report": report})
     settings = [load(path) for path in rules]
     with _lines(jsonl) as write, _progress() as watch:
         told = None if compare else _tell(write)
@@ -90,6 +91,19 @@ def _sorted(files: list[Path], compare: tuple[Path, Path] | None) -> tuple[list[
     if not data:
         raise LinegateError(f"no data: linegate replay {rules[0]} STATE_FOLDER, or a CSV or Parquet file")
     return rules, data
+
+
+def _spare(read: list[Path], targets: dict[str, Path | None]) -> None:
+    """LinegateError: a target is one of the files that are read."""
+    from gateway.errors import LinegateError
+
+    stores = {
+        place / name for path in read for place in (path, path.parent) for name in ("telemetry.db", "evidence.db")
+    }
+    kept = {path.resolve() for path in (*read, *stores)}
+    for option, target in targets.items():
+        if target is not None and target.resolve() in kept:
+            raise LinegateError(f"{option} {target}: is read by this replay; name another file")
 
 
 def _wish(

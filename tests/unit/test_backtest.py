@@ -266,6 +266,21 @@ def test_columns_of_a_long_file_are_read_whatever_their_case_or_told(tmp_path: P
     assert result.notes.texts == ["long.csv: columns passed over: who"]
 
 
+@pytest.mark.parametrize("form", ["wide", "long"])
+def test_cells_that_are_no_number_are_told(tmp_path: Path, form: str) -> None:
+    """A spreadsheet's thousands mark stands in the peak alone: it is bad for one row only, but nothing is swallowed."""
+    path = tmp_path / "data.csv"
+    head, cells = ("time,oven/temperature", "") if form == "wide" else ("time,device,tag,value", "oven,temperature,")
+    values = ("999.0", '"1,001.5"', "999.0", "nan")
+    path.write_text("\n".join((head, *(f"{iso(at)},{cells}{value}" for at, value in enumerate(values)))) + "\n")
+
+    result, _ = replay(line(tmp_path), path)
+
+    (told,) = result.notes.texts
+    assert told.startswith("data.csv: 2 value(s) of oven/temperature cannot be read and are bad; the first: ")
+    assert told.endswith("2025-12-01T08:00:01.000Z, the file has '1,001.5'")
+
+
 def test_a_line_torn_before_its_quality_is_no_good_value(tmp_path: Path) -> None:
     """A file that ends in the middle of a line: `75` of `75.5,bad` is not taken for a good 75."""
     path = tmp_path / "long.csv"
@@ -515,6 +530,34 @@ def test_wrong_words_are_told(
 
     with pytest.raises(LinegateError, match=expected):
         run(*words)
+
+
+@pytest.mark.parametrize("option", ["--jsonl", "--report"])
+@pytest.mark.parametrize("name", ["line.yaml", "data.csv", "telemetry.db", "evidence.db"])
+def test_nothing_is_written_over_what_is_read(tmp_path: Path, option: str, name: str) -> None:
+    """A slip of the hand takes the rules, the data or the store as target: it is refused, and they are as they were."""
+    ramp(tmp_path)
+    store(tmp_path, OVEN, [(0.0, (50.0, 40.0, False))])
+    (tmp_path / "evidence.db").touch()
+    rules = line(tmp_path)
+    before = (tmp_path / name).read_bytes()
+
+    with pytest.raises(LinegateError, match=f"{option} .*{name}: is read by this replay; name another file"):
+        run(rules, tmp_path / "data.csv", tmp_path, option, tmp_path / name)
+
+    assert (tmp_path / name).read_bytes() == before
+
+
+def test_a_store_whose_tags_cannot_be_read_says_so(tmp_path: Path) -> None:
+    """A damaged row of tags is an error with the file's name, no traceback."""
+    store(tmp_path, OVEN, [(0.0, (50.0, 40.0, False))])
+    database = apsw.Connection(str(tmp_path / "telemetry.db"))
+    columns = [each[0] for each in database.execute("SELECT name FROM pragma_table_info('tagset')")]
+    database.execute(f"UPDATE tagset SET {columns[2]} = '[{{'")
+    database.close()
+
+    with pytest.raises(LinegateError, match=r"telemetry\.db: the tags of oven cannot be read"):
+        replay(line(tmp_path), tmp_path)
 
 
 def test_the_line_itself_is_good(tmp_path: Path) -> None:
