@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Hashable, Iterator, Sequence
+from itertools import islice
+from math import inf
 
 import msgspec
 
@@ -92,22 +95,53 @@ def compare(old: Sequence[Episode], new: Sequence[Episode]) -> list[Difference]:
 
 
 def _paired(rule: str, old: Sequence[Episode], new: Sequence[Episode]) -> Iterator[Difference]:
-    """Two runs of episodes, both in the order of time, none overlapping another of its own."""
-    at_old = at_new = 0
-    while at_old < len(old) and at_new < len(new):
-        one, other = old[at_old], new[at_new]
-        if one.until_ns is not None and one.until_ns < other.since_ns:
-            yield Difference(rule, one, None)
-            at_old += 1
-        elif other.until_ns is not None and other.until_ns < one.since_ns:
-            yield Difference(rule, None, other)
-            at_new += 1
-        else:
+    """Two runs of episodes, both in the order of time, none overlapping another of its own.
+
+    One that lasts over several of the other file is compared with each of them: none of those is in one file only.
+    """
+    both = Counter(map(_facts, old)) & Counter(map(_facts, new))
+    olds, news = (deque(_less(run, Counter(both))) for run in (old, new))
+    met_old = met_new = False
+    while olds and news:
+        one, other = olds[0], news[0]
+        if not (_before(one, other) or _before(other, one)):
             yield Difference(rule, one, other)
-            at_old += 1
-            at_new += 1
-    yield from (Difference(rule, one, None) for one in old[at_old:])
-    yield from (Difference(rule, None, other) for other in new[at_new:])
+            met_old = met_new = True
+        ends_old, ends_new = _end(one) <= _end(other), _end(other) <= _end(one)
+        if ends_old:
+            olds.popleft()
+            if not met_old:
+                yield Difference(rule, one, None)
+        if ends_new:
+            news.popleft()
+            if not met_new:
+                yield Difference(rule, None, other)
+        met_old, met_new = met_old and not ends_old, met_new and not ends_new
+    yield from (Difference(rule, one, None) for one in islice(olds, int(met_old), None))
+    yield from (Difference(rule, None, other) for other in islice(news, int(met_new), None))
+
+
+def _facts(each: Episode) -> Hashable:
+    return each.since_ns, each.until_ns, tuple(sorted(each.raised.items())), each.halts
+
+
+def _less(run: Sequence[Episode], both: Counter[Hashable]) -> Iterator[Episode]:
+    """Those of which the other file has no equal."""
+    for each in run:
+        if both[_facts(each)]:
+            both[_facts(each)] -= 1
+        else:
+            yield each
+
+
+def _end(each: Episode) -> float:
+    return inf if each.until_ns is None else each.until_ns
+
+
+def _before(one: Episode, other: Episode) -> bool:
+    """It was over when the other began; what has no length is over after its moment."""
+    both_last = _end(one) > one.since_ns and _end(other) > other.since_ns
+    return _end(one) < other.since_ns or (both_last and _end(one) == other.since_ns)
 
 
 def line(each: Difference) -> dict[str, Json]:

@@ -11,10 +11,12 @@ import pytest
 from backtest_kit import DEVICES, RULES, START, S, at, iso, line, ramp, replay, said, store, wide
 from typer.testing import CliRunner
 
+from gateway.backtest.compare import compare
+from gateway.backtest.story import Episode
 from gateway.cli.terminal import app
 from gateway.config.reading import load
 from gateway.errors import LinegateError
-from gateway.model import Scan, TagSet, TagSpec
+from gateway.model import Scan, Severity, TagSet, TagSpec
 from gateway.store.telemetry_file import TelemetryFile
 from gateway.verdicts import Verdict
 
@@ -435,6 +437,33 @@ def test_compare_shows_what_the_new_rules_change(tmp_path: Path) -> None:
     assert found["hot"]["text"] == "halt 5 s earlier in new"
     assert found["weak"]["only"] == "new"
     assert "2 difference(s)" in err
+
+
+def test_one_long_episode_is_compared_with_all_the_short_ones_in_it(tmp_path: Path) -> None:
+    """A wider deadband makes one warning of three: none of them is `only in old`, as the new one stood meanwhile."""
+    chatter = [(float(second), 61 if second % 4 < 2 and second < 12 else 59) for second in range(20)]
+    old = line(tmp_path, name="old.yaml")
+    new = line(tmp_path, RULES.replace("high: 70}", "high: 70}, deadband: 5"), "new.yaml")
+
+    code, out, _ = run(wide(tmp_path, ("oven/temperature",), chatter), "--compare", old, new)
+
+    found = [json.loads(each) for each in out.splitlines()]
+    assert code == 0
+    assert [(each["only"], each["text"]) for each in found] == [
+        (None, "stands at the end only in new"),
+        (None, "begins 4 s earlier in new; stands at the end only in new"),
+        (None, "begins 8 s earlier in new; stands at the end only in new"),
+    ]
+
+
+def test_the_same_moment_said_twice_is_compared_one_by_one() -> None:
+    """Of two judgements of one moment the new rules say one: the other is what is only in old, and nothing else."""
+    warned = Episode("chart", "", at(1), at(1), {Severity.WARNING: at(1)}, "drifts")
+    alarmed = Episode("chart", "", at(1), at(1), {Severity.ALARM: at(1)}, "is beyond")
+
+    (found,) = compare([warned, alarmed], [alarmed])
+
+    assert (found.only, found.old) == ("old", warned)
 
 
 def test_the_same_rules_differ_in_nothing(tmp_path: Path) -> None:
