@@ -100,10 +100,18 @@ class Flow:
         streams = [self._within(source.scans()) for source in self._sources]
         last, due, since = self._last, self._due, self._since
         seqs: dict[TagSet, int] = {}
+        stored: dict[tuple[TagSet, str], int] = {}
         for scan in streams[0] if len(streams) == 1 else merge(*streams, key=_time):
             now_ns, tagset = scan.mono_ns, scan.tagset
             if now_ns >= self._next_ns and due:
                 yield from self._missed(now_ns)
+            if (
+                scan.boot
+            ):  # copies of one store may place a scan differently: a clock was slewed between their beginnings
+                if scan.seq <= stored.get((tagset, scan.boot), 0):
+                    self._skip(scan, now_ns)
+                    continue
+                stored[tagset, scan.boot] = scan.seq
             before_ns = last.get(tagset)
             # a seq: stored by a station, where two notifications of one turn of its loop are both news
             if before_ns is not None and (now_ns, scan.seq) <= (before_ns, seqs[tagset]):

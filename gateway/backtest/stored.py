@@ -42,8 +42,10 @@ class Stored:
             raise LinegateError(f"{path}: holds no {FILE}; name a state folder, a {FILE}, a CSV or a Parquet file")
         with self._open() as database:
             fits = [self._fit(row, tagsets, derived) for row in database.execute("SELECT * FROM tagset").fetchall()]
+            boots: list[Any] = database.execute("SELECT ordinal, boot_id FROM boot").fetchall()
             where, bounds = self._bounds()
             self.values = int(database.execute(f"SELECT coalesce(sum(vals), 0) FROM batch {where}", bounds).get)  # noqa: S608  # our own words
+        self._boots: dict[int, str] = dict(boots)
         self._fits = {number: fit for number, fit in fits if fit is not None}
         tags: dict[str, set[str]] = {}
         for fit in self._fits.values():
@@ -87,7 +89,7 @@ class Stored:
                         last_ns = scan.mono_ns + offset_ns
                         found = self._fits.get(number)
                         if found is not None:
-                            yield found.scan(scan, last_ns)
+                            yield found.scan(scan, last_ns, self._boots.get(boot, ""))
             except apsw.Error as error:
                 raise LinegateError(f"{self._path}: cannot be read on: {error}") from None
         if starts > 1:
@@ -198,18 +200,18 @@ class Fit(msgspec.Struct, frozen=True):
     def brings(self) -> set[str]:
         return {tag for tag, pick in zip(self.tagset.tags, self.picks, strict=True) if pick is not None}
 
-    def scan(self, scan: Scan, now_ns: int) -> Scan:
+    def scan(self, scan: Scan, now_ns: int, boot: str = "") -> Scan:
         """As the line would take it, at the replay's time."""
         if self.same:
-            return Scan(self.tagset, scan.seq, scan.time_ns, now_ns, scan.values, scan.faults)
+            return Scan(self.tagset, scan.seq, scan.time_ns, now_ns, scan.values, scan.faults, boot=boot)
         values: list[Value] = [None if pick is None else scan.values[pick] for pick in self.picks]
         for position, each in self.scales.items():
             values[position] = each.of(values[position])
         if not scan.faults:
-            return Scan(self.tagset, scan.seq, scan.time_ns, now_ns, tuple(values), self.missing)
+            return Scan(self.tagset, scan.seq, scan.time_ns, now_ns, tuple(values), self.missing, boot=boot)
         picked = ((at, scan.faults.get(pick)) for at, pick in enumerate(self.picks) if pick is not None)
         faults = {at: fault for at, fault in picked if fault is not None}
-        return Scan(self.tagset, scan.seq, scan.time_ns, now_ns, tuple(values), {**self.missing, **faults})
+        return Scan(self.tagset, scan.seq, scan.time_ns, now_ns, tuple(values), {**self.missing, **faults}, boot=boot)
 
 
 _NOBODY: Final = TagSet("nobody", ())

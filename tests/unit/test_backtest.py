@@ -311,6 +311,21 @@ def test_a_restart_in_the_store_with_a_clock_set_back_is_replayed_after_it(tmp_p
     assert any("its clock was set back" in text for text in result.notes.texts)
 
 
+def test_two_copies_of_one_store_count_once(tmp_path: Path) -> None:
+    """A backup and the store that shed its beginning meanwhile, of a clock that was slewed: no scan is judged twice."""
+    for name, first, end in (("backup", 1, 40), ("state", 20, 60)):
+        (tmp_path / name).mkdir()
+        file = TelemetryFile(tmp_path / name / "telemetry.db", "one", max_bytes=2**26)
+        values = (50.0, 40.0, False)
+        file.store([Scan(OVEN, seq, at(seq) + seq * 50_000, seq * S, values) for seq in range(first, end)])
+        file.db.close()
+
+    result, _ = replay(line(tmp_path), tmp_path / "backup", tmp_path / "state")
+
+    assert result.flow.scans == 59
+    assert "oven: 20 scan(s) skipped: their time came twice" in result.notes.texts
+
+
 def test_a_damaged_batch_is_left_out_and_told(tmp_path: Path) -> None:
     """One batch does not hash to what was stored: the others are judged."""
     path = store(tmp_path, OVEN, [(float(second), (50.0, 1.0, False)) for second in range(40)])
