@@ -16,7 +16,6 @@ import os
 import re
 import threading
 import unicodedata
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,6 +26,7 @@ import structlog
 from pwdlib.exceptions import UnknownHashError
 from pwdlib.hashers.argon2 import Argon2Hasher
 
+from gateway.attempts import Attempts
 from gateway.errors import Refused
 from gateway.model import Json
 from gateway.people_file import PeopleFile, Row
@@ -42,8 +42,6 @@ _LONGEST: Final = 256
 _WELL_KNOWN: Final = frozenset({"password", "changeme", "linegate", "12345678", "123456789", "qwertyuiop", "letmein1"})
 _WAITING: Final = 16
 """Logins that may wait for the one hash at work; the next is told to come back."""
-_REMEMBERED: Final = 1000
-"""Names whose attempts are counted before old ones are looked through."""
 
 # argon2id at the least cost that OWASP's password storage cheat sheet takes; RFC 9106's second recommended one (64 MiB,
 # three passes) took three quarters of the gateway's processor time on a day with many signatures.  A hash says its own
@@ -79,35 +77,6 @@ def rights(person: Person) -> Json:
     """What a person may do, for the state row: a file that was edited behind our back says something else."""
     until = person.qualified_until
     return {"roles": sorted(person.roles), "until": str(until) if until else None, "disabled": person.disabled}
-
-
-class Attempts:
-    """At most so many attempts in a sliding minute, by name.  Time is the loop's own."""
-
-    def __init__(self, most: int, window_s: float = 60.0) -> None:
-        self.most = most
-        self.window_s = window_s
-        self._by_name: dict[str, deque[float]] = {}
-
-    def begin(self, name: str, now_s: float) -> None:
-        """Count one.  Refused `too_many_attempts`: not counted, and the person is told when to come back."""
-        if len(self._by_name) > _REMEMBERED:
-            self._forget(now_s)
-        attempts = self._by_name.setdefault(name, deque())
-        while attempts and now_s - attempts[0] >= self.window_s:
-            attempts.popleft()
-        if len(attempts) >= self.most:
-            wait_s = int(attempts[0] + self.window_s - now_s) + 1
-            text = f"{self.most} attempts for {name!r} in a minute; try again in {wait_s} s"
-            raise Refused("too_many_attempts", text, retry_after_s=wait_s)
-        attempts.append(now_s)
-
-    def clear(self, name: str) -> None:
-        self._by_name.pop(name, None)
-
-    def _forget(self, now_s: float) -> None:
-        for name in [name for name, times in self._by_name.items() if now_s - times[-1] >= self.window_s]:
-            del self._by_name[name]
 
 
 class People:

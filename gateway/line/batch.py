@@ -22,6 +22,7 @@ from gateway.batch.order import accept, facts, parse, refuse_used
 from gateway.config.reading import Settings, recipe_hash
 from gateway.errors import Refused
 from gateway.journal import Journal, body_of
+from gateway.line.beginning import alarms_then, note_absent
 from gateway.line.counts import Counts
 from gateway.line.rules import Rules
 from gateway.model import Draft, Json, Principal, Scan
@@ -42,16 +43,6 @@ PLOTS: Final = 12
 OPEN_STATES: Final = (BatchState.RUNNING, BatchState.COMPLETE)
 Setpoints = Mapping[str, str]
 NONE: Final[Setpoints] = MappingProxyType({})
-_OF_ALARM: Final = (
-    "alarm", "occurrence", "state", "priority", "text", "subject", "acked_by", "acked_ns", "comment", "shelved",
-    "out_of_service",
-)  # fmt: skip
-"""What the record of a start keeps of an alarm that stands."""
-
-
-def _concerns(alarm: Json) -> bool:
-    """Its condition holds now, or a person put it aside: what is over was no part of the batch."""
-    return alarm["state"] in ("unack", "acked") or "shelved" in alarm or "out_of_service" in alarm
 
 
 class Run:
@@ -229,32 +220,15 @@ class Run:
                 "recipe_changed", f"recipe {batch.recipe_id} changed since the order; abort this batch and order again"
             )
         counters, recipe, now_ns = self._counts.counters, self.recipe_of(number), self._world.time_ns()
-        changed, drafts = lifecycle.start(
-            batch, recipe, who.name, counters, now_ns, stood, setpoints, self._alarms_then()
-        )
+        alarms = alarms_then(self._journal.board)
+        changed, drafts = lifecycle.start(batch, recipe, who.name, counters, now_ns, stood, setpoints, alarms)
         self.put(changed, drafts)
-        self._note_absent(number)
+        note_absent(self._journal, self._settings.devices, number)
         self._compile()
         self.engine.begin(seen)
         for rule, state in self.engine.changed().items():  # with the record of the start: a kill -9 forgets neither
             self._journal.keep("rule", rule, state)
         return {"batch": number, "state": changed.state.value}
-
-    def _alarms_then(self) -> list[Json]:
-        """Alarms whose condition holds, and those a person put aside, as the start finds them."""
-        board = self._journal.board
-        found = [*(board.get("alarms") or {}).values(), *(board.get("alarms/hidden") or {}).values()]
-        return [{key: one[key] for key in _OF_ALARM if key in one} for one in found if _concerns(one)]
-
-    def _note_absent(self, number: str) -> None:
-        """Lost before the start: the batch's own record must say so, the loss was no part of it."""
-        for name in self._settings.devices:
-            shown = self._journal.board.get(f"devices/{name}")
-            if shown is None or shown["connected"]:
-                continue
-            reason = f"lost before the start: {shown.get('reason', '')}"
-            body: dict[str, Json] = {"device": name, "text": f"{name} is away, {reason}", "reason": reason}
-            self._journal.note("device.lost", body, batch=number)
 
     def enter(self, number: str, entry: CountEntry, who: Principal) -> Json:
         """A count or quantity by a person."""

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from pwdlib.hashers.argon2 import Argon2Hasher
 
+from gateway.attempts import Attempts
 from gateway.errors import Refused
-from gateway.people import ROLES, Attempts, People, Person
+from gateway.people import ROLES, People, Person
 from gateway.people_file import Row
 from gateway.world import World
 
