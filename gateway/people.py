@@ -145,9 +145,13 @@ class People:
     def still_qualified(self, name: str) -> None:
         """Refused `not_qualified` if the qualification of somebody who is known here ran out."""
         person = self.get(name)
-        if person is not None and person.qualified_until is not None and person.qualified_until < self._today():
+        if person is not None and self.is_over(person):
             text = f"the qualification of {name} ended on {person.qualified_until}; have it renewed before signing"
             raise Refused("not_qualified", text, qualified_until=str(person.qualified_until))
+
+    def is_over(self, person: Person) -> bool:
+        """Was the last day of the qualification before today (UTC)?"""
+        return person.qualified_until is not None and person.qualified_until < self._today()
 
     # -- who is there ------------------------------------------------------------------------------
 

@@ -44,8 +44,9 @@ class Staff:
         return self._noted(after, name, password=True)
 
     def all(self) -> list[Json]:
-        """Everybody, without secrets, by name."""
-        return [_said(person) for person in sorted(self._people, key=lambda each: each.name)]
+        """Everybody, without secrets, by name; `over`: the qualification is."""
+        everybody = sorted(self._people, key=lambda each: each.name)
+        return [{**_said(person), "over": self._people.is_over(person)} for person in everybody]
 
     def _noted(self, person: Person, by: str, **more: Json) -> Json:
         body = {**_said(person), **more}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import os
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -86,11 +85,10 @@ def people_password(state: State = DEFAULT_STATE, who: Who = "") -> None:
 def people_list(state: State = DEFAULT_STATE) -> None:
     """Who is known to the running gateway, as what, and until when."""
     table = Table("name", "full name", "roles", "qualified until", "")
-    today = f"{datetime.now(UTC):%Y-%m-%d}"
     for each in _client(state).command("people.list"):
-        until = each["qualified_until"]
-        note = "disabled" if each["disabled"] else "signs no more" if until and until < today else ""
-        table.add_row(each["person"], each["full_name"], ", ".join(each["roles"]), until or "-", note)
+        note = "disabled" if each["disabled"] else "signs no more" if each["over"] else ""
+        until = each["qualified_until"] or "-"
+        table.add_row(each["person"], each["full_name"], ", ".join(each["roles"]), until, note)
     Console().print(table)
 
 

@@ -340,12 +340,19 @@ def test_people_are_changed_by_an_admin_and_a_password_by_its_owner(
 def test_people_are_listed_with_what_is_over(linegate: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who signs no more is told from who does."""
     everybody = [
-        {"person": name, "full_name": name.title(), "roles": ["qa"], "qualified_until": until, "disabled": gone}
-        for name, until, gone in (
-            ("ada", None, False),
-            ("ben", "2020-01-01", False),
-            ("cora", "2999-01-01", False),
-            ("dora", "2020-01-01", True),
+        {
+            "person": name,
+            "full_name": name.title(),
+            "roles": ["qa"],
+            "qualified_until": until,
+            "over": over,
+            "disabled": gone,
+        }
+        for name, until, over, gone in (
+            ("ada", None, False, False),
+            ("ben", "2020-01-01", True, False),
+            ("cora", "2999-01-01", False, False),
+            ("dora", "2020-01-01", True, True),
         )
     ]
     monkeypatch.setattr(Client, "command", lambda *_, **__: everybody)

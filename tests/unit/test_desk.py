@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import json
 from collections.abc import Awaitable
 from pathlib import Path
@@ -81,6 +82,18 @@ async def test_an_admin_changes_a_person_for_a_reason(tmp_path: Path) -> None:
         assert ended == ["tom", "tom"]
         listed = await kit.ask("people.list", NOBODY)
         assert [(each["person"], each["disabled"]) for each in listed] == [("anna", False), ("tom", True)]
+
+
+async def test_the_gateways_own_day_ends_a_qualification(tmp_path: Path) -> None:
+    """Its list of people and its refusals go by one clock: the last day counts, the day after does not."""
+    async with Kit(tmp_path) as kit:
+        today = dt.datetime.fromtimestamp(kit.world.time_ns() / 1e9, dt.UTC).date()
+        await kit.people.add("ben", "Ben", ["supervisor"], "correct horse", str(today))
+        assert [each["over"] for each in await kit.ask("people.list", NOBODY)] == [False]
+        kit.world.offset_ns += 86400 * 10**9
+        assert [each["over"] for each in await kit.ask("people.list", NOBODY)] == [True]
+        with pytest.raises(Refused, match="ended on"):
+            kit.people.still_qualified("ben")
 
 
 async def test_everybody_changes_their_own_password(tmp_path: Path) -> None:
